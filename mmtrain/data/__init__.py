@@ -1,0 +1,1 @@
+"""Feature stores on disk, samples in memory, and the batches made of them."""

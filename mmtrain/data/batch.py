@@ -1,0 +1,49 @@
+"""What a model reads: padded values with boolean masks, targets, and which targets exist."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class MaskedSequence(NamedTuple):
+    """Values with the mask of what is real: token ids [B, T], features [B, T, D] or pixels [B, T, 3, H, W]."""
+
+    values: Tensor
+    mask: Tensor  # [B, T] bool, True = a real row
+
+    @property
+    def present(self) -> Tensor:
+        """[B] bool: the samples that have this modality at all."""
+        return self.mask.any(dim=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples; nothing in it depends on which process or worker made it."""
+
+    ids: tuple[str, ...]
+    stream: Tensor  # [B] int64, number of the sample's stream
+    index: Tensor  # [B] int64, the sample's index in its store
+    inputs: dict[str, MaskedSequence]
+    targets: dict[str, Tensor]  # [B] or [B, C] float32 (int64 classes for multiclass), 0 where there is no label
+    labelled: dict[str, Tensor]  # [B] bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device; copies from pinned memory do not wait."""
+        inputs = {
+            name: MaskedSequence(item.values.to(device, non_blocking=True), item.mask.to(device, non_blocking=True))
+            for name, item in self.inputs.items()
+        }
+        return replace(
+            self,
+            stream=self.stream.to(device, non_blocking=True),
+            index=self.index.to(device, non_blocking=True),
+            inputs=inputs,
+            targets={name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
+            labelled={name: value.to(device, non_blocking=True) for name, value in self.labelled.items()},
+        )

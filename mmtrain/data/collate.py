@@ -1,0 +1,60 @@
+"""Samples to a Batch: right-padded with zeros to the longest of the batch, masks boolean."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmtrain.data.batch import Batch, MaskedSequence
+from mmtrain.data.dataset import Sample
+from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.tokenize import Tokenizer
+
+
+class Collator:
+    """Makes batches for one model and its tasks.
+
+    `dims`: width D of each feature modality; `tokenizer`: None where the model reads no text.
+    """
+
+    def __init__(self, *, dims: Mapping[str, int], tasks: Mapping[str, TaskSchema], tokenizer: Tokenizer | None) -> None:
+        self.dims, self.tasks, self.tokenizer = dict(dims), dict(tasks), tokenizer
+
+    def __call__(self, samples: Sequence[Sample], streams: Sequence[int]) -> Batch:
+        """Collate B samples; `streams` gives each one's stream number."""
+        inputs = {}
+        if self.tokenizer is not None:
+            ids = [np.asarray(tokens, np.int64) for tokens in self.tokenizer([sample.text for sample in samples])]
+            inputs[TEXT] = _pad(ids, (), np.dtype(np.int64), self.tokenizer.pad_id)
+        for modality, dim in self.dims.items():
+            blank = np.empty((0, dim), np.float32)
+            rows = [sample.features.get(modality, blank) for sample in samples]
+            inputs[modality] = _pad(rows, (dim,), np.dtype(np.float32), 0)
+        targets, labelled = {}, {}
+        for name, task in self.tasks.items():
+            blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())
+            values = np.stack([sample.labels.get(name, blank_label) for sample in samples])
+            dtype = torch.int64 if task.kind == "multiclass" else torch.float32
+            targets[name] = torch.from_numpy(values).to(dtype)
+            labelled[name] = torch.tensor([name in sample.labels for sample in samples])
+        return Batch(
+            ids=tuple(sample.id for sample in samples),
+            stream=torch.tensor(streams, dtype=torch.int64),
+            index=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+            inputs=inputs,
+            targets=targets,
+            labelled=labelled,
+        )
+
+
+def _pad(
+    sequences: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...], dtype: np.dtype[np.generic], fill: int
+) -> MaskedSequence:
+    lengths = np.array([len(sequence) for sequence in sequences])
+    longest = max(int(lengths.max()), 1)  # a modality that all samples lack still has one (masked) row
+    values = np.full((len(sequences), longest, *shape), fill, dtype)
+    for row, sequence in enumerate(sequences):
+        values[row, : len(sequence)] = sequence
+    mask = np.arange(longest) < lengths[:, None]
+    return MaskedSequence(torch.from_numpy(values), torch.from_numpy(mask))

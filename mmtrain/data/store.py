@@ -1,0 +1,213 @@
+"""Reading a feature store: memory-mapped rows, columns of samples.parquet, labels checked at the edge."""
+
+import hashlib
+import json
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from mmtrain.data.schema import TEXT, ModalitySchema, Shard, StoreSchema, TaskSchema
+from mmtrain.errors import DataError
+
+_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8")}
+_MAX_HEADER = 1 << 20
+
+
+def read_schema(path: Path) -> StoreSchema:
+    """Parse dataset.json of the store at `path`."""
+    file = path / "dataset.json"
+    try:
+        return StoreSchema.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is not a feature store: it has no dataset.json") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{file}: {where}: {first['msg']}") from None
+
+
+def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
+    """Map one safetensors file: values [R, D] and offsets [N + 1], without reading a row.
+
+    Errors: DataError where the header is not what dataset.json says (a hostile header cannot make this allocate or
+    read outside the file).
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if not 2 <= length <= min(_MAX_HEADER, size - 8):
+                raise DataError(f"{file}: not a safetensors file (header of {length} bytes in a file of {size})")
+            header = json.loads(handle.read(length))
+        return (
+            _map_array(file, header["values"], (shard.rows, schema.dim), 8 + length),
+            _map_array(file, header["offsets"], (shard.samples + 1,), 8 + length),
+        )
+    except FileNotFoundError:
+        raise DataError(f"{file} is missing, though dataset.json names it") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{file}: not a feature file ({type(error).__name__}: {error})") from None
+
+
+def _map_array(file: Path, entry: Any, shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
+    dtype = _DTYPES[entry["dtype"]]
+    begin, end = (int(offset) for offset in entry["data_offsets"])
+    if tuple(entry["shape"]) != shape:
+        raise DataError(f"{file}: an array has shape {tuple(entry['shape'])}, dataset.json says {shape}")
+    if end - begin != math.prod(shape) * dtype.itemsize or begin < 0 or start + end > file.stat().st_size:
+        raise DataError(f"{file}: the rows do not fit the file (truncated?)")
+    return np.memmap(file, dtype, "r", start + begin, shape) if begin < end else np.empty(shape, dtype)
+
+
+class FeatureStore:
+    """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.schema = read_schema(self.path)
+        self._shards: dict[str, list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]] = {}
+        for name, modality in self.schema.modalities.items():
+            self._shards[name] = [map_shard(self.path / shard.file, modality, shard) for shard in modality.shards]
+        self._firsts = {
+            name: np.array([shard.first for shard in modality.shards], dtype=np.int64)
+            for name, modality in self.schema.modalities.items()
+        }
+
+    def __len__(self) -> int:
+        return self.schema.samples
+
+    @property
+    def name(self) -> str:
+        return self.schema.name
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """samples.parquet with one chunk per column."""
+        file = self.path / "samples.parquet"
+        try:
+            table = pq.read_table(file, memory_map=True, partitioning=None).combine_chunks()
+        except FileNotFoundError:
+            raise DataError(f"{file} is missing") from None
+        except pa.ArrowException as error:
+            raise DataError(f"{file}: not a readable parquet file ({error})") from None
+        if table.num_rows != len(self):
+            raise DataError(f"{file} has {table.num_rows} samples, dataset.json says {len(self)}")
+        return table
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of samples.parquet."""
+        if name not in self.table.column_names:
+            known = ", ".join(self.table.column_names)
+            raise DataError(f"store '{self.name}' ({self.path}) has no column '{name}'; it has {known}")
+        return self.table[name]
+
+    def sample_id(self, index: int) -> str:
+        return str(self.column("id")[index].as_py())
+
+    def text(self, index: int) -> str:
+        """The sample's text; empty where it has none."""
+        return self.column(TEXT)[index].as_py() or ""
+
+    @cached_property
+    def text_lengths(self) -> npt.NDArray[np.int64]:
+        """Characters of each sample's text, [N]."""
+        return np.asarray(pc.fill_null(self.column("text_characters"), 0), dtype=np.int64)
+
+    def split(self, name: str) -> npt.NDArray[np.int64]:
+        """Indices of the samples of a split, ascending."""
+        found: npt.NDArray[np.int64] = np.flatnonzero(pc.equal(self.column("split"), name).to_numpy()).astype(np.int64)
+        return found
+
+    def lengths(self, modality: str) -> npt.NDArray[np.int64]:
+        """Rows of each sample, [N]; 0 = the modality is missing."""
+        parts = [np.diff(offsets) for _, offsets in self._shards[modality]]
+        return np.concatenate(parts) if parts else np.zeros(len(self), np.int64)
+
+    def rows(self, modality: str, index: int) -> npt.NDArray[np.floating]:
+        """The sample's rows [T, D], a view of the mapped file; T = 0 where the modality is missing."""
+        which = int(np.searchsorted(self._firsts[modality], index, side="right")) - 1
+        values, offsets = self._shards[modality][which]
+        local = index - int(self._firsts[modality][which])
+        begin, end = int(offsets[local]), int(offsets[local + 1])
+        if not 0 <= begin <= end <= len(values):
+            raise DataError(
+                f"store '{self.name}', sample '{self.sample_id(index)}', {modality}: offsets {begin}:{end} lie outside "
+                f"the {len(values)} rows. Run `mmtrain data check {self.path}`"
+            )
+        return values[begin:end]
+
+    def task(self, name: str) -> TaskSchema:
+        """The store's description of a task."""
+        if name not in self.schema.tasks:
+            known = ", ".join(self.schema.tasks) or "none"
+            raise DataError(f"store '{self.name}' ({self.path}) has no task '{name}'; its tasks: {known}")
+        return self.schema.tasks[name]
+
+    def labels(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Labels of a task as float64, [N] or [N, C], and where there is one, bool [N].
+
+        Errors: DataError naming the first sample whose label is out of range.
+        """
+        task = self.task(name)
+        column = self.column(name).combine_chunks()
+        labelled: npt.NDArray[np.bool_] = pc.is_valid(column).to_numpy(zero_copy_only=False)
+        values = _multilabel(self, name, task, column) if task.kind == "multilabel" else _scalar(self, name, column)
+        wrong = labelled & ~_in_range(task, values)
+        if wrong.any():
+            index = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"store '{self.name}', sample '{self.sample_id(index)}', column '{name}': label "
+                f"{column[index].as_py()!r} is not {_expected(task)}"
+            )
+        return values, labelled
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what dataset.json records of the data files; reads no data."""
+        record = self.schema.model_dump(mode="json", include={"files", "samples", "modalities", "tasks"})
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _scalar(store: FeatureStore, name: str, column: pa.Array) -> npt.NDArray[np.float64]:
+    try:
+        filled = pc.fill_null(column.cast(pa.float64()), 0.0)
+    except pa.ArrowException:
+        raise DataError(f"store '{store.name}', column '{name}': holds {column.type}, a number was expected") from None
+    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _multilabel(store: FeatureStore, name: str, task: TaskSchema, column: pa.Array) -> npt.NDArray[np.float64]:
+    width = len(task.classes)
+    blank = [0.0] * width
+    lists = column.to_pylist()
+    for index, item in enumerate(lists):
+        if item is not None and (not isinstance(item, list) or len(item) != width or None in item):
+            raise DataError(
+                f"store '{store.name}', sample '{store.sample_id(index)}', column '{name}': {item!r} is not a list of "
+                f"{width} numbers"
+            )
+    return np.array([blank if item is None else item for item in lists], dtype=np.float64).reshape(-1, width)
+
+
+def _in_range(task: TaskSchema, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    if task.kind == "regression":
+        return np.isfinite(values)
+    top = task.num_outputs - 1 if task.kind == "multiclass" else 1
+    fits = (values >= 0) & (values <= top) & (values == np.floor(values))
+    return np.asarray(fits.all(axis=1)) if task.kind == "multilabel" else fits
+
+
+def _expected(task: TaskSchema) -> str:
+    if task.kind == "regression":
+        return "a finite number"
+    if task.kind == "multiclass":
+        return f"a class 0 .. {task.num_outputs - 1} (multiclass)"
+    return f"0 or 1 ({task.kind})"
