@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from mmtrain.data.schema import TEXT, ModalitySchema, Shard, StoreSchema, TaskSchema
 from mmtrain.errors import DataError
 
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8")}
 _MAX_HEADER = 1 << 20
 
 
