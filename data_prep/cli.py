@@ -1,0 +1,87 @@
+"""The commands of `python -m data_prep`; an error of the user ends in one message and exit code 2."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from mmtrain.data.schema import TaskKind
+from mmtrain.errors import ConfigError, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Raw media and foreign formats to feature stores.",
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def synth(  # noqa: PLR0913, PLR0917 - one parameter per option
+    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+    samples: Annotated[int, typer.Option(help="Number of samples.")] = 600,
+    task: Annotated[list[str] | None, typer.Option(help="name=binary|multiclass|multilabel|regression, repeatable.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="name=width, repeatable (default audio=16 video=24).")] = None,
+    signal: Annotated[float, typer.Option(help="Strength of the planted signal: 0 = nothing to learn.")] = 1.0,
+    missing: Annotated[float, typer.Option(help="Rate at which each modality, text too, is left out.")] = 0.1,
+    unlabelled: Annotated[float, typer.Option(help="Rate of missing labels per task.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the data set.")] = "synth",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+) -> None:
+    """Write a synthetic store whose labels can be learned from every modality."""
+    from data_prep.synth import synthesize
+
+    kinds: dict[str, TaskKind] = {}
+    for key, value in _pairs(task or ["funny=binary"], "--task").items():
+        kinds[key] = _kind(key, value)
+    widths = {key: _width(key, value) for key, value in _pairs(modality or ["audio=16", "video=24"], "--modality").items()}
+    synthesize(
+        out,
+        name=name,
+        samples=samples,
+        tasks=kinds,
+        modalities=widths,
+        signal=signal,
+        missing=missing,
+        unlabelled=unlabelled,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{out}: {samples} samples, tasks {', '.join(kinds)}, modalities text, {', '.join(widths)}")
+
+
+def _pairs(items: Sequence[str], option: str) -> dict[str, str]:
+    """Repeated `name=value` options as a mapping."""
+    pairs: dict[str, str] = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not (key and sign and value) or key in pairs:
+            raise ConfigError(f"{option} {item}: write name=value, each name once")
+        pairs[key] = value
+    return pairs
+
+
+def _kind(task: str, value: str) -> TaskKind:
+    for kind in get_args(TaskKind):
+        if value == kind:
+            known: TaskKind = kind
+            return known
+    raise ConfigError(f"--task {task}={value}: unknown kind; write one of {', '.join(get_args(TaskKind))}")
+
+
+def _width(modality: str, value: str) -> int:
+    if not value.isdigit() or int(value) < 1:
+        raise ConfigError(f"--modality {modality}={value}: write a width of 1 or more, such as {modality}=16")
+    return int(value)
+
+
+def main() -> None:
+    """Run a command; a UserError becomes one message on stderr and exit code 2."""
+    try:
+        app(prog_name="python -m data_prep")
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
