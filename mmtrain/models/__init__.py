@@ -1,0 +1,1 @@
+"""Batch to Outputs: encoders of each modality, their fusion, and one head a task."""

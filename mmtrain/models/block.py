@@ -1,0 +1,58 @@
+"""Multi-head attention between masked sequences, and the pre-norm transformer block made of it."""
+
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (its usual name)
+
+from mmtrain.errors import ConfigError
+from mmtrain.models.masks import key_mask
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention without an output projection (Vaswani et al. 2017, equation 1).
+
+    Errors: ConfigError where `dim` is not a multiple of `heads`.
+    """
+
+    def __init__(self, *, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            fitting = ", ".join(str(count) for count in range(1, min(dim, 64) + 1) if dim % count == 0)
+            raise ConfigError(f"dim {dim} is not a multiple of heads {heads}; heads that fit: {fitting}")
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, queries: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
+        """Each row of queries [B, T, d] reads the real rows of context [B, S, d]: [B, T, d].
+
+        A sample whose context has no real row gets finite values that the caller must not use. Rows of the context under
+        a False mask must be finite (see `blank`).
+        """
+        query, key, value = (
+            rearrange(rows, "b t (h e) -> b h t e", h=self.heads)
+            for rows in (self.query(queries), self.key(context), self.value(context))
+        )
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask(context_mask), dropout_p=dropout)
+        return rearrange(mixed, "b h t e -> b t (h e)")
+
+
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)), as in Xiong et al. 2020 (pre-norm), with GELU."""
+
+    def __init__(self, *, dim: int, heads: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm, self.feedforward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = MultiHeadAttention(dim=dim, heads=heads, dropout=dropout)
+        self.output = nn.Linear(dim, dim)
+        self.feedforward = nn.Sequential(
+            nn.Linear(dim, expansion * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(expansion * dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """values [B, T, d], mask [B, T] -> [B, T, d]; rows under the mask stay finite and are never read."""
+        normed = self.attention_norm(values)
+        values = values + self.dropout(self.output(self.attention(normed, normed, mask)))
+        result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))
+        return result

@@ -1,0 +1,19 @@
+"""The tables of encoders: one modality's rows or tokens to rows of the model's width."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mmtrain.models.encoders.bilstm import BiLstmEncoderConfig
+from mmtrain.models.encoders.linear import LinearEncoderConfig
+from mmtrain.models.encoders.text import TransformersTextConfig
+from mmtrain.models.encoders.transformer import TransformerEncoderConfig
+from mmtrain.section import Section
+
+SequenceEncoderConfig = Annotated[
+    LinearEncoderConfig | BiLstmEncoderConfig | TransformerEncoderConfig, Field(discriminator="name")
+]
+SEQUENCE_ENCODERS: tuple[type[Section], ...] = (LinearEncoderConfig, BiLstmEncoderConfig, TransformerEncoderConfig)
+
+TextEncoderConfig = TransformersTextConfig  # a union, once there are two
+TEXT_ENCODERS: tuple[type[Section], ...] = (TransformersTextConfig,)

@@ -1,0 +1,12 @@
+"""The table of heads: the joint vector to one task's logits."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mmtrain.models.heads.linear import LinearHeadConfig
+from mmtrain.models.heads.mlp import MlpHeadConfig
+from mmtrain.section import Section
+
+HeadConfig = Annotated[LinearHeadConfig | MlpHeadConfig, Field(discriminator="name")]
+HEADS: tuple[type[Section], ...] = (LinearHeadConfig, MlpHeadConfig)

@@ -1,0 +1,122 @@
+"""The assembled model, and how its config becomes one."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from mmtrain.data.batch import MaskedSequence
+from mmtrain.data.schema import TEXT
+from mmtrain.errors import ConfigError
+from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
+from mmtrain.models.fusion import FusionConfig
+from mmtrain.models.fusion.concat import ConcatFusionConfig
+from mmtrain.models.heads import HeadConfig
+from mmtrain.models.naming import module_dict, module_key
+from mmtrain.models.outputs import Fused, Outputs
+from mmtrain.models.pooling import PoolingConfig
+from mmtrain.models.pooling.mean import MeanPoolingConfig
+from mmtrain.section import Section
+
+
+class ModelConfig(Section):
+    """What the model reads, and how it brings it together."""
+
+    dim: int = Field(default=128, gt=0, description="d: width of every modality's rows behind its encoder.")
+    text: TextEncoderConfig | None = Field(default=None, description="Encoder of the text; null: the text is not read.")
+    sequences: dict[str, SequenceEncoderConfig] = Field(
+        default_factory=dict, description="Encoder of each feature modality that is read, by its name in the stores."
+    )
+    fusion: FusionConfig = ConcatFusionConfig()
+    pooling: PoolingConfig = Field(default=MeanPoolingConfig(), description="How a modality's rows become one vector.")
+
+    @model_validator(mode="after")
+    def _modalities_fit(self) -> "ModelConfig":
+        if not self.modalities:
+            raise ValueError("the model reads nothing: give `text` an encoder, or name a modality under `sequences`")
+        if TEXT in self.sequences:
+            raise ValueError("`sequences` may not hold a modality called 'text': that is the text itself")
+        try:
+            self.fusion.check(self.modalities)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Text first, then the sequences in their order."""
+        return (*((TEXT,) if self.text else ()), *self.sequences)
+
+
+class MultimodalModel(nn.Module):
+    """Encoders, fusion and heads. Every head runs on every batch, so that every process's graph holds every parameter.
+
+    `text` reads token ids, None where the text is not read; `scalar_tasks`: those whose logits are [B], not [B, C].
+    """
+
+    def __init__(
+        self,
+        *,
+        text: nn.Module | None,
+        sequences: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        heads: Mapping[str, nn.Module],
+        scalar_tasks: Collection[str],
+    ) -> None:
+        super().__init__()
+        self.text, self.fusion = text, fusion
+        self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
+        self._sequences, self._tasks, self._scalar_tasks = tuple(sequences), tuple(heads), frozenset(scalar_tasks)
+
+    def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
+        """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
+        encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None else {}
+        for name in self._sequences:
+            encoded[name] = self.sequences[module_key(name, "encoder")](inputs[name])  # [B, T, d] and its mask
+        fused: Fused = self.fusion(encoded)
+        logits = {}
+        for task in self._tasks:
+            rows = labelled.get(task) if labelled is not None else None
+            output = self.heads[module_key(task, "head")](fused.joint, rows)  # [B, C]
+            logits[task] = output[:, 0] if task in self._scalar_tasks else output
+        return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux)
+
+
+def build_model(
+    config: ModelConfig,
+    *,
+    dims: Mapping[str, int],
+    outputs: Mapping[str, int],
+    heads: Mapping[str, HeadConfig],
+    scalar_tasks: Collection[str],
+) -> MultimodalModel:
+    """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task.
+
+    Errors: ConfigError where a modality has no width, or a component does not fit.
+    """
+    for name in config.sequences:
+        if name not in dims:
+            raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
+    fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
+    return MultimodalModel(
+        text=config.text.build(dim=config.dim) if config.text else None,
+        sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in config.sequences.items()},
+        fusion=fusion,
+        heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
+        scalar_tasks=scalar_tasks,
+    )
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Numbers of parameters."""
+
+    trainable: int
+    total: int
+
+
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """How many numbers the model has, and how many of them are trained."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return ParameterCount(sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes))
