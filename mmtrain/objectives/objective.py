@@ -1,0 +1,97 @@
+"""The objective of a stage: every task's per-sample losses, masked, and the penalties that stand beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmtrain.data.batch import Batch
+from mmtrain.errors import CheckpointError
+from mmtrain.objectives.losses.task_loss import TaskLoss
+from mmtrain.objectives.regularizers.penalty import NamedParameters, Penalty
+from mmtrain.objectives.regularizers.r_drop import symmetric_kl
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Per task and sample; 0 where the sample has no label of the task."""
+
+    training: dict[str, Tensor]  # [B] in the graph, float32
+    reported: dict[str, Tensor]  # [B] detached, float32
+
+
+class Objective:
+    """Turns logits into per-sample losses. Nothing here reduces over the batch: that is the engine's one division.
+
+    `losses`: by task; `regularizers`: penalties on weights by the name they are reported under; `r_drop`: strength of
+    the consistency between two passes, None for one pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        losses: Mapping[str, TaskLoss],
+        regularizers: Mapping[str, Penalty] | None = None,
+        r_drop: float | None = None,
+    ) -> None:
+        self.losses, self.regularizers, self.r_drop = dict(losses), dict(regularizers or {}), r_drop
+
+    @property
+    def num_views(self) -> int:
+        """How often the model reads each sample in a step: with 2, the engine trains on `two_views(batch)`."""
+        return 1 if self.r_drop is None else 2
+
+    def __call__(self, logits: Mapping[str, Tensor], batch: Batch) -> LossTerms:
+        """Losses of the batch that the model read (the doubled one, where there are two views).
+
+        Rows without a label give exactly 0 and no gradient, whatever their logits are, NaN included. Every head's logits
+        enter the graph even where no row is labelled, so that all processes reduce the same gradients.
+        """
+        training, reported = {}, {}
+        for task, loss in self.losses.items():
+            labelled = batch.labelled[task]
+            visible = _mask(logits[task], labelled)
+            training[task] = _mask(loss.training(visible, batch.targets[task]), labelled)
+            with torch.no_grad():
+                reported[task] = _mask(loss.reported(visible.detach(), batch.targets[task]), labelled)
+        return LossTerms(training=training, reported=reported)
+
+    def consistency(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Strength times the symmetric KL between both views of each labelled sample, by task, [B] for 2B logits.
+
+        `batch` is the doubled batch (`two_views`): rows i and B + i are one sample. Empty without R-Drop.
+        """
+        if self.r_drop is None:
+            return {}
+        terms = {}
+        for task, loss in self.losses.items():
+            labelled = batch.labelled[task]
+            if len(logits[task]) != len(labelled) or len(labelled) % 2:
+                raise ValueError(f"R-Drop needs 2B rows of '{task}', got {len(logits[task])} logits of {len(labelled)} rows")
+            first, second = _mask(logits[task], labelled).chunk(2)
+            terms[task] = self.r_drop * _mask(symmetric_kl(loss.kind, first, second), labelled.chunk(2)[0])
+        return terms
+
+    def penalties(self, named_parameters: NamedParameters) -> dict[str, Tensor]:
+        """Each penalty on the weights as a differentiable scalar, its strength included; never part of `LossTerms`."""
+        parameters = list(named_parameters)
+        return {name: penalty(parameters) for name, penalty in self.regularizers.items()}
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint must keep, by regularizer."""
+        return {name: penalty.state_dict() for name, penalty in self.regularizers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Errors: CheckpointError where the checkpoint belongs to other regularizers or another model."""
+        if set(state) != set(self.regularizers):
+            raise CheckpointError(
+                f"the checkpoint has regularizers {sorted(state)}, the config has {sorted(self.regularizers)}"
+            )
+        for name, penalty in self.regularizers.items():
+            penalty.load_state_dict(state[name])
+
+
+def _mask(values: Tensor, labelled: Tensor) -> Tensor:
+    missing = ~labelled if values.ndim == 1 else ~labelled.unsqueeze(1)
+    return values.masked_fill(missing, 0.0)
