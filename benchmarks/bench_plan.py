@@ -1,0 +1,74 @@
+"""What planning costs: time per batch of 32 over five streams, and memory for small and huge streams.
+
+Run `python benchmarks/bench_plan.py`. Wanted: at most 100 microseconds per batch, the same memory for 1e3 and 1e9.
+"""
+
+import statistics
+import time
+import tracemalloc
+
+import numpy as np
+
+from mmtrain.curriculum.decision import Decision
+from mmtrain.curriculum.plan import Planner
+from mmtrain.curriculum.reports import WindowReport
+from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.samplers.protocol import Sampler
+from mmtrain.curriculum.samplers.uniform import UniformConfig
+from mmtrain.curriculum.streams import Integers, StreamSpec
+
+BATCH, WINDOW, WINDOWS = 32, 50, 40
+SIZES = (1_000, 4_096, 100_000, 10_000_000, 1_000_000_000)
+
+
+def lengths(positions: Integers) -> Integers:
+    return positions * 2_654_435_761 % 509
+
+
+def make(sizes: tuple[int, ...], *, grouped: bool) -> tuple[Planner, list[StreamSpec]]:
+    streams = [StreamSpec(name=f"s{k}", size=size, lengths=lengths) for k, size in enumerate(sizes)]
+    return Planner(streams=streams, batch_size=BATCH, seed=7, group_by_length=grouped), streams
+
+
+def run(planner: Planner, sampler: Sampler, windows: int = WINDOWS) -> list[float]:
+    """Seconds per batch of each window."""
+    state, times = planner.start(), []
+    for number in range(windows):
+        begun = time.perf_counter()
+        decision = Decision(shares=sampler.decide(number * WINDOW), active=lambda _: planner.names)
+        plan, state = planner.plan(state, decision, first_step=number * WINDOW, num_steps=WINDOW)
+        times.append((time.perf_counter() - begun) / WINDOW)
+        losses = {name: {"task": 1 + (number * 7 + k) % 5} for k, name in enumerate(planner.names)}
+        sampler.observe(WindowReport(step=plan.stop_step, losses=losses, counts={}))
+    return times
+
+
+def peak(sizes: tuple[int, ...], *, grouped: bool) -> int:
+    """Most bytes held at once."""
+    planner, streams = make(sizes, grouped=grouped)
+    sampler = UniformConfig().build(streams)
+    tracemalloc.start()
+    run(planner, sampler, 4)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def main() -> None:
+    print(f"batch {BATCH}, window {WINDOW} steps, 5 streams; median (and worst) microseconds per batch")
+    for sizes in [(size,) * 5 for size in SIZES] + [(1_000, 100_000, 10_000_000, 100_000_000, 1_000_000_000)]:
+        for grouped in (False, True):
+            cells = []
+            for config in SAMPLERS:
+                planner, streams = make(sizes, grouped=grouped)
+                times = 1e6 * np.array(run(planner, config().build(streams)))
+                cells.append(f"{config.model_fields['name'].default} {statistics.median(times):.1f} ({times.max():.0f})")
+            shown = f"{sizes[0]:.0e}" if len(set(sizes)) == 1 else "mixed"
+            print(f"  {shown:>6} {'grouped' if grouped else 'plain':>7}: {', '.join(cells)}")
+    for grouped in (False, True):
+        peaks = {f"{size:.0e}": peak((size,) * 5, grouped=grouped) // 1024 for size in SIZES}
+        print(f"peak KiB, {'grouped' if grouped else 'plain'}: {peaks}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The curriculum that a stage's loop talks to: it plans windows, hears reports, and is saved with the run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from mmtrain.curriculum.allocation import Exhausted
+from mmtrain.curriculum.decision import Decision
+from mmtrain.curriculum.plan import Planner, PlanState, WindowPlan
+from mmtrain.curriculum.reports import EvalReport, WindowReport, round_significant
+from mmtrain.curriculum.samplers import SamplerConfig
+from mmtrain.curriculum.samplers.protocol import Sampler
+from mmtrain.curriculum.samplers.uniform import UniformConfig
+from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.weighting import WeightingConfig
+from mmtrain.curriculum.weighting.fixed import Fixed, FixedConfig
+from mmtrain.section import Section
+
+
+class CurriculumConfig(Section):
+    """Which samples and which loss weights come next."""
+
+    window: int = Field(default=50, ge=1, description="Optimizer steps during which the decisions stand still.")
+    sampler: SamplerConfig = UniformConfig()
+    weighting: WeightingConfig = FixedConfig()
+    exhausted: Exhausted = Field(
+        default="repeat",
+        description="A stream that ends begins anew (repeat), leaves its share to others (drop) or ends the stage (stop).",
+    )
+    group_by_length: bool = Field(default=True, description="Samples of like length share a batch: less padding.")
+
+    def build(self, *, streams: Sequence[StreamSpec], tasks: Sequence[str], batch_size: int, seed: int) -> "Curriculum":
+        """The curriculum of one stage; `batch_size` counts samples over all processes. Errors: ConfigError."""
+        planner = Planner(
+            streams=streams,
+            batch_size=batch_size,
+            seed=seed,
+            exhausted=self.exhausted,
+            group_by_length=self.group_by_length,
+        )
+        sampler = self.sampler.build(streams)
+        return Curriculum(planner=planner, sampler=sampler, weighting=self.weighting.build(tasks), window=self.window)
+
+
+class Curriculum:
+    """Plans one window at a time.
+
+    >>> while curriculum.step < total:
+    ...     plan = curriculum.next_window(curriculum.step, min(curriculum.window, total - curriculum.step))
+    ...     for step in range(finished, plan.stop_step):  # `finished`: optimizer steps done, also by the run resumed
+    ...         streams, positions = plan.slice(step, rank=rank, world=world)
+    ...     curriculum.finish_window(WindowReport(...))
+    ...     log(curriculum.record())
+    ...     if plan.ended: break
+
+    The state changes in `finish_window` and `observe_evaluation` and nowhere else. So `state_dict()` inside a window is
+    the state at the window's start, `step`; the number of finished steps, which the run saves anyway, says how many
+    batches of the recomputed window to skip. The sums for the report of the window under way are a WindowTally.
+    """
+
+    def __init__(self, *, planner: Planner, sampler: Sampler, weighting: Fixed, window: int) -> None:
+        self._planner, self._sampler, self._weighting = planner, sampler, weighting
+        self.window = window
+        self.step = 0  # where the window under way starts, in optimizer steps of this stage
+        self._state = planner.start()
+        self._pending: tuple[WindowPlan, PlanState] | None = None
+        self._record: dict[str, Any] = {}
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        """The names behind a plan's stream numbers."""
+        return self._planner.names
+
+    def next_window(self, step: int, num_steps: int) -> WindowPlan:
+        """The window that starts at `step` (which is `self.step`), `num_steps` long, less where streams end the stage.
+
+        Asking twice gives the same plan; nothing is used up until `finish_window`.
+        """
+        if step != self.step or not 1 <= num_steps <= self.window:
+            raise ValueError(
+                f"the next window starts at step {self.step} and has 1 .. {self.window} steps, not {step} and {num_steps}"
+            )
+        names = self._planner.names
+        decision = Decision(shares=self._sampler.decide(step), active=lambda step: names)  # noqa: ARG005
+        self._pending = self._planner.plan(self._state, decision, first_step=step, num_steps=num_steps)
+        return self._pending[0]
+
+    def finish_window(self, report: WindowReport) -> None:
+        """The window last planned has been trained on: commit it, and let the sampler hear what it showed."""
+        if self._pending is None or report.step != self._pending[0].stop_step:
+            planned = "none is planned" if self._pending is None else f"it ends at step {self._pending[0].stop_step}"
+            raise ValueError(f"a report of step {report.step} cannot end the window: {planned}")
+        plan, self._state = self._pending
+        self.step, self._pending = plan.stop_step, None
+        self._sampler.observe(report)
+        self._record = self._describe(plan, report)
+
+    def observe_evaluation(self, report: EvalReport) -> None:
+        """Hear an evaluation; it falls on a border between windows."""
+        if report.step != self.step:
+            raise ValueError(f"an evaluation at step {report.step} is not on the window border {self.step}")
+        self._sampler.observe(report)
+        self._pending = None
+
+    def weights(self) -> dict[str, float]:
+        """Task -> weight of its loss."""
+        return self._weighting.weights()
+
+    def record(self) -> dict[str, Any]:
+        """What curriculum.jsonl says of the window last finished; empty before the first.
+
+        `step`: finished steps at its end; `passes`: how often each stream has been walked through, with the fraction.
+        """
+        return dict(self._record)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state at the start of the window under way, JSON-able."""
+        return {"step": self.step, "plan": self._planner.state_dict(self._state), "sampler": self._sampler.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken. Errors: CheckpointError where the streams have changed."""
+        self._state = self._planner.load_state(state["plan"])
+        self._sampler.load_state_dict(state["sampler"])
+        self.step, self._pending, self._record = int(state["step"]), None, {}
+
+    def _describe(self, plan: WindowPlan, report: WindowReport) -> dict[str, Any]:
+        names, state = self._planner.names, self._state
+        totals = plan.counts.sum(axis=0).tolist()
+        walked = [
+            passes + offset / stream.size
+            for stream, passes, offset in zip(self._planner.streams, state.passes, state.offsets, strict=True)
+        ]
+        return {
+            "step": plan.stop_step,
+            "steps": plan.num_steps,
+            "shares": {name: round_significant(share) for name, share in zip(names, plan.shares, strict=True)},
+            "counts": dict(zip(names, totals, strict=True)),
+            "passes": {name: round_significant(value) for name, value in zip(names, walked, strict=True)},
+            "losses": {stream: dict(tasks) for stream, tasks in report.losses.items()},
+        }

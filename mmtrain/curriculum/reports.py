@@ -1,0 +1,40 @@
+"""What a curriculum may know of the training: frozen plain numbers, already reduced over processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+def round_significant(value: float) -> float:
+    """The value at six significant digits, so that processes whose sums differ in the last bits decide the same (G4)."""
+    return float(f"{value:.5e}")
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    """What a window's training showed.
+
+    `step`: finished optimizer steps at the window's end. `losses`: stream -> task -> mean reported loss per labelled
+    sample (regularizers apart), only of what was drawn; rounded to six significant digits here. `counts`: stream ->
+    samples drawn.
+    """
+
+    step: int
+    losses: Mapping[str, Mapping[str, float]]
+    counts: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        rounded = {
+            stream: {task: round_significant(loss) for task, loss in tasks.items()} for stream, tasks in self.losses.items()
+        }
+        object.__setattr__(self, "losses", rounded)
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """What an evaluation showed: `step` finished optimizer steps, metrics by name `split/task/metric`, rounded here."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", {name: round_significant(value) for name, value in self.metrics.items()})

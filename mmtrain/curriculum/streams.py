@@ -1,0 +1,33 @@
+"""What the curriculum knows of a stream: its name, its size, and numbers that samplers may ask for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSpec:
+    """One stream. Its number in plans is its place in the list of streams; positions run over 0 .. size - 1.
+
+    `chance`: task -> mean loss of a predictor that knows only the training labels' frequencies.
+    `lengths`: positions [n] -> a measure of each sample's cost [n], e.g. `stream.lengths().__getitem__`; without it all
+    samples count as equally long.
+    """
+
+    name: str
+    size: int
+    chance: Mapping[str, float] = field(default_factory=dict)
+    lengths: Callable[[Integers], Integers] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"stream '{self.name}' has {self.size} samples; a stream has at least 1")
+
+
+def steps_per_epoch(streams: Sequence[StreamSpec], batch_size: int) -> int:
+    """Optimizer steps of an epoch: the sum of the streams' full sizes over the batch size, rounded up."""
+    return -(-sum(stream.size for stream in streams) // batch_size)
