@@ -11,6 +11,9 @@ from mmtrain.objectives.losses.l1 import L1Config
 from mmtrain.objectives.losses.mse import MSEConfig
 from mmtrain.objectives.losses.multiclass import MulticlassConfig
 from mmtrain.objectives.losses.multilabel import MultilabelConfig
+from mmtrain.objectives.losses.task_loss import TaskLoss
+
+__all__ = ["LOSSES", "AnyLoss", "LossConfig", "TaskLoss", "default_loss"]
 
 AnyLoss = BinaryConfig | MulticlassConfig | MultilabelConfig | MSEConfig | L1Config | HuberConfig
 LossConfig = Annotated[AnyLoss, Field(discriminator="name")]

@@ -1,0 +1,103 @@
+"""Predictions on disk: one parquet file, one row per sample and task."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmtrain.errors import DataError
+from mmtrain.evaluation.predictions import TaskPredictions
+
+_KEY = b"mmtrain.predictions"
+_FIELDS = [
+    ("id", pa.string()),
+    ("task", pa.string()),
+    ("kind", pa.string()),
+    ("stream", pa.string()),
+    ("group", pa.string()),
+    ("label", pa.list_(pa.float64())),
+    ("logits", pa.list_(pa.float32())),
+    ("probability", pa.list_(pa.float32())),
+    ("loss", pa.float32()),
+]
+
+
+def write_predictions(path: str | Path, predictions: Sequence[TaskPredictions]) -> None:
+    """Write tasks in the given order, rows of a task by stream and id: equal content gives equal bytes.
+
+    Lists have one entry for binary and regression, C for multilabel; multiclass has one label and C logits. The file
+    appears whole or not at all. The names of the classes stand in its metadata.
+    """
+    path = Path(path)
+    notes = [{"task": item.task, "kind": item.kind, "classes": item.classes} for item in predictions]
+    schema = pa.schema(_FIELDS, metadata={_KEY: json.dumps(notes).encode()})
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb") as handle:
+        with pq.ParquetWriter(handle, schema, compression="zstd") as writer:
+            for item in predictions:
+                writer.write_table(_rows(item, schema))
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(path)
+
+
+def _rows(item: TaskPredictions, schema: pa.Schema) -> pa.Table:
+    item = item.subset(np.lexsort((item.ids, item.streams)))
+    names = (item.ids, np.full(len(item), item.task), np.full(len(item), item.kind), item.streams, item.groups)
+    columns = [pa.array(column.astype(object), pa.string()) for column in names]
+    columns += [_lists(item.labels, pa.float64()), _lists(item.logits, pa.float32())]
+    columns += [_lists(item.probabilities, pa.float32()), pa.array(item.losses.astype(np.float32))]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _lists(values: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
+    width = 1 if values.ndim == 1 else values.shape[1]
+    flat = values.ravel().astype(kind.to_pandas_dtype())
+    return pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32) * width, pa.array(flat, kind))
+
+
+def read_predictions(path: str | Path) -> dict[str, TaskPredictions]:
+    """Read what `write_predictions` wrote, by task. Errors: DataError where the file is missing or another one."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such predictions file; `mmtrain evaluate RUN --split SPLIT` writes one") from None
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a predictions file ({error})") from None
+    notes = (table.schema.metadata or {}).get(_KEY)
+    if notes is None or table.column_names != [name for name, _ in _FIELDS]:
+        raise DataError(f"{path}: not a predictions file (columns {', '.join(table.column_names)})")
+    read = {}
+    for note in json.loads(notes):
+        rows = table.filter(pc.equal(table["task"], note["task"])).combine_chunks()
+        width = len(note["classes"]) if note["kind"] in ("multiclass", "multilabel") else 0
+        read[note["task"]] = TaskPredictions(
+            task=note["task"],
+            kind=note["kind"],
+            classes=tuple(note["classes"]),
+            ids=_strings(rows["id"]),
+            streams=_strings(rows["stream"]),
+            groups=_strings(rows["group"]),
+            labels=_array(rows["label"], width if note["kind"] == "multilabel" else 0),
+            logits=_array(rows["logits"], width),
+            probabilities=_array(rows["probability"], width),
+            losses=rows["loss"].to_numpy(),
+        )
+    return read
+
+
+def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
+    return np.array(column.to_pylist(), np.str_)
+
+
+def _array(column: pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
+    flat: npt.NDArray[Any] = pc.list_flatten(column).to_numpy()
+    return flat.reshape(-1, width) if width else flat

@@ -1,0 +1,73 @@
+"""Predictions of one split: what every sample's every task came out as."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmtrain.data.schema import TaskKind
+from mmtrain.errors import DataError
+
+Floats = npt.NDArray[np.floating]
+Strings = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPredictions:
+    """One task over the N labelled samples of a split, each sample once.
+
+    `logits` and `probabilities` are [N] (binary, regression) or [N, C] (multiclass, multilabel); `labels` are [N], class
+    numbers for multiclass, or [N, C] for multilabel. For regression `probabilities` holds values in original units.
+    `losses` are the reported ones, [N]. Errors: ValueError where the shapes do not fit.
+    """
+
+    task: str
+    kind: TaskKind
+    classes: tuple[str, ...]
+    ids: Strings  # [N]
+    streams: Strings  # [N] names
+    groups: Strings  # [N]
+    labels: npt.NDArray[np.float64]
+    logits: Floats
+    probabilities: Floats
+    losses: Floats  # [N]
+
+    def __post_init__(self) -> None:
+        for name in ("ids", "streams", "groups"):  # object arrays neither sort nor compare reliably
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.str_))
+        outputs = (len(self.ids), len(self.classes)) if self.kind in ("multiclass", "multilabel") else (len(self.ids),)
+        labels = outputs if self.kind == "multilabel" else outputs[:1]
+        expected = {"streams": outputs[:1], "groups": outputs[:1], "losses": outputs[:1], "labels": labels}
+        expected |= {"logits": outputs, "probabilities": outputs}
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"predictions of '{self.task}': {name} are {getattr(self, name).shape}, not {shape}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def subset(self, index: npt.NDArray[Any]) -> "TaskPredictions":
+        """The samples at `index` (numbers, repeats allowed, or booleans)."""
+        return TaskPredictions(
+            task=self.task,
+            kind=self.kind,
+            classes=self.classes,
+            ids=self.ids[index],
+            streams=self.streams[index],
+            groups=self.groups[index],
+            labels=self.labels[index],
+            logits=self.logits[index],
+            probabilities=self.probabilities[index],
+            losses=self.losses[index],
+        )
+
+    def refuse_nonfinite(self) -> None:
+        """Errors: DataError naming the first sample whose prediction is NaN or Inf; argmax would call it class 0."""
+        finite = np.isfinite(self.logits) & np.isfinite(self.probabilities)
+        bad = np.flatnonzero(~(finite if finite.ndim == 1 else finite.all(axis=1)))
+        if len(bad):
+            raise DataError(
+                f"task '{self.task}', sample '{self.ids[bad[0]]}' of stream '{self.streams[bad[0]]}': the prediction is "
+                f"NaN or Inf ({len(bad)} of {len(self)} samples); it cannot be scored"
+            )

@@ -1,0 +1,66 @@
+"""How sure a number is: bootstrap intervals that resample whole groups."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bounds of a statistic; NaN where it could not be bounded."""
+
+    low: float
+    high: float
+    num_groups: int
+    num_undefined: int = 0  # resamples in which the statistic was NaN
+
+
+def grouped_bootstrap(
+    statistic: Callable[[Index], float],
+    groups: npt.NDArray[Any],
+    *,
+    num_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int,
+) -> Interval:
+    """Interval of `statistic(index)`, where `index` lists samples with repeats, from whole groups drawn with replacement.
+
+    `groups`: [N], the source of each sample; samples of one source are alike, and resampling them one by one would give
+    intervals that are too narrow. The bounds are quantiles of the resampled statistic, at levels widened as Student's t is
+    wider than the normal for G - 1 degrees of freedom: the "expanded percentile" of Hesterberg 2015, "What Teachers
+    Should Know About the Bootstrap". It holds its coverage for means from about ten groups on; with very few groups it
+    can reach no further than the extremes of the resamples. Resamples in which the statistic is NaN (one class only) are
+    left out and counted; both bounds are NaN where there are fewer than two groups or half of the resamples are NaN.
+    """
+    _, codes = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(codes)
+    num_groups = len(sizes)
+    if num_groups < 2:
+        return Interval(np.nan, np.nan, num_groups)
+    order = np.argsort(codes, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    generator = np.random.default_rng(seed)
+    values = np.empty(num_resamples)
+    for resample in range(num_resamples):
+        drawn = generator.integers(num_groups, size=num_groups)
+        lengths = sizes[drawn]
+        shift = np.repeat(starts[drawn] - (np.cumsum(lengths) - lengths), lengths)
+        values[resample] = statistic(order[shift + np.arange(len(shift))])
+    defined = values[~np.isnan(values)]
+    num_undefined = num_resamples - len(defined)
+    if 2 * len(defined) <= num_resamples:
+        return Interval(np.nan, np.nan, num_groups, num_undefined)
+    tail = _expanded_tail((1 - confidence) / 2, num_groups)
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(float(low), float(high), num_groups, num_undefined)
+
+
+def _expanded_tail(tail: float, num_groups: int) -> float:
+    from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
+
+    return float(ndtr(np.sqrt(num_groups / (num_groups - 1)) * stdtrit(num_groups - 1, tail)))

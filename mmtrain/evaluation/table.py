@@ -1,0 +1,175 @@
+"""The tables that a run ends with, as rows of numbers and as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from mmtrain.evaluation.baselines import baseline
+from mmtrain.evaluation.metrics import LOWER_IS_BETTER, PRIMARY, metrics
+from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.resampling import statistic_of
+from mmtrain.evaluation.statistics import grouped_bootstrap
+
+Labels = npt.NDArray[np.float64]
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """One metric of one task on one stream, or on all of its streams together."""
+
+    task: str
+    stream: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    baseline: float
+    num_samples: int
+    num_groups: int
+
+    @property
+    def beats_baseline(self) -> bool:
+        """True where the whole interval is on the better side of the baseline."""
+        return self.high < self.baseline if self.metric in LOWER_IS_BETTER else self.low > self.baseline
+
+
+@dataclass(frozen=True)
+class ShareRow:
+    """One stream's part of training."""
+
+    stream: str
+    num_samples: int  # of its training split
+    share: float  # of all drawn samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapRow:
+    """One task in training and in validation."""
+
+    task: str
+    metric: str
+    train_loss: float
+    val_loss: float
+    train_value: float
+    val_value: float
+
+
+def task_rows(
+    predictions: Mapping[str, TaskPredictions],
+    train_labels: Mapping[str, Mapping[str, Labels]],
+    *,
+    chosen: Mapping[str, Sequence[str]] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Iterator[TaskRow]:
+    """Rows for every task: all its streams together, then each of them where there are several.
+
+    `train_labels`: labels by task and stream, for the baselines; a stream that was not trained on is held against the labels
+    of all. `chosen`: metrics by task instead of the primary one of its kind.
+    """
+    for task, item in predictions.items():
+        names = sorted(set(item.streams.tolist()))
+        trained = train_labels[task]
+        together = np.concatenate(list(trained.values()))
+        for metric in (chosen or {}).get(task, (PRIMARY[item.kind],)):
+            stream = ALL if len(names) != 1 else names[0]
+            yield _task_row(item, stream, metric, together, num_resamples=num_resamples, seed=seed)
+            for name in names if len(names) > 1 else ():
+                part = item.subset(item.streams == name)
+                yield _task_row(part, name, metric, trained.get(name, together), num_resamples=num_resamples, seed=seed)
+
+
+def _task_row(item: TaskPredictions, stream: str, metric: str, train: Labels, *, num_resamples: int, seed: int) -> TaskRow:
+    interval = grouped_bootstrap(statistic_of(item, metric), item.groups, num_resamples=num_resamples, seed=seed)
+    return TaskRow(
+        task=item.task,
+        stream=stream,
+        metric=metric,
+        value=dict(metrics(item))[metric],
+        low=interval.low,
+        high=interval.high,
+        baseline=baseline(metric, kind=item.kind, classes=item.classes, train=train, test=item.labels),
+        num_samples=len(item),
+        num_groups=interval.num_groups,
+    )
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Text in rows and columns, drawn for a terminal or for a file."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    num_names: int  # leading columns that hold names; the others hold numbers and stand to the right
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        table = Table(title=self.title)
+        for number, name in enumerate(self.header):
+            table.add_column(name, justify="left" if number < self.num_names else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a file: a heading and a table that reads as plain text too."""
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+
+        def line(cells: Sequence[str]) -> str:
+            pairs = enumerate(zip(cells, widths, strict=True))
+            drawn = (cell.ljust(width) if number < self.num_names else cell.rjust(width) for number, (cell, width) in pairs)
+            return f"| {' | '.join(drawn)} |"
+
+        rule = ["-" * width if number < self.num_names else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
+        return "\n".join([f"## {self.title}", "", line(self.header), line(rule), *map(line, self.rows), ""])
+
+
+def summary_table(rows: Sequence[TaskRow], *, title: str = "Test") -> TextTable:
+    """Per task and stream: metric, value with its 95 % interval, baseline; * marks an interval wholly better than it."""
+    header = ("task", "stream", "metric", "value", "95 % interval", "baseline", "samples", "groups")
+    drawn = (
+        (
+            row.task,
+            row.stream,
+            row.metric,
+            _number(row.value),
+            f"[{_number(row.low)}, {_number(row.high)}]",
+            _number(row.baseline) + (" *" if row.beats_baseline else "  "),
+            str(row.num_samples),
+            str(row.num_groups),
+        )
+        for row in rows
+    )
+    return TextTable(title, header, tuple(drawn), 3)
+
+
+def shares_table(rows: Sequence[ShareRow], *, title: str = "Shares of the training batches") -> TextTable:
+    """Per stream: training samples, and its share of all samples drawn."""
+    drawn = tuple((row.stream, str(row.num_samples), f"{row.share:.1%}") for row in rows)
+    return TextTable(title, ("stream", "samples", "share of batches"), drawn, 1)
+
+
+def gap_table(rows: Sequence[GapRow], *, title: str = "Training against validation") -> TextTable:
+    """Per task: loss and primary metric on training and on validation samples."""
+    header = ("task", "loss train", "loss val", "metric", "train", "val")
+    drawn = tuple(
+        (
+            row.task,
+            _number(row.train_loss),
+            _number(row.val_loss),
+            row.metric,
+            _number(row.train_value),
+            _number(row.val_value),
+        )
+        for row in rows
+    )
+    return TextTable(title, header, drawn, 1)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
