@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
+from rich.console import Console
 
+from data_prep.failures import MediaError
 from mmtrain.data.schema import TaskKind
 from mmtrain.errors import ConfigError, UserError
 
@@ -29,6 +31,44 @@ def fetch(
     if source not in SOURCES:
         raise ConfigError(f"fetch {source}: unknown source; write one of {', '.join(SOURCES)}")
     SOURCES[source](out, typer.echo)
+
+
+@app.command("extract")
+def extract_command(  # noqa: PLR0917 - one parameter per option
+    manifest: Annotated[Path, typer.Argument(help="CSV (or JSONL) file: id, split, group, text, audio, video, labels.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+    audio: Annotated[str | None, typer.Option(help="Extractor for the column audio: logmel.")] = None,
+    video: Annotated[str | None, typer.Option(help="Extractor for the column video: image-rows.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="column=kind, repeatable; beside those of the sidecar.")] = None,
+    allow_failures: Annotated[int, typer.Option(help="Leave out up to so many samples whose media cannot be read.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+) -> None:
+    """Turn a manifest and its media into a feature store.
+
+    Only `id` is required. Paths are relative to the manifest and stay inside its folder. An empty cell is a missing modality
+    or label; without the column `group` a sample is its own group; without `split`, groups are divided 70/15/15.
+
+    Which columns are tasks: a sidecar beside the manifest (data.csv -> data.json) says
+    {"name": ..., "licence": ..., "tasks": {"mood": {"kind": "multiclass", "classes": ["glad", "sad"]}}}, or --task
+    mood=multiclass, whose classes are the sorted values of the column. Kinds: binary (0 or 1), multiclass, multilabel
+    (names with | between, - for none of them), regression.
+
+    Exit code 3: media files could not be read; STORE.failures.jsonl lists them.
+    """
+    from data_prep.extract import extract
+
+    tasks = _pairs(task or [], "--task")
+    failures = extract(
+        manifest,
+        out=out,
+        audio=audio,
+        video=video,
+        tasks=tasks,
+        allow_failures=allow_failures,
+        overwrite=overwrite,
+        console=Console(stderr=True),
+    )
+    typer.echo(f"{out}: written" + (f"; {len(failures)} samples left out, see {out}.failures.jsonl" if failures else ""))
 
 
 @app.command()
@@ -97,4 +137,4 @@ def main() -> None:
         app(prog_name="python -m data_prep")
     except UserError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, MediaError) else 2)

@@ -1,0 +1,28 @@
+"""What turns a media file into rows: one file per extractor, and these tables of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.extractors.image_rows import ImageRows
+from data_prep.extractors.logmel import LogMel
+from mmtrain.data.schema import FeatureSpec
+
+
+class Extractor(Protocol):
+    """Rows [T, D] of a media file, described by `spec`; `weights` gives the sha256 of each weight file it uses.
+
+    An unreadable or empty file is a DataError that gives the reason.
+    """
+
+    spec: FeatureSpec
+    weights: dict[str, str]
+
+    def __call__(self, file: Path) -> npt.NDArray[np.floating]: ...
+
+
+AUDIO: dict[str, Callable[[], Extractor]] = {"logmel": LogMel}
+VIDEO: dict[str, Callable[[], Extractor]] = {"image-rows": ImageRows}
