@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -79,6 +80,7 @@ class MultimodalModel(nn.Module):
         for task in self._tasks:
             rows = labelled.get(task) if labelled is not None else None
             output = self.heads[module_key(task, "head")](fused.joint, rows)  # [B, C]
+            output = output.to(torch.promote_types(output.dtype, torch.float32))  # also under autocast: losses need it
             logits[task] = output[:, 0] if task in self._scalar_tasks else output
         return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux)
 

@@ -46,7 +46,7 @@ def load_config(path: str) -> Any:
 def load_encoder(path: str, *, weights: Literal["pretrained", "random"], dropout: float | None) -> Any:
     """The encoder in float32, without the pooling layer that nothing here would train; `dropout` None keeps its own.
 
-    Errors: ConfigError where it cannot be loaded or its file lacks some of its weights.
+    Errors: ConfigError where it cannot be loaded, or some of its weights are not in its file.
     """
     from transformers import MODEL_MAPPING, AutoModel  # slow to import
 
@@ -60,13 +60,19 @@ def load_encoder(path: str, *, weights: Literal["pretrained", "random"], dropout
         if weights == "random":
             return AutoModel.from_config(config, dtype=torch.float32, **options)
         encoder, report = AutoModel.from_pretrained(
-            _name(path), config=config, dtype=torch.float32, output_loading_info=True, **options
+            _name(path),
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            **options,
         )
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:
+    faults = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    faults = {name for name in faults if not name.startswith("pooler.")}
+    if faults:
         raise ConfigError(
-            f"text.path: the weights of '{path}' lack {len(missing)} tensors of a {config.model_type} encoder "
-            f"(first: {missing[0]}); is it a checkpoint of another architecture?"
+            f"text.path: the weights of '{path}' are not those of the {config.model_type} encoder that its config.json "
+            f"describes: {len(faults)} tensors are missing or of another shape (first: {min(faults)})"
         )
     return encoder.eval()
 

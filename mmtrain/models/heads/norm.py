@@ -25,7 +25,7 @@ class LabelledBatchNorm(nn.Module):
 
     def forward(self, values: Tensor, labelled: Tensor | None = None) -> Tensor:
         """values [B, D], labelled [B] bool (None: all rows) -> [B, D]."""
-        rows = values.float()  # statistics in half precision would be no statistics
+        rows = values.to(torch.promote_types(values.dtype, torch.float32))  # half precision is too coarse for statistics
         mean, variance = self.running_mean, self.running_var
         if self.training:
             mean, variance = self._observe(rows, labelled)
