@@ -80,7 +80,7 @@ def _multiclass(predictions: TaskPredictions) -> Values:
 def _macro(chosen: Tensor, labels: Tensor, *, num_classes: int) -> Values:
     from torchmetrics.functional import classification
 
-    defined = len(labels.unique()) > 1
+    defined = len(labels) > 0 and bool((labels != labels[0]).any())
     for name, metric in (
         ("macro_precision", classification.multiclass_precision),
         ("macro_recall", classification.multiclass_recall),
