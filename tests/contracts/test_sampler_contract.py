@@ -1,0 +1,167 @@
+"""Every row of the samplers' table: shares that are shares, decisions that are pure, and a resume at any step (G4, G5)."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_plan_guarantees import check_passes
+
+from mmtrain.curriculum.curriculum import Curriculum, CurriculumConfig
+from mmtrain.curriculum.reports import EvalReport
+from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.tally import WindowTally
+
+TASKS = ("funny", "mood")
+VARIANTS = {
+    "dynamic_difficulty": [
+        {"reference": "chance", "temperature": 0.5, "smoothing": 0.3, "floor": 0.05},
+        {"reference": "initial", "start": "proportional", "floor": 0.0},
+    ],
+    "temperature": [{"temperature": 3.3, "cap": 40}],
+}
+CONFIGS = [
+    config(**options) for config in SAMPLERS for options in [{}, *VARIANTS.get(config.model_fields["name"].default, [])]
+]
+rows = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.name}-{CONFIGS.index(config)}")
+
+
+def streams(sizes=(1, 7, 60, 4099, 10**9)):
+    return [
+        StreamSpec(name=f"s{k}", size=size, chance={"funny": 0.7, "mood": 2.0}, lengths=lambda at: at * 31 % 53)
+        for k, size in enumerate(sizes)
+    ]
+
+
+def build(config, *, sizes=(1, 7, 60, 4099, 10**9), seed=3, batch=8, noise=0.0, **options) -> Curriculum:
+    section = CurriculumConfig(sampler=config, window=5, **options)
+    curriculum = section.build(streams=streams(sizes), tasks=TASKS, batch_size=batch, seed=seed)
+    curriculum.noise = noise
+    return curriculum
+
+
+def losses_of(step, stream, position, noise=0.0):
+    """A task loss that depends on what was drawn and when, with three digits, as a model's would."""
+    hard = (position * 2654435761 + stream * 97 + step) % 997 + 1
+    return hard * 0.01 * (1 + noise)
+
+
+def train(curriculum, total, *, state=None, finished=0):
+    """The loop of an engine: batches trained on, checkpoints after every step, records."""
+    tally, trained, checkpoints, records = WindowTally(), [], [], []
+    if state is not None:
+        state = json.loads(state)
+        curriculum.load_state_dict(state["curriculum"])
+        tally.load_state_dict(state["tally"])
+    while curriculum.step < total:
+        plan = curriculum.next_window(curriculum.step, min(curriculum.window, total - curriculum.step))
+        for step in range(max(finished, plan.first_step), plan.stop_step):
+            stream, position = plan.batch(step)
+            trained.append((step, stream.tolist(), position.tolist()))
+            for k, name in enumerate(curriculum.stream_names):
+                mine = position[stream == k]
+                tally.add_drawn({name: len(mine)})
+                for number, task in enumerate(TASKS):
+                    labelled = mine[mine % (number + 2) == 0]
+                    total_loss = float(losses_of(step, k, labelled, curriculum.noise).sum()) * (number + 1)
+                    tally.add_losses(name, task, total_loss, len(labelled))
+            if step + 1 < plan.stop_step:
+                checkpoints.append((step + 1, snapshot(curriculum, tally)))
+        curriculum.finish_window(tally.report(plan.stop_step))
+        tally.clear()
+        records.append(curriculum.record())
+        if plan.ended:
+            break
+        if curriculum.step % 10 == 0:
+            curriculum.observe_evaluation(EvalReport(step=curriculum.step, metrics={"val/funny/f1": curriculum.step / 7}))
+        checkpoints.append((curriculum.step, snapshot(curriculum, tally)))
+    return trained, checkpoints, records
+
+
+def snapshot(curriculum, tally):
+    return json.dumps({"curriculum": curriculum.state_dict(), "tally": tally.state_dict()}, sort_keys=True)
+
+
+@rows
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("exhausted", ["repeat", "drop", "stop"])
+def test_a_run_resumed_at_any_step_sees_the_batches_of_the_uninterrupted_run(config, grouped, exhausted):
+    sizes = (1, 7, 60, 4099, 10**9) if exhausted == "repeat" else (19, 35, 60, 150)
+    options = {"group_by_length": grouped, "exhausted": exhausted, "sizes": sizes}
+    trained, checkpoints, records = train(build(config, **options), 33)
+    assert [finished for finished, _ in checkpoints][: len(trained) - 1] == list(range(1, len(trained)))
+    for finished, state in checkpoints:
+        rest, _, later = train(build(config, **options), 33, state=state, finished=finished)
+        assert rest == trained[finished:], f"resumed after {finished} steps"
+        assert later == records[len(records) - len(later) :]
+
+
+@rows
+@settings(max_examples=15, deadline=None)
+@given(
+    sizes=st.lists(st.one_of(st.integers(1, 30), st.integers(31, 10**10)), min_size=1, max_size=6),
+    batch=st.integers(1, 33),
+    seed=st.integers(0, 2**62),
+    exhausted=st.sampled_from(["repeat", "drop", "stop"]),
+    grouped=st.booleans(),
+)
+def test_plans_of_every_sampler_keep_the_guarantees(config, sizes, batch, seed, exhausted, grouped):
+    curriculum = build(config, sizes=sizes, batch=batch, seed=seed, exhausted=exhausted, group_by_length=grouped)
+    trained, _, records = train(curriculum, 23)
+    for k, size in enumerate(sizes):
+        mine = [
+            np.array([p for s, p in zip(stream, position, strict=True) if s == k], int) for _, stream, position in trained
+        ]
+        if mine:
+            check_passes(size, mine)
+    assert all(len(stream) == len(position) == batch for _, stream, position in trained)
+    assert [sum(record["counts"].values()) for record in records] == [record["steps"] * batch for record in records]
+    due = {f"s{k}": sum(r["shares"][f"s{k}"] * r["steps"] * batch for r in records) for k in range(len(sizes))}
+    drawn = {f"s{k}": sum(r["counts"][f"s{k}"] for r in records) for k in range(len(sizes))}
+    if exhausted == "repeat":
+        assert all(abs(due[name] - drawn[name]) <= (len(sizes) - 1) / 2 + 0.1 for name in due)
+
+
+@rows
+def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(config):
+    curriculum_streams = streams()
+    sampler = config.build(curriculum_streams)
+    names = tuple(stream.name for stream in curriculum_streams)
+    tally = WindowTally()
+    for round_ in range(3):
+        before = sampler.state_dict()
+        rule = sampler.decide(round_ * 5)
+        answers = {}
+        for step in range(round_ * 5, round_ * 5 + 5):
+            for active in (names, names[1:], names[:1], names[::2]):
+                shares = dict(rule(step, active))
+                assert tuple(shares) == active
+                assert sum(shares.values()) == pytest.approx(1)
+                assert min(shares.values()) >= 0
+                answers[step, active] = shares
+        assert sampler.state_dict() == before
+        assert json.loads(json.dumps(before)) == before
+        tally.add_losses("s1", "funny", 3.0 + round_, 2)
+        tally.add_losses("s2", "mood", 1.0, 4)
+        sampler.observe(tally.report(round_ * 5 + 5))
+        assert all(dict(rule(step, active)) == shares for (step, active), shares in answers.items())
+
+
+@rows
+def test_processes_whose_sums_differ_in_the_last_bits_plan_alike(config):
+    plain, _, _ = train(build(config), 40)
+    noisy, _, _ = train(build(config, noise=3e-13), 40)
+    assert plain == noisy
+
+
+@rows
+def test_planning_twice_or_reading_records_changes_nothing(config):
+    curriculum = build(config)
+    state = json.dumps(curriculum.state_dict())
+    first = curriculum.next_window(0, 5)
+    assert curriculum.record() == {}
+    assert (curriculum.next_window(0, 5).position == first.position).all()
+    assert (curriculum.next_window(0, 3).counts == first.counts[:3]).all()
+    assert json.dumps(curriculum.state_dict()) == state
