@@ -1,0 +1,139 @@
+"""Metrics that a reader can count, and what comes out where a metric is undefined."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mmtrain.errors import DataError
+from mmtrain.evaluation.metrics import loss_statistics, metrics
+from mmtrain.evaluation.predictions import TaskPredictions
+
+
+def predictions(kind: str, labels: object, probabilities: object, *, logits: object = None) -> TaskPredictions:
+    values = np.asarray(probabilities, np.float64)
+    count = len(values)
+    return TaskPredictions(
+        task="mood",
+        kind=kind,
+        classes=tuple("abcdef"[: values.shape[1]]) if values.ndim == 2 else (),
+        ids=np.array([f"s{number}" for number in range(count)], np.str_),
+        streams=np.full(count, "clips"),
+        groups=np.full(count, "g"),
+        labels=np.asarray(labels, np.float64),
+        logits=values if logits is None else np.asarray(logits, np.float64),
+        probabilities=values,
+        losses=np.zeros(count),
+    )
+
+
+def found(*args: object) -> dict[str, float]:
+    return dict(metrics(predictions(*args)))
+
+
+def nan_names(values: dict[str, float]) -> set[str]:
+    return {name for name, value in values.items() if math.isnan(value)}
+
+
+def test_five_clips() -> None:
+    """Ranked 1 0 1 0 0: positives at ranks 1 and 3, one of them found at 0.5."""
+    values = found("binary", [1, 0, 1, 0, 0], [0.9, 0.8, 0.4, 0.3, 0.1])
+    assert values["accuracy"] == pytest.approx(3 / 5)
+    assert values["precision"] == pytest.approx(1 / 2)
+    assert values["recall"] == pytest.approx(1 / 2)
+    assert values["f1"] == pytest.approx(1 / 2)
+    assert values["macro_precision"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert values["auroc"] == pytest.approx(5 / 6)  # of 2 * 3 pairs one is the wrong way round
+    assert values["average_precision"] == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
+def test_three_classes() -> None:
+    values = found("multiclass", [0, 0, 1, 2], np.eye(3)[[0, 1, 1, 2]])
+    assert values["accuracy"] == pytest.approx(3 / 4)
+    assert values["macro_recall"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert values["macro_precision"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert values["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert values["auroc"] == pytest.approx((3 / 4 + 5 / 6 + 1) / 3)  # a tie counts half
+
+
+def test_tags() -> None:
+    values = found("multilabel", [[1, 0], [1, 1]], [[0.9, 0.8], [0.7, 0.9]])
+    assert values["exact_match"] == pytest.approx(1 / 2)
+    assert values["hamming_distance"] == pytest.approx(1 / 4)
+    assert values["micro_f1"] == pytest.approx(6 / 7)  # 3 right, 1 too many
+    assert values["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert values["macro_auroc"] == 1  # of the second class; the first has no negative
+
+
+def test_errors_and_correlations() -> None:
+    values = found("regression", [1, 2, 3, 4], [1, 2, 3, 10])
+    assert values["mae"] == pytest.approx(6 / 4)
+    assert values["rmse"] == pytest.approx(3)
+    assert values["spearman"] == pytest.approx(1)
+    assert values["pearson"] == pytest.approx(14 / math.sqrt(5 * 50))
+
+
+def test_one_class_alone_leaves_rankings_undefined() -> None:
+    macro = {"macro_precision", "macro_recall", "macro_f1"}
+    ranked = {"auroc", "average_precision"}
+    negative = found("binary", [0, 0, 0], [0.1, 0.9, 0.2])
+    assert nan_names(negative) == macro | ranked | {"recall", "f1"}
+    assert negative["accuracy"] == pytest.approx(2 / 3)
+    assert negative["precision"] == 0  # one was called positive, and is not
+    assert nan_names(found("binary", [1, 1], [0.1, 0.9])) == macro | ranked
+    assert nan_names(found("multiclass", [1, 1], np.eye(3)[[1, 0]])) == macro | ranked
+    assert nan_names(found("multilabel", [[1, 0]], [[0.9, 0.1]])) == {"macro_auroc", "macro_average_precision"}
+    nothing = found("multilabel", [[0, 0], [0, 0]], [[0.1, 0.1], [0.2, 0.1]])
+    assert nan_names(nothing) == {"macro_auroc", "macro_average_precision", "macro_f1", "micro_f1"}
+
+
+def test_constant_predictions() -> None:
+    never = found("binary", [1, 0, 0], [0.2, 0.2, 0.2])
+    assert nan_names(never) == {"precision"}
+    assert never["auroc"] == 0.5
+    assert never["average_precision"] == pytest.approx(1 / 3)
+    assert nan_names(found("regression", [1, 2, 3], [2, 2, 2])) == {"pearson", "spearman"}
+    assert nan_names(found("regression", [2, 2, 2], [1, 2, 3])) == {"pearson", "spearman"}
+    assert nan_names(found("regression", [2], [1])) == {"pearson", "spearman"}
+
+
+def test_a_class_that_is_absent_is_left_out_of_macro_averages() -> None:
+    """Class c occurs neither in labels nor in predictions."""
+    values = found("multiclass", [0, 1, 1], np.eye(3)[[0, 1, 0]])
+    assert values["macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
+    assert values["auroc"] == pytest.approx((3 / 4 + 3 / 4) / 2)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
+def test_no_sample_is_all_nan(kind: str) -> None:
+    outputs = (0, 3) if kind in ("multiclass", "multilabel") else (0,)
+    values = found(kind, np.empty(outputs if kind == "multilabel" else 0), np.empty(outputs))
+    assert values
+    assert nan_names(values) == set(values)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_is_refused_by_name(bad: float) -> None:
+    item = predictions("multiclass", [0, 1, 2], [[1, 0, 0], [bad, 0, 0], [bad, 0, 1]])
+    with pytest.raises(DataError, match=r"task 'mood', sample 's1' of stream 'clips': .* NaN or Inf \(2 of 3 samples\)"):
+        list(metrics(item))
+    with pytest.raises(DataError, match="sample 's0'"):
+        list(metrics(predictions("binary", [0, 1], [0.5, 0.5], logits=[bad, 0])))
+
+
+def test_loss_statistics() -> None:
+    values = dict(loss_statistics(np.array([1.0, 2, 3, 4, 5], np.float32)))
+    assert values["loss"] == 3
+    assert values["loss_std"] == pytest.approx(math.sqrt(2))
+    assert values["loss_cv"] == pytest.approx(math.sqrt(2) / 3)
+    assert values["loss_q05"] == pytest.approx(1.2)
+    assert [values[f"loss_q{percent}"] for percent in (25, 50, 75, 95)] == pytest.approx([2, 3, 4, 4.8])
+    assert all(math.isnan(value) for _, value in loss_statistics(np.empty(0)))
+    assert math.isnan(dict(loss_statistics(np.zeros(3)))["loss_cv"])
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"labels are \(2,\), not \(3,\)"):
+        predictions("binary", [0, 1], [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="labels are"):
+        predictions("multilabel", [0, 1], [[0.1, 0.2], [0.3, 0.4]])
