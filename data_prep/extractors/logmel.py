@@ -12,13 +12,13 @@ RATE = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 FRAMES_PER_ROW = 10
 BANDS = 64
-FLOOR = 1e-10
+FLOOR = 1e-6  # power; digital silence is -6 and speech lies between -3 and 1, so that silence is no outlier
 
 
 class LogMel:
-    """Mono mix at 16 kHz -> 64 mel bands of 25 ms frames -> log10 power, averaged over 10 frames, as (x + 4) / 4.
+    """Mono mix at 16 kHz -> 64 mel bands of 25 ms frames -> log10 power, averaged over 10 frames.
 
-    The shift and scale are the same for every file, so that loudness stays; silence gives -1.5.
+    Nothing is normalized per file, so that loudness stays.
     """
 
     def __init__(self) -> None:
@@ -63,4 +63,4 @@ class LogMel:
         starts = np.arange(0, len(frames), FRAMES_PER_ROW)
         counts = np.diff(np.append(starts, len(frames)))
         means = np.add.reduceat(frames, starts) / counts[:, None]
-        return np.asarray((means + 4) / 4, dtype=np.float32)
+        return np.asarray(means, dtype=np.float32)
