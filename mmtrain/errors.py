@@ -19,3 +19,7 @@ class CheckpointError(UserError):
 
 class NonFiniteError(UserError):
     """Training met a NaN or Inf; no weight was touched by it."""
+
+
+class Interrupted(UserError):
+    """A signal stopped the run; its state is saved."""

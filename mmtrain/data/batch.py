@@ -1,5 +1,6 @@
 """What a model reads: padded values with boolean masks, targets, and which targets exist."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -35,15 +36,18 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not wait."""
-        inputs = {
-            name: MaskedSequence(item.values.to(device, non_blocking=True), item.mask.to(device, non_blocking=True))
-            for name, item in self.inputs.items()
-        }
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin(self) -> "Batch":
+        """The same batch in page-locked memory, from which copies to a GPU overlap with work."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(
             self,
-            stream=self.stream.to(device, non_blocking=True),
-            index=self.index.to(device, non_blocking=True),
-            inputs=inputs,
-            targets={name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
-            labelled={name: value.to(device, non_blocking=True) for name, value in self.labelled.items()},
+            stream=change(self.stream),
+            index=change(self.index),
+            inputs={name: MaskedSequence(change(item.values), change(item.mask)) for name, item in self.inputs.items()},
+            targets={name: change(value) for name, value in self.targets.items()},
+            labelled={name: change(value) for name, value in self.labelled.items()},
         )

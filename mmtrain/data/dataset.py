@@ -55,6 +55,10 @@ class Stream:
         values, labelled = self._labels[task]
         return values[self.indices], labelled[self.indices]
 
+    def store_labels(self, task: str) -> npt.NDArray[np.float64]:
+        """Labels of the whole store by sample index, [N] or [N, C]."""
+        return self._labels[task][0]
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """A measure of each sample's cost by position, [N]: characters of text, or the longest modality's rows."""
         if self._has_text:

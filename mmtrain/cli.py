@@ -1,0 +1,114 @@
+"""The command line: thin doors to the rest; what a person or a file did wrong ends in one message and exit code 2."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from mmtrain.errors import Interrupted, UserError
+
+app = typer.Typer(
+    name="mmtrain",
+    help="Train multimodal models on several datasets and tasks at once, under a curriculum.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Look at experiment files.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at feature stores.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Experiment file (YAML).")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run folder and start anew.")] = False,
+) -> None:
+    """Train a model, evaluating as it goes."""
+    from mmtrain.training import train_experiment
+
+    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    split: Annotated[str, typer.Option(help="The split to score.")] = "val",
+    checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
+) -> None:
+    """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
+    from mmtrain.scoring import score_run
+
+    score_run(run, split=split, checkpoint=checkpoint)
+
+
+@config_app.command("show")
+def config_show(file: Path, overrides: Overrides = None) -> None:
+    """Print the whole experiment: bases merged, overrides applied, defaults filled in."""
+    from mmtrain.config import dump_yaml, load_experiment
+
+    typer.echo(dump_yaml(load_experiment(file, overrides)), nl=False)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of experiment files, for editors."""
+    import json
+
+    from mmtrain.config import file_schema
+
+    typer.echo(json.dumps(file_schema(), indent=2))
+
+
+@data_app.command("check")
+def data_check(store: Path) -> None:
+    """Verify a store: checksums, shapes, numbers, labels, ids, groups. Exit code 1 and a line for each defect."""
+    from mmtrain.data.check import check_store
+
+    defects = check_store(store)
+    for defect in defects:
+        typer.echo(defect)
+    if defects:
+        raise typer.Exit(1)
+    typer.echo(f"{store}: no defect found")
+
+
+@data_app.command("info")
+def data_info(store: Path) -> None:
+    """Describe a store: samples per split and task, label balance, lengths."""
+    from rich.console import Console
+
+    from mmtrain.data.info import print_info
+
+    print_info(store, Console())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command. Exit codes: 0; 1 defects found; 2 a user's error, named in one message; 130 interrupted."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except Interrupted as error:
+        typer.echo(str(error), err=True)
+        sys.exit(130)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

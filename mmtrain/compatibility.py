@@ -1,0 +1,47 @@
+"""Whether the stores of an experiment fit together, and what they have in common."""
+
+from collections.abc import Mapping
+
+from mmtrain.config import Experiment
+from mmtrain.config_errors import nearest
+from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.store import FeatureStore
+from mmtrain.errors import DataError
+
+
+def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, TaskSchema]:
+    """Every task of the streams. Errors: DataError where a store lacks it, or two stores mean different things by it."""
+    tasks: dict[str, tuple[str, TaskSchema]] = {}
+    for name, stream in experiment.streams.items():
+        store = stores[stream.dataset]
+        for task in stream.tasks:
+            other, known = tasks.setdefault(task, (store.name, store.task(task)))
+            if known != store.task(task):
+                raise DataError(
+                    f"streams.{name}: task '{task}' is {store.task(task)!r} in '{store.name}' and {known!r} in '{other}'; "
+                    "one head cannot serve both. Rename one"
+                )
+    return {task: schema for task, (_, schema) in tasks.items()}
+
+
+def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, int]:
+    """Row width of every modality in the streams' stores. Errors: DataError where two stores differ in one that is read."""
+    dims: dict[str, tuple[str, int]] = {}
+    read = experiment.model.modalities
+    for name, stream in experiment.streams.items():
+        store = stores[stream.dataset]
+        for modality in stream.modalities or ():
+            if modality != TEXT and modality not in store.schema.modalities:
+                known = nearest(modality, [TEXT, *store.schema.modalities])
+                raise DataError(f"streams.{name}.modalities: store '{store.name}' has no '{modality}'{known}")
+        for modality, schema in store.schema.modalities.items():
+            other, dim = dims.setdefault(modality, (store.name, schema.dim))
+            if dim != schema.dim and modality in read:
+                raise DataError(
+                    f"modality '{modality}' is {schema.dim} wide in store '{store.name}' ({schema.extractor}) and {dim} in "
+                    f"'{other}': extract both with one extractor, or leave it out of model.sequences"
+                )
+        has_text = TEXT in read and bool(store.text_lengths.any())
+        if not has_text and not any(modality in store.schema.modalities for modality in read):
+            raise DataError(f"streams.{name}: store '{store.name}' has nothing that the model reads ({', '.join(read)})")
+    return {modality: dim for modality, (_, dim) in dims.items()}

@@ -1,0 +1,187 @@
+"""The experiment: a tree of the component configs that live beside their code."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from mmtrain.config_errors import config_error, nearest
+from mmtrain.config_file import ConfigTree, load_tree
+from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.engine.optimizer import AdamWConfig
+from mmtrain.engine.schedule import LrScheduleConfig
+from mmtrain.models.heads import HeadConfig
+from mmtrain.models.heads.linear import LinearHeadConfig
+from mmtrain.models.model import ModelConfig
+from mmtrain.objectives.losses import LossConfig
+from mmtrain.objectives.regularizers import RegularizerConfig
+from mmtrain.section import Section
+
+# names become folders, columns and parts of metric names
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class DatasetConfig(Section):
+    """One feature store."""
+
+    store: str = Field(description="Folder of the store, relative to where the command runs.")
+
+
+class StreamConfig(Section):
+    """What the curriculum draws from: a dataset seen through some of its tasks."""
+
+    dataset: str = Field(description="A name under `datasets`.")
+    tasks: tuple[Name, ...] = Field(min_length=1, description="Tasks of the store to learn from this stream.")
+    modalities: tuple[str, ...] | None = Field(
+        default=None, description="What is read of it; null: all that the model reads and the store has."
+    )
+
+
+class TaskConfig(Section):
+    """How one task is learned. A task that is not listed gets these defaults."""
+
+    loss: LossConfig | None = Field(default=None, description="Null: the usual loss of the task's kind.")
+    head: HeadConfig = LinearHeadConfig()
+
+
+class BatchConfig(Section):
+    """How samples are brought to the model."""
+
+    size: int = Field(default=32, ge=1, description="Samples of a global batch, over all processes.")
+    micro: int | None = Field(default=None, ge=1, description="Most samples of one forward pass; null: the whole slice.")
+    evaluation: int = Field(default=64, ge=1, description="Samples of one forward pass in evaluation.")
+    prefetch: int = Field(default=2, ge=0, description="Steps read ahead; the result does not depend on it.")
+
+
+class TrainingConfig(Section):
+    """How long and how."""
+
+    epochs: int = Field(default=3, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    optimizer: AdamWConfig = AdamWConfig()
+    schedule: LrScheduleConfig = LrScheduleConfig()
+    eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
+    checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
+
+
+class SelectionConfig(Section):
+    """Which checkpoint is the best, and when to stop early."""
+
+    metric: str = Field(default="val/loss", description="`val/loss` (mean over tasks) or `val/<task>/<metric>`.")
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = Field(default=None, ge=1, description="Evaluations without gain before the run stops.")
+
+
+class CurveConfig(Section):
+    """The training curve between evaluations."""
+
+    every: int = Field(default=1000, ge=1, description="Samples per point of mean loss.")
+
+
+class TrackingConfig(Section):
+    """Trackers besides the JSON lines that are always written."""
+
+    wandb: Literal["online", "offline", "disabled"] = "disabled"
+    project: str = "mmtrain"
+    tensorboard: bool = False
+
+
+class Experiment(Section):
+    """One run, whole."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")] = Field(
+        description="The run's folder below `runs`."
+    )
+    runs: str = Field(default="runs", description="Folder that holds the runs.")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    datasets: dict[Name, DatasetConfig] = Field(min_length=1)
+    streams: dict[Name, StreamConfig] = Field(min_length=1)
+    tasks: dict[Name, TaskConfig] = Field(default_factory=dict)
+    model: ModelConfig
+    regularizers: dict[Name, RegularizerConfig] = Field(default_factory=dict)
+    curriculum: CurriculumConfig = CurriculumConfig()
+    batch: BatchConfig = BatchConfig()
+    training: TrainingConfig = TrainingConfig()
+    selection: SelectionConfig = SelectionConfig()
+    curve: CurveConfig = CurveConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        seen: dict[tuple[str, str], str] = {}
+        for name, stream in self.streams.items():
+            if stream.dataset not in self.datasets:
+                raise ValueError(
+                    f"streams.{name}.dataset: no dataset '{stream.dataset}'{nearest(stream.dataset, self.datasets)}"
+                )
+            for task in stream.tasks:
+                other = seen.setdefault((stream.dataset, task), name)
+                if other != name or stream.tasks.count(task) > 1:
+                    raise ValueError(
+                        f"streams.{name}.tasks: '{task}' of dataset '{stream.dataset}' is learned already ({other})"
+                    )
+            for modality in stream.modalities or ():
+                if modality not in self.model.modalities:
+                    known = nearest(modality, self.model.modalities)
+                    raise ValueError(f"streams.{name}.modalities: the model reads no '{modality}'{known}")
+        for task in self.tasks:
+            if task not in self.task_names:
+                raise ValueError(f"tasks.{task}: no stream has this task{nearest(task, self.task_names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _cadence_fits(self) -> Self:
+        every, window = self.training.eval_every, self.curriculum.window
+        if every is not None and every % window:
+            raise ValueError(
+                f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
+                "window borders"
+            )
+        return self
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Every task of every stream, in order."""
+        return tuple(dict.fromkeys(task for stream in self.streams.values() for task in stream.tasks))
+
+    def task(self, name: str) -> TaskConfig:
+        """How a task is learned; the defaults where it is not listed."""
+        return self.tasks.get(name, TaskConfig())
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs) / self.name
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain values that load to an equal experiment."""
+        return self.model_dump(mode="json")
+
+
+def parse(tree: ConfigTree) -> Experiment:
+    """Check a tree. Errors: ConfigError, a line for each complaint, with its file and key."""
+    try:
+        return Experiment.model_validate(tree.values)
+    except ValidationError as error:
+        raise config_error(error, Experiment, tree) from None
+
+
+def load_experiment(file: str | Path, overrides: list[str] | None = None) -> Experiment:
+    """Read, refine, override and check an experiment file."""
+    return parse(load_tree(file, overrides or []))
+
+
+def dump_yaml(experiment: Experiment) -> str:
+    """The experiment as a file that loads to an equal one."""
+    return yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
+
+
+def file_schema() -> dict[str, Any]:
+    """The JSON schema of experiment files. Nothing is required in it: a `base:` may give what a file leaves out."""
+    schema = Experiment.model_json_schema()
+    schema["properties"]["base"] = {"type": "string", "description": "A file that this one refines, relative to it."}
+    schema.pop("required", None)
+    return schema

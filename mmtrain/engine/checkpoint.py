@@ -1,0 +1,144 @@
+"""A checkpoint on disk: a folder that appears whole or not at all, hashed, and read without executing anything."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from mmtrain.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: named groups of tensors, a JSON-able state, and copies of small text files."""
+
+    tensors: Mapping[str, Tensors]  # group -> name -> tensor; one safetensors file a group
+    state: Mapping[str, Any]
+    texts: Mapping[str, str]  # file name -> content
+
+
+def step_folder(root: Path, step: int) -> Path:
+    return root / f"step-{step:08d}"
+
+
+def save_checkpoint(root: Path, step: int, checkpoint: Checkpoint) -> Path:
+    """Write `root`/step-XXXXXXXX; readers see nothing of it until every byte is on disk."""
+    final = step_folder(root, step)
+    partial = root / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for group, tensors in checkpoint.tensors.items():
+            held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            safetensors.torch.save_file(held, partial / f"{group}.safetensors")
+        for name, text in checkpoint.texts.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        (partial / STATE).write_text(json.dumps(checkpoint.state, indent=1, allow_nan=False), encoding="utf-8")
+        manifest = {file.name: _record(file) for file in sorted(partial.iterdir())}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for file in partial.iterdir():
+            _fsync(file)
+        _fsync(partial)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        _fsync(root)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return final
+
+
+def point(root: Path, name: str, target: Path) -> None:
+    """Make `root`/`name` (last, best) lead to `target`, in one atomic step."""
+    link = root / f".{name}.link"
+    link.unlink(missing_ok=True)
+    link.symlink_to(target.name)
+    os.replace(link, root / name)
+    _fsync(root)
+
+
+def prune(root: Path, *, keep: int) -> None:
+    """Delete old checkpoints; the newest `keep` and those that `last` and `best` lead to stay."""
+    held = {(root / name).resolve() for name in ("last", "best")}
+    for folder in _steps(root)[keep:]:
+        if folder.resolve() not in held:
+            shutil.rmtree(folder)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Verify every file against the manifest, then load. Errors: CheckpointError with the file and the reason."""
+    verify(folder)
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        tensors = {file.stem: safetensors.torch.load_file(file) for file in sorted(folder.glob("*.safetensors"))}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from None
+    texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.yaml"))}
+    return Checkpoint(tensors, state, texts)
+
+
+def verify(folder: Path) -> None:
+    """Compare sizes and hashes with the manifest. Errors: CheckpointError."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        expected = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} is not a whole checkpoint: it has no {MANIFEST}") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"checkpoint {folder}: {MANIFEST} is damaged ({error})") from None
+    present = {file.name for file in folder.iterdir()} - {MANIFEST}
+    for name in sorted(present | set(expected)):
+        if name not in expected or name not in present:
+            raise CheckpointError(f"checkpoint {folder}: {name} is {'missing' if name in expected else 'not of it'}")
+        if (folder / name).stat().st_size != expected[name][0]:
+            raise CheckpointError(f"checkpoint {folder}: {name} is not {expected[name][0]} bytes long")
+        if _record(folder / name)["sha256"] != expected[name][1]:
+            raise CheckpointError(f"checkpoint {folder}: {name} is damaged (its sha256 differs from the manifest)")
+
+
+def newest_valid(root: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint and the complaints about newer ones; None where there is no checkpoint at all.
+
+    Errors: CheckpointError where there are checkpoints and none is whole.
+    """
+    complaints = []
+    for folder in _steps(root):
+        try:
+            verify(folder)
+        except CheckpointError as error:
+            complaints.append(str(error))
+        else:
+            return folder, complaints
+    if complaints:
+        raise CheckpointError("no checkpoint of this run is whole:\n" + "\n".join(complaints))
+    return None, []
+
+
+def _steps(root: Path) -> list[Path]:
+    """Newest first."""
+    return sorted((path for path in root.glob("step-*") if path.is_dir()), reverse=True)
+
+
+def _record(file: Path) -> dict[str, Any]:
+    with file.open("rb") as handle:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

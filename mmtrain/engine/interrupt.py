@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM as a flag that the loop reads between steps; a second signal ends the process at once."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+from accelerate import Accelerator
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """While active, the first signal only sets a flag."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = number
+        signal.signal(number, self._before[number])
+
+    def requested(self) -> bool:
+        """Whether any process was signalled; every process gets the same answer at the same step."""
+        if self._accelerator.num_processes == 1:
+            return self._signal is not None
+        flag = torch.tensor(float(self._signal is not None), device=self._accelerator.device)
+        return bool(self._accelerator.reduce(flag, reduction="sum").item() > 0)

@@ -1,0 +1,58 @@
+"""An append-only file of JSON lines whose length is part of a checkpoint, so that a resumed log has no line twice."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmtrain.errors import CheckpointError
+
+
+class JsonLines:
+    """One record a line, keys in the order given; NaN and Inf become null, so that any JSON reader accepts a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(plain(record), allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+
+    def position(self) -> int:
+        """Bytes written so far, safely on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def rewind(self, position: int) -> None:
+        """Forget what was written after `position`. Errors: CheckpointError where the file is shorter than that."""
+        size = self.path.stat().st_size
+        if size < position:
+            raise CheckpointError(f"{self.path} has {size} bytes, the checkpoint was made at {position}: lines are lost")
+        self._file.truncate(position)
+        self._file.seek(position)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file; a last line cut off by a kill is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON takes them: NaN and Inf as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,52 @@
+"""Whether the processes that run are those that were asked for, and what does not come out alike on several."""
+
+import os
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def asked_processes() -> int | None:
+    """The number of processes named on the launcher's command line (`--num_processes N`), where there is one."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        words = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return None
+    return parse_num_processes(words)
+
+
+def parse_num_processes(words: Sequence[str]) -> int | None:
+    """N out of `accelerate launch ... --num_processes N` or `--num_processes=N`; None where it does not stand there."""
+    if not any("accelerate" in word for word in words):
+        return None
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name.replace("-", "_") == "__num_processes":
+            value = value or (words[number + 1] if number + 1 < len(words) else "")
+            return int(value) if value.isdigit() else None
+    return None
+
+
+def launch_complaint(num_processes: int) -> str | None:
+    """A sentence where another number of processes was asked for than runs."""
+    asked = asked_processes()
+    if asked is None or asked == num_processes:
+        return None
+    return (
+        f"warning: {asked} processes were asked for, {num_processes} runs. On CPUs several start only with "
+        f"ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes {asked} ..."
+    )
+
+
+def process_notes(model: nn.Module, num_processes: int) -> list[str]:
+    """On several processes, the components whose result depends on their number."""
+    if num_processes == 1:
+        return []
+    notes = []
+    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+        notes.append("dropout (each process draws its own)")
+    if any("BatchNorm" in type(module).__name__ for module in model.modules()):
+        notes.append("batch normalization (each process sees its own slice)")
+    return [f"results will differ from a one-process run by: {', '.join(notes)}"] if notes else []

@@ -1,0 +1,127 @@
+"""The meta-loop: train a stretch, evaluate, tell the curriculum, keep the best, save."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.engine.history import History, history
+from mmtrain.engine.interrupt import Interrupt
+from mmtrain.engine.padding import PaddingMeter
+from mmtrain.engine.progress import ProgressBar
+from mmtrain.engine.run import Run
+from mmtrain.engine.sample_log import stream_losses
+from mmtrain.engine.saving import record_steps, save
+from mmtrain.engine.state import RunState
+from mmtrain.engine.step import train_step
+from mmtrain.engine.tracking import log_all
+from mmtrain.errors import Interrupted
+from mmtrain.evaluation.evaluate import evaluate, task_predictions
+from mmtrain.evaluation.prediction_file import write_predictions
+from mmtrain.evaluation.split_metrics import gap_rows, split_metrics
+from mmtrain.evaluation.table import gap_table
+
+
+def fit(run: Run, state: RunState) -> History:
+    """Train from `state` to the end of the run, or to early stopping.
+
+    Errors: Interrupted after Ctrl-C or SIGTERM, with the state saved; NonFiniteError before a weight is touched.
+    """
+    with Interrupt(run.accelerator) as interrupt:
+        while not state.finished(run.settings.total_steps):
+            until = run.settings.next_evaluation(state.evaluated)
+            if not train_epoch(run, state, until=until, interrupted=interrupt.requested):
+                save(run, state)
+                raise Interrupted(
+                    f"stopped at step {state.step}; the run is saved. Continue with the same command and --resume"
+                )
+            if state.step > state.evaluated:
+                validate(run, state)
+    for tracker in run.trackers:
+        tracker.close()
+    run.accelerator.wait_for_everyone()
+    return history(run.folder.path)
+
+
+def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[[], bool]) -> bool:
+    """Train up to step `until` (an evaluation: an epoch's end, or a window border inside it); False if interrupted."""
+    run.model.train()
+    name = f"epoch {run.settings.epoch_of(state.step + 1)}"
+    with ProgressBar(run.console, name, total=until, done=state.step) as progress:
+        while state.step < until and not state.stopped:
+            start, stop = run.settings.window_of(state.step)
+            window = run.curriculum.next_window(start, stop - start)
+            meter = PaddingMeter()
+            began, first = time.monotonic(), state.step
+            for inputs in run.loader.steps(window, first=state.step):
+                values, updated = train_step(run, inputs)
+                state.log.add(values)
+                state.step += 1
+                state.skipped += not updated
+                meter.add(inputs.micro_batches)
+                progress.update(state.step, note=f"objective {float(values.objective):.3f}")
+                if state.step == window.stop_step:
+                    close_window(run, state, start)
+                    _log_timing(run, state, seconds=time.monotonic() - began, steps=state.step - first, meter=meter)
+                if state.step != until and run.settings.checkpoint_due(state.step):
+                    save(run, state)
+                if interrupted():
+                    return state.step == until
+            state.stopped = window.ended
+    return True
+
+
+def close_window(run: Run, state: RunState, start: int) -> None:
+    """Reduce the window's losses over processes, let the curriculum see them, and write what it decided."""
+    record_steps(run, state)
+    arrays = state.log.since(start)
+    losses, counts = stream_losses(arrays, [stream.name for stream in run.train_streams])
+    run.curriculum.finish_window(WindowReport(state.step, losses, counts))
+    points = run.curve.add(arrays)
+    if run.logs is not None:
+        run.logs.curriculum.write(run.curriculum.record())
+        for point in points:
+            run.logs.metrics.write(point | {"step": state.step})
+
+
+def validate(run: Run, state: RunState) -> None:
+    """Evaluate, put training and validation side by side, select, and save."""
+    step = state.step
+    train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
+    with ProgressBar(run.console, "validation", total=1) as progress:
+        val = evaluate(
+            run.accelerator.unwrap_model(run.model),
+            run.val_streams,
+            objective=run.objective,
+            collate=run.loader.collate,
+            accelerator=run.accelerator,
+            batch_size=run.settings.eval_batch,
+            progress=progress.count,
+        )
+    metrics = split_metrics("train", train) | split_metrics("val", val)
+    run.curriculum.observe_evaluation(EvalReport(step, metrics))
+    is_best = state.selection.update(metrics[run.settings.metric], step=step, mode=run.settings.mode)
+    state.evaluated = step
+    patience = run.settings.patience
+    state.stopped |= patience is not None and state.selection.evaluations_without_gain >= patience
+    record: dict[str, Any] = {"kind": "evaluation", "step": step, "epoch": run.settings.epoch_of(step)}
+    record |= {"metrics": metrics, "best": is_best, "selection": asdict(state.selection)}
+    if run.logs is not None:
+        run.logs.metrics.write(record)
+        log_all(run.trackers, {"step": step} | metrics)
+        if is_best:
+            write_predictions(run.folder.predictions("val"), val)
+    if run.console is not None:
+        run.console.print(gap_table(gap_rows(metrics, val), title=f"Epoch {record['epoch']}, step {step}").rich())
+    state.log.clear()
+    save(run, state, is_best=is_best)
+
+
+def _log_timing(run: Run, state: RunState, *, seconds: float, steps: int, meter: PaddingMeter) -> None:
+    if run.logs is not None:
+        rate = steps * run.settings.batch_size / seconds
+        padding = {name: round(share, 4) for name, share in meter.shares().items()}
+        run.logs.timing.write(
+            {"step": state.step, "seconds": round(seconds, 4), "samples_per_second": round(rate, 2), "padding": padding}
+        )

@@ -1,0 +1,60 @@
+"""Progress for a person: rich bars on a terminal, plain lines where the output goes elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class ProgressBar:
+    """A named count up to `total`, with rate, a note (the loss) and remaining time. Silent where `console` is None."""
+
+    def __init__(
+        self, console: Console | None, name: str, *, total: int, done: int = 0, seconds_between_lines: float = 10.0
+    ) -> None:
+        self._console, self._name, self._total = console, name, total
+        self._start_done, self._done, self._started = done, done, time.monotonic()
+        self._between, self._last_line = seconds_between_lines, self._started
+        self._bars: Progress | None = None
+        self._task = TaskID(0)
+        if console is not None and console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bars.add_task(name, total=total, completed=done, note="")
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def count(self, done: int, total: int) -> None:
+        """`update` for work whose total is known only once it runs."""
+        self._total = total
+        if self._bars is not None:
+            self._bars.update(self._task, total=total)
+        self.update(done)
+
+    def update(self, done: int, note: str = "") -> None:
+        """`done` of `total` are finished."""
+        self._done = done
+        rate = (done - self._start_done) / max(time.monotonic() - self._started, 1e-9)
+        text = f"{note}  {rate:.1f}/s".strip()
+        if self._bars is not None:
+            self._bars.update(self._task, completed=done, note=text)
+        elif self._console is not None and time.monotonic() - self._last_line >= self._between:
+            self._last_line = time.monotonic()
+            remaining = (self._total - done) / max(rate, 1e-9)
+            self._console.print(f"{self._name} {done}/{self._total}  {text}  {remaining:.0f} s left", highlight=False)

@@ -1,0 +1,102 @@
+"""The parts of a run, already built: what the loop works with. It knows no config."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch import nn
+
+from mmtrain.curriculum.curriculum import Curriculum
+from mmtrain.data.dataset import Stream
+from mmtrain.engine.curve import Curve
+from mmtrain.engine.jsonl import JsonLines
+from mmtrain.engine.loading import Loader
+from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.tracking import Tracker
+from mmtrain.objectives.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """Numbers of the loop; all times are finished optimizer steps."""
+
+    batch_size: int  # samples of a global batch
+    total_steps: int
+    steps_per_epoch: int
+    window: int
+    eval_every: int | None  # besides the epochs' ends; a multiple of `window`
+    checkpoint_every: int | None  # besides every evaluation
+    keep_checkpoints: int
+    eval_batch: int
+    clip_norm: float | None
+    metric: str  # a name `val/...` that selects the best checkpoint
+    mode: Literal["min", "max"]
+    patience: int | None  # evaluations without gain before the run stops
+    seed: int
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch (from 1) that the `step`-th finished step belongs to."""
+        return max(step - 1, 0) // self.steps_per_epoch + 1
+
+    def next_evaluation(self, step: int) -> int:
+        """The first evaluation after `step`: every `eval_every` steps inside an epoch, and at its end."""
+        epoch_start = step - step % self.steps_per_epoch
+        epoch_end = min(epoch_start + self.steps_per_epoch, self.total_steps)
+        if self.eval_every is None:
+            return epoch_end
+        return min(epoch_start + ((step - epoch_start) // self.eval_every + 1) * self.eval_every, epoch_end)
+
+    def checkpoint_due(self, step: int) -> bool:
+        return self.checkpoint_every is not None and step % self.checkpoint_every == 0
+
+    def window_of(self, step: int) -> tuple[int, int]:
+        """First step and end of the window that the step after `step` belongs to; an epoch's last one may be short."""
+        epoch_start = step - step % self.steps_per_epoch
+        first = step - (step - epoch_start) % self.window
+        return first, min(first + self.window, epoch_start + self.steps_per_epoch, self.total_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs:
+    """The files of the run that only the first process writes."""
+
+    metrics: JsonLines
+    curriculum: JsonLines
+    timing: JsonLines
+
+    def close(self) -> None:
+        for log in (self.metrics, self.curriculum, self.timing):
+            log.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that `fit` works with."""
+
+    folder: RunFolder
+    accelerator: Accelerator
+    model: nn.Module  # prepared
+    optimizer: torch.optim.Optimizer  # prepared
+    lr_schedule: torch.optim.lr_scheduler.LRScheduler
+    objective: Objective
+    curriculum: Curriculum
+    loader: Loader
+    val_streams: Sequence[Stream]
+    curve: Curve
+    settings: LoopSettings
+    identity: Mapping[str, Any]  # resolved config and store fingerprints: what a checkpoint belongs to
+    texts: Mapping[str, str]  # files copied into every checkpoint
+    console: Console | None  # None: this process prints nothing
+    logs: Logs | None  # None: not the first process
+    trackers: Sequence[Tracker]
+
+    @property
+    def train_streams(self) -> Sequence[Stream]:
+        return self.loader.streams
+
+    def say(self, text: str) -> None:
+        if self.console is not None:
+            self.console.print(text, markup=False, highlight=False)

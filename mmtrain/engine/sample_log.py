@@ -1,0 +1,111 @@
+"""Per-sample results of training since the last evaluation, gathered over processes in the order of the plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from mmtrain.evaluation.evaluate import Arrays, to_arrays
+
+
+@dataclass
+class StepValues:
+    """What one process knows of one step; tensors stay on the device until the log is flushed."""
+
+    step: int
+    objective: Tensor  # this process's part of the minimized sum, without penalties
+    penalties: Mapping[str, Tensor]
+    grad_norm: float
+    lr: Mapping[str, float]
+    samples: list[dict[str, Tensor]] = field(default_factory=list)  # one dict a micro-batch
+
+
+class SampleLog:
+    """Grows by `add`, and by `flush` becomes the same arrays on every process."""
+
+    def __init__(self) -> None:
+        self.arrays: Arrays = {}
+        self._pending: list[StepValues] = []
+
+    def add(self, values: StepValues) -> None:
+        self._pending.append(values)
+
+    def flush(self, accelerator: Accelerator) -> list[dict[str, Any]]:
+        """Gather what is pending; returns one record a step for metrics.jsonl, the same on every process."""
+        if not self._pending:
+            return []
+        mine = to_arrays([micro for values in self._pending for micro in values.samples])
+        sizes = [sum(len(micro["index"]) for micro in values.samples) for values in self._pending]
+        mine["step"] = np.repeat([values.step for values in self._pending], sizes)
+        # process r holds the samples r, r + W, ... of each global batch
+        mine["order"] = np.concatenate([np.arange(size) for size in sizes]) * accelerator.num_processes
+        mine["order"] += accelerator.process_index
+        objectives = torch.stack([values.objective for values in self._pending]).double().cpu().numpy()
+        gathered = gather_object([(mine, objectives)]) if accelerator.num_processes > 1 else [(mine, objectives)]
+        fresh = {key: np.concatenate([part[key] for part, _ in gathered]) for key in mine}
+        in_order = np.lexsort((fresh["order"], fresh["step"]))
+        fresh = {key: column[in_order] for key, column in fresh.items()}
+        records = self._records(fresh, np.sum([part for _, part in gathered], axis=0))
+        self.arrays = {key: np.concatenate([self.arrays[key], fresh[key]]) for key in fresh} if self.arrays else fresh
+        self._pending = []
+        return records
+
+    def _records(self, fresh: Arrays, objectives: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+        borders = np.searchsorted(fresh["step"], [values.step for values in self._pending] + [self._pending[-1].step + 1])
+        records = []
+        for number, values in enumerate(self._pending):
+            rows = slice(int(borders[number]), int(borders[number + 1]))
+            records.append(
+                {
+                    "kind": "step",
+                    "step": values.step + 1,
+                    "objective": float(objectives[number]),
+                    "loss": task_means({key: column[rows] for key, column in fresh.items()}),
+                    "penalty": {name: float(value) for name, value in values.penalties.items()},
+                    "grad_norm": values.grad_norm,
+                    "lr": dict(values.lr),
+                }
+            )
+        return records
+
+    def since(self, step: int) -> Arrays:
+        """The samples of the steps from `step` on."""
+        if not self.arrays:
+            return {}
+        first = int(np.searchsorted(self.arrays["step"], step))
+        return {key: column[first:] for key, column in self.arrays.items()}
+
+    def clear(self) -> None:
+        assert not self._pending
+        self.arrays = {}
+
+
+def tasks_of(arrays: Arrays) -> list[str]:
+    return [key.removesuffix("/loss") for key in arrays if key.endswith("/loss")]
+
+
+def task_means(arrays: Arrays) -> dict[str, float]:
+    """Mean plain loss of each task over its labelled samples, in float64; tasks without one are left out."""
+    means = {}
+    for task in tasks_of(arrays):
+        losses = arrays[f"{task}/loss"][arrays[f"{task}/labelled"]]
+        if len(losses):
+            means[task] = float(losses.mean(dtype=np.float64))
+    return means
+
+
+def stream_losses(arrays: Arrays, names: Sequence[str]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """Mean loss of each stream's tasks, and the samples drawn from each stream."""
+    losses, counts = {}, {}
+    for number, name in enumerate(names):
+        rows = arrays["stream"] == number
+        counts[name] = int(rows.sum())
+        if counts[name]:
+            losses[name] = task_means({key: column[rows] for key, column in arrays.items()})
+    return losses, counts

@@ -1,0 +1,137 @@
+"""The one versioned state of a run: everything that survives a restart, captured and put back."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from mmtrain.engine.checkpoint import Checkpoint, Tensors
+from mmtrain.engine.sample_log import SampleLog
+from mmtrain.errors import CheckpointError
+
+VERSION = 1
+
+
+@dataclass
+class Selection:
+    """Which evaluation was best so far, and how long ago."""
+
+    best: float | None = None
+    best_step: int = 0
+    evaluations_without_gain: int = 0
+
+    def update(self, value: float, *, step: int, mode: str) -> bool:
+        """Note an evaluation; True if it is the best so far. NaN never is."""
+        gains = value == value and (self.best is None or (value > self.best if mode == "max" else value < self.best))  # noqa: PLR0124
+        self.evaluations_without_gain = 0 if gains else self.evaluations_without_gain + 1
+        if gains:
+            self.best, self.best_step = value, step
+        return gains
+
+
+@dataclass
+class RunState:
+    """Where a run stands."""
+
+    step: int = 0  # finished optimizer steps
+    evaluated: int = 0  # the last step that an evaluation was made at
+    skipped: int = 0  # steps that the loss scaler skipped
+    stopped: bool = False  # early stopping, or a stream used up, ended the run
+    selection: Selection = field(default_factory=Selection)
+    log: SampleLog = field(default_factory=SampleLog)
+
+    def finished(self, total_steps: int) -> bool:
+        """Nothing is left to train or to evaluate."""
+        return self.evaluated == self.step and (self.stopped or self.step >= total_steps)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and plain values of an optimizer's state."""
+    whole = optimizer.state_dict()
+    tensors: Tensors = {}
+    values: dict[str, dict[str, Any]] = {}
+    for index, entries in whole["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}/{key}"] = value
+            else:
+                values.setdefault(str(index), {})[key] = value
+    return tensors, {"state": values, "param_groups": whole["param_groups"]}
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Tensors, values: dict[str, Any]) -> None:
+    """The inverse of `optimizer_state`. Errors: CheckpointError where the groups are not this optimizer's."""
+    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in values["state"].items()}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = tensor
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint's optimizer does not fit this model: {error}") from None
+
+
+def random_state() -> dict[str, Tensor]:
+    """The random states of this process."""
+    states = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    version, words, gauss = random.getstate()
+    assert (version, gauss) == (3, None), "random.gauss keeps a half-used pair; nothing here calls it"
+    states["python"] = torch.tensor(words, dtype=torch.int64)
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    states["numpy"] = torch.cat([torch.from_numpy(np.asarray(keys).astype(np.int64)), torch.tensor([position, has_gauss])])
+    states["numpy_cached"] = torch.tensor([cached], dtype=torch.float64)
+    return states
+
+
+def load_random_state(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+    random.setstate((3, tuple(states["python"].tolist()), None))
+    numbers = states["numpy"].tolist()
+    cached = float(states["numpy_cached"])
+    np.random.set_state(("MT19937", np.array(numbers[:-2], np.uint32), numbers[-2], numbers[-1], cached))
+
+
+def gather_random_states(accelerator: Accelerator) -> Tensors:
+    """Every process's random states, named <rank>/<kind>."""
+    own = random_state()
+    everyone = gather_object([own]) if accelerator.num_processes > 1 else [own]
+    return {f"{rank}/{kind}": state for rank, states in enumerate(everyone) for kind, state in states.items()}
+
+
+def put_back_random_state(tensors: Tensors, *, rank: int, seed: int) -> bool:
+    """Restore this process's random state; a process the checkpoint did not know is seeded anew (False)."""
+    mine = {name.partition("/")[2]: state for name, state in tensors.items() if name.startswith(f"{rank}/")}
+    if not mine:
+        torch.manual_seed(seed + rank)
+        return False
+    load_random_state(mine)
+    return True
+
+
+def load_model_state(model: nn.Module, tensors: Tensors, *, origin: str) -> None:
+    """Copy weights in. Errors: CheckpointError with the first differing names and both shapes."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    problems = [f"{name}: the checkpoint has {found[name]}, the model {shape}" for name, shape in expected.items()
+                if name in found and found[name] != shape]  # fmt: skip
+    problems += [f"{name}: only in the model" for name in expected if name not in found]
+    problems += [f"{name}: only in the checkpoint" for name in found if name not in expected]
+    if problems:
+        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CheckpointError(f"{origin} is of another architecture:\n" + "\n".join(problems[:5]) + more)
+    model.load_state_dict(tensors)
+
+
+def require_version(checkpoint: Checkpoint, *, origin: str) -> None:
+    found = checkpoint.state.get("version")
+    if found != VERSION:
+        raise CheckpointError(f"{origin}: written in state version {found}, this code reads version {VERSION}")

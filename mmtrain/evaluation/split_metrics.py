@@ -1,0 +1,73 @@
+"""Every metric of a split under its `split/task/metric` name."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmtrain.data.schema import TaskSchema
+from mmtrain.evaluation.metrics import PRIMARY, loss_statistics, metrics
+from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.table import GapRow
+
+
+def split_metrics(split: str, predictions: Sequence[TaskPredictions]) -> dict[str, float]:
+    """`split/task/metric`, `split/task@stream/metric` where a task has several streams, and `split/loss`.
+
+    `split/loss` is the mean over tasks of their mean per-sample loss.
+    """
+    values: dict[str, float] = {}
+    for item in predictions:
+        values |= _named(f"{split}/{item.task}", item)
+        streams = np.unique(item.streams)
+        for stream in streams if len(streams) > 1 else ():
+            values |= _named(f"{split}/{item.task}@{stream}", item.subset(item.streams == stream))
+    values[f"{split}/loss"] = float(np.mean([values[f"{split}/{item.task}/loss"] for item in predictions]))
+    return values
+
+
+def _named(prefix: str, item: TaskPredictions) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in (*loss_statistics(item.losses), *metrics(item))}
+
+
+def known_metrics(tasks: Mapping[str, TaskSchema]) -> list[str]:
+    """The names below `split/` that an evaluation of these tasks gives (all streams of a task together)."""
+    names = ["loss"]
+    for task, schema in tasks.items():
+        shape = (0, len(schema.classes)) if schema.kind in ("multiclass", "multilabel") else (0,)
+        none = np.zeros(0, np.str_)
+        empty = TaskPredictions(
+            task=task,
+            kind=schema.kind,
+            classes=schema.classes,
+            ids=none,
+            streams=none,
+            groups=none,
+            labels=np.zeros(shape if schema.kind == "multilabel" else 0),
+            logits=np.zeros(shape),
+            probabilities=np.zeros(shape),
+            losses=np.zeros(0),
+        )
+        names += [f"{task}/{name}" for name, _ in (*loss_statistics(empty.losses), *metrics(empty))]
+    return names
+
+
+def gap_rows(values: Mapping[str, float], predictions: Sequence[TaskPredictions]) -> list[GapRow]:
+    """Training beside validation for every task of `predictions`, from the metrics of both splits."""
+    rows = []
+    for item in predictions:
+        metric = PRIMARY[item.kind]
+        train, val = (
+            [values.get(f"{split}/{item.task}/{name}", float("nan")) for name in ("loss", metric)]
+            for split in ("train", "val")
+        )
+        rows.append(
+            GapRow(
+                task=item.task,
+                metric=metric,
+                train_loss=train[0],
+                val_loss=val[0],
+                train_value=train[1],
+                val_value=val[1],
+            )
+        )
+    return rows

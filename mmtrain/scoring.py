@@ -1,0 +1,131 @@
+"""A run's checkpoint over a split: predictions, the table with intervals and baselines, the streams' shares."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from mmtrain.build import build_parts, build_streams, prepare_for_evaluation, training_labels
+from mmtrain.config import load_experiment
+from mmtrain.data.dataset import Stream
+from mmtrain.data.schema import SPLITS, TaskKind
+from mmtrain.engine.checkpoint import read_checkpoint
+from mmtrain.engine.jsonl import plain, read_jsonl
+from mmtrain.engine.progress import ProgressBar
+from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.state import load_model_state, require_version
+from mmtrain.errors import CheckpointError, ConfigError
+from mmtrain.evaluation.evaluate import evaluate
+from mmtrain.evaluation.prediction_file import write_predictions
+from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.split_metrics import split_metrics
+from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
+from mmtrain.training import build_accelerator
+
+# what a table shows of each kind of task: first the metric that stands for it
+_SHOWN: dict[TaskKind, tuple[str, ...]] = {
+    "binary": ("average_precision", "auroc"),
+    "multiclass": ("accuracy", "macro_f1"),
+    "multilabel": ("macro_average_precision", "macro_f1"),
+    "regression": ("pearson", "mae"),
+}
+
+
+def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[TaskRow]:
+    """Evaluate and write predictions/<split>.parquet and evaluation/<split>.{json,md}; returns the table's rows.
+
+    Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
+    stores have changed since.
+    """
+    run = RunFolder(folder)
+    if not run.is_run():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
+    if split not in SPLITS:
+        raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}")
+    experiment = load_experiment(run.config)
+    accelerator = build_accelerator(experiment)
+    parts = build_parts(experiment, weights=False)
+    saved = read_checkpoint(_checkpoint_folder(run, checkpoint))
+    require_version(saved, origin=checkpoint)
+    for name, store in parts.stores.items():
+        if saved.state["identity"]["stores"].get(name) != store.fingerprint:
+            raise CheckpointError(f"dataset '{name}': store {store.path} is not the one this run was trained on")
+    load_model_state(parts.model, saved.tensors["model"], origin=checkpoint)
+    console = Console() if accelerator.is_main_process else None
+    streams = build_streams(experiment, parts.stores, split)
+    with ProgressBar(console, split, total=1) as progress:
+        predictions = evaluate(
+            prepare_for_evaluation(parts.model, accelerator),
+            streams,
+            objective=parts.objective,
+            collate=parts.collate,
+            accelerator=accelerator,
+            batch_size=experiment.batch.evaluation,
+            progress=progress.count,
+        )
+    rows = _rows(predictions, parts.train_streams)
+    if console is not None:
+        shares = share_rows(run, parts.train_streams)
+        step = int(saved.state["step"])
+        _write(run, console, split=split, step=step, predictions=predictions, rows=rows, shares=shares)
+    return rows
+
+
+def _checkpoint_folder(run: RunFolder, name: str) -> Path:
+    folder = run.checkpoints / name
+    if Path(name).name != name or not folder.is_dir():
+        found = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
+        raise ConfigError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(found) or 'none yet'}")
+    return folder
+
+
+def _rows(predictions: Sequence[TaskPredictions], train_streams: Sequence[Stream]) -> list[TaskRow]:
+    labels = {
+        item.task: {
+            stream.name: training_labels(item.task, [stream]) for stream in train_streams if item.task in stream.tasks
+        }
+        for item in predictions
+    }
+    chosen = {item.task: _SHOWN[item.kind] for item in predictions}
+    return list(task_rows({item.task: item for item in predictions}, labels, chosen=chosen))
+
+
+def share_rows(run: RunFolder, train_streams: Sequence[Stream]) -> list[ShareRow]:
+    """What each stream had of the samples drawn so far, from curriculum.jsonl."""
+    counts: dict[str, int] = {stream.name: 0 for stream in train_streams}
+    for record in read_jsonl(run.curriculum):
+        for name, count in record["counts"].items():
+            counts[name] += count
+    total = max(sum(counts.values()), 1)
+    return [ShareRow(stream.name, len(stream), counts[stream.name] / total) for stream in train_streams]
+
+
+def _write(
+    run: RunFolder,
+    console: Console,
+    *,
+    split: str,
+    step: int,
+    predictions: Sequence[TaskPredictions],
+    rows: Sequence[TaskRow],
+    shares: Sequence[ShareRow],
+) -> None:
+    write_predictions(run.predictions(split), predictions)
+    tables = [summary_table(rows, title=f"{run.path.name}: {split} split, checkpoint of step {step}"), shares_table(shares)]
+    folder = run.path / "evaluation"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{split}.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    values = {
+        "split": split,
+        "step": step,
+        "metrics": split_metrics(split, predictions),
+        "rows": [asdict(row) for row in rows],
+        "shares": [asdict(share) for share in shares],
+    }
+    (folder / f"{split}.json").write_text(json.dumps(plain(values), indent=1, allow_nan=False), encoding="utf-8")
+    for table in tables:
+        console.print(table.rich())
+    console.print("* the whole 95 % interval (bootstrap over groups) is better than the baseline", highlight=False)
+    console.print(f"written: {run.predictions(split)}, {folder / split}.md, {folder / split}.json", highlight=False)

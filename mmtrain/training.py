@@ -1,0 +1,80 @@
+"""A training run from its file to its last line: accelerator, folder, fit or resume."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator, PartialState
+from rich.console import Console
+
+from mmtrain.build import build_run, main_console, write_run_files
+from mmtrain.config import Experiment, load_experiment
+from mmtrain.engine.history import History
+from mmtrain.engine.launch import launch_complaint
+from mmtrain.engine.loop import fit
+from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.saving import resume as resume_run
+from mmtrain.engine.state import RunState
+from mmtrain.errors import ConfigError, UserError
+
+
+def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> History:
+    """Train what `file` describes. Errors: UserError of every kind; on several processes all of them stop."""
+    experiment = load_experiment(file, list(overrides))
+    accelerator = build_accelerator(experiment)
+    console = main_console(accelerator)
+    continues = _prepare_folder(experiment, accelerator, resume=resume, overwrite=overwrite)
+    if console is not None:
+        _greet(experiment, accelerator, console)
+    run = build_run(experiment, accelerator, console)
+    state = resume_run(run) if continues else RunState()
+    if accelerator.is_main_process:
+        write_run_files(experiment, accelerator, resumed=continues)
+    if state.finished(run.settings.total_steps):
+        run.say(f"the run is finished already, at step {state.step}")
+    result = fit(run, state)
+    selection = state.selection
+    run.say(
+        f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}; run folder: {run.folder.path}"
+    )
+    accelerator.end_training()
+    return result
+
+
+def build_accelerator(experiment: Experiment) -> Accelerator:
+    """Errors: ConfigError where the device cannot do the precision asked for."""
+    precision = experiment.training.precision
+    device = PartialState().device
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
+    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+def _prepare_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
+    """The first process makes the folder; all learn whether a run is continued, or why it cannot be."""
+    from accelerate.utils import broadcast_object_list
+
+    answer: list[bool | str] = [False]
+    if accelerator.is_main_process:
+        try:
+            answer = [RunFolder(experiment.folder).prepare(resume=resume, overwrite=overwrite)]
+        except UserError as error:
+            answer = [str(error)]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(answer)
+    if isinstance(answer[0], str):
+        raise ConfigError(answer[0])
+    return answer[0]
+
+
+def _greet(experiment: Experiment, accelerator: Accelerator, console: Console) -> None:
+    lines = [
+        f"{experiment.name}: {accelerator.num_processes} process(es) on {accelerator.device}, {experiment.training.precision}"
+    ]
+    complaint = launch_complaint(accelerator.num_processes)
+    lines += [complaint] if complaint else []
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+def _value(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4f}"
