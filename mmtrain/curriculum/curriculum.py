@@ -56,7 +56,7 @@ class Curriculum:
 
     The state changes in `finish_window` and `observe_evaluation` and nowhere else. So `state_dict()` inside a window is
     the state at the window's start, `step`; the number of finished steps, which the run saves anyway, says how many
-    batches of the recomputed window to skip. The sums for the report of the window under way are a WindowTally.
+    batches of the recomputed window to skip. The loop saves what it has summed up for the report of that window.
     """
 
     def __init__(self, *, planner: Planner, sampler: Sampler, weighting: Fixed, window: int) -> None:

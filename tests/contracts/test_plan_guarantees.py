@@ -1,5 +1,6 @@
 """G1-G7 of DESIGN 6 over random streams, shares, active sets, batch sizes, windows and processes."""
 
+import tracemalloc
 from math import sin
 
 import numpy as np
@@ -138,6 +139,20 @@ def test_several_passes_of_a_large_stream(grouped):
     check_guarantees(planner, decision(planner.names, [1.0, 0.5], "constant"), [50] * 5)
     first, second = (simulate(planner, decision(("s0", "s1"), [9, -9], "constant"), [50] * 3)[k][1] for k in (0, 2))
     assert not (first.position == second.position).all()  # each pass is shuffled anew
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_memory_does_not_grow_with_the_streams(grouped):
+    def peak(size):
+        streams = [StreamSpec(name=f"s{k}", size=size, lengths=lengths) for k in range(5)]
+        planner = Planner(streams=streams, batch_size=32, seed=1, group_by_length=grouped)
+        tracemalloc.start()
+        simulate(planner, decision(planner.names, [0.0] * 5, "constant"), [50] * 3)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(10**9) <= peak(1000) + 50_000
 
 
 @pytest.mark.slow

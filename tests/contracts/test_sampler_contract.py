@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from test_plan_guarantees import check_passes
 
 from mmtrain.curriculum.curriculum import Curriculum, CurriculumConfig
-from mmtrain.curriculum.reports import EvalReport
+from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.streams import StreamSpec
-from mmtrain.curriculum.tally import WindowTally
 
 TASKS = ("funny", "mood")
 VARIANTS = {
@@ -50,11 +49,11 @@ def losses_of(step, stream, position, noise=0.0):
 
 def train(curriculum, total, *, state=None, finished=0):
     """The loop of an engine: batches trained on, checkpoints after every step, records."""
-    tally, trained, checkpoints, records = WindowTally(), [], [], []
+    sums, trained, checkpoints, records = {}, [], [], []  # sums: of the window under way, by stream and task
     if state is not None:
         state = json.loads(state)
         curriculum.load_state_dict(state["curriculum"])
-        tally.load_state_dict(state["tally"])
+        sums = state["sums"]
     while curriculum.step < total:
         plan = curriculum.next_window(curriculum.step, min(curriculum.window, total - curriculum.step))
         for step in range(max(finished, plan.first_step), plan.stop_step):
@@ -62,26 +61,28 @@ def train(curriculum, total, *, state=None, finished=0):
             trained.append((step, stream.tolist(), position.tolist()))
             for k, name in enumerate(curriculum.stream_names):
                 mine = position[stream == k]
-                tally.add_drawn({name: len(mine)})
                 for number, task in enumerate(TASKS):
                     labelled = mine[mine % (number + 2) == 0]
-                    total_loss = float(losses_of(step, k, labelled, curriculum.noise).sum()) * (number + 1)
-                    tally.add_losses(name, task, total_loss, len(labelled))
+                    if len(labelled):
+                        pair = sums.setdefault(name, {}).setdefault(task, [0.0, 0])
+                        pair[0] += float(losses_of(step, k, labelled, curriculum.noise).sum()) * (number + 1)
+                        pair[1] += len(labelled)
             if step + 1 < plan.stop_step:
-                checkpoints.append((step + 1, snapshot(curriculum, tally)))
-        curriculum.finish_window(tally.report(plan.stop_step))
-        tally.clear()
+                checkpoints.append((step + 1, snapshot(curriculum, sums)))
+        means = {name: {task: total / n for task, (total, n) in tasks.items()} for name, tasks in sums.items()}
+        curriculum.finish_window(WindowReport(step=plan.stop_step, losses=means, counts={}))
+        sums = {}
         records.append(curriculum.record())
         if plan.ended:
             break
         if curriculum.step % 10 == 0:
             curriculum.observe_evaluation(EvalReport(step=curriculum.step, metrics={"val/funny/f1": curriculum.step / 7}))
-        checkpoints.append((curriculum.step, snapshot(curriculum, tally)))
+        checkpoints.append((curriculum.step, snapshot(curriculum, sums)))
     return trained, checkpoints, records
 
 
-def snapshot(curriculum, tally):
-    return json.dumps({"curriculum": curriculum.state_dict(), "tally": tally.state_dict()}, sort_keys=True)
+def snapshot(curriculum, sums):
+    return json.dumps({"curriculum": curriculum.state_dict(), "sums": sums}, sort_keys=True)
 
 
 @rows
@@ -129,7 +130,6 @@ def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(co
     curriculum_streams = streams()
     sampler = config.build(curriculum_streams)
     names = tuple(stream.name for stream in curriculum_streams)
-    tally = WindowTally()
     for round_ in range(3):
         before = sampler.state_dict()
         rule = sampler.decide(round_ * 5)
@@ -143,9 +143,8 @@ def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(co
                 answers[step, active] = shares
         assert sampler.state_dict() == before
         assert json.loads(json.dumps(before)) == before
-        tally.add_losses("s1", "funny", 3.0 + round_, 2)
-        tally.add_losses("s2", "mood", 1.0, 4)
-        sampler.observe(tally.report(round_ * 5 + 5))
+        losses = {"s1": {"funny": 3.0 + round_}, "s2": {"mood": 0.25}}
+        sampler.observe(WindowReport(step=round_ * 5 + 5, losses=losses, counts={"s1": 2, "s2": 4}))
         assert all(dict(rule(step, active)) == shares for (step, active), shares in answers.items())
 
 
