@@ -14,8 +14,10 @@ def baseline(metric: str, *, kind: TaskKind, classes: tuple[str, ...], train: La
     """`metric` on the test labels of one prediction for all samples, fitted to the training labels ([N] or [N, C]).
 
     It is the training shares of the classes (so accuracy is the training majority's share in the test labels, AUROC 0.5,
-    average precision the prevalence), the mean for regression, and the median for `mae`. A correlation with a constant
-    is put at 0. NaN where the test labels leave the metric undefined, or there is no training label.
+    average precision the prevalence), the mean for regression, and the median for `mae`. Metrics of the positive class
+    (precision, recall, F1; also multilabel F1) are held against calling everything positive, which guessing cannot beat.
+    A correlation with a constant is put at 0. NaN where the test labels leave the metric undefined, or there is no
+    training label.
     """
     if not len(train) or not len(test):
         return float("nan")
@@ -34,7 +36,8 @@ def constant_predictions(
     elif kind == "regression":
         constant = np.asarray(np.median(train) if metric == "mae" else np.mean(train))
     else:
-        constant = np.asarray(train.mean(axis=0))
+        positive = ("precision", "recall", "f1") if kind == "binary" else ("macro_f1", "micro_f1")
+        constant = np.ones(train.shape[1:]) if metric in positive else np.asarray(train.mean(axis=0))
     values = np.broadcast_to(constant, (len(test), *constant.shape)).astype(np.float64)
     blank = np.full(len(test), "", np.str_)
     return TaskPredictions(
