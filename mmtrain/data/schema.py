@@ -51,7 +51,7 @@ class FeatureSpec(Section):
 class Shard(Section):
     """One file of a modality: the rows of samples first .. first + samples - 1."""
 
-    file: str
+    file: str = Field(pattern=r"^[^/\\\x00]+$", description="Name inside the store's folder.")
     first: int = Field(ge=0)
     samples: int = Field(ge=0)
     rows: int = Field(ge=0)
@@ -81,3 +81,15 @@ class StoreSchema(Section):
     files: dict[str, FileRecord]
     licence: str = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _shards_cover_samples(self) -> "StoreSchema":
+        for name, modality in self.modalities.items():
+            first = 0
+            for shard in modality.shards:
+                if shard.first != first:
+                    raise ValueError(f"modality '{name}': {shard.file} begins at sample {shard.first}, {first} was expected")
+                first += shard.samples
+            if first != self.samples:
+                raise ValueError(f"modality '{name}': its shards hold {first} samples, the store has {self.samples}")
+        return self

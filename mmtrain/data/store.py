@@ -14,10 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from mmtrain.data.labels import decode_labels, describe_labels
 from mmtrain.data.schema import TEXT, ModalitySchema, Shard, StoreSchema, TaskSchema
 from mmtrain.errors import DataError
 
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {  # of the schema -> of the header, of the array
+    "float32": ("F32", np.dtype("<f4")),
+    "float16": ("F16", np.dtype("<f2")),
+    "int64": ("I64", np.dtype("<i8")),
+}
 _MAX_HEADER = 1 << 20
 
 
@@ -26,8 +31,10 @@ def read_schema(path: Path) -> StoreSchema:
     file = path / "dataset.json"
     try:
         return StoreSchema.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path} is not a feature store: it has no dataset.json") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -47,24 +54,26 @@ def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDA
             if not 2 <= length <= min(_MAX_HEADER, size - 8):
                 raise DataError(f"{file}: not a safetensors file (header of {length} bytes in a file of {size})")
             header = json.loads(handle.read(length))
-        return (
-            _map_array(file, header["values"], (shard.rows, schema.dim), 8 + length),
-            _map_array(file, header["offsets"], (shard.samples + 1,), 8 + length),
-        )
+        values = _map_array(file, header["values"], schema.dtype, shape=(shard.rows, schema.dim), start=8 + length)
+        offsets = _map_array(file, header["offsets"], "int64", shape=(shard.samples + 1,), start=8 + length)
+        return values, offsets
     except FileNotFoundError:
         raise DataError(f"{file} is missing, though dataset.json names it") from None
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{file}: not a feature file ({type(error).__name__}: {error})") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror})") from None
 
 
-def _map_array(file: Path, entry: Any, shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
-    dtype = _DTYPES[entry["dtype"]]
+def _map_array(file: Path, entry: Any, dtype: str, *, shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
+    name, kind = _DTYPES[dtype]
     begin, end = (int(offset) for offset in entry["data_offsets"])
-    if tuple(entry["shape"]) != shape:
-        raise DataError(f"{file}: an array has shape {tuple(entry['shape'])}, dataset.json says {shape}")
-    if end - begin != math.prod(shape) * dtype.itemsize or begin < 0 or start + end > file.stat().st_size:
+    if tuple(entry["shape"]) != shape or entry["dtype"] != name:
+        found = f"{entry['dtype']} {tuple(entry['shape'])}"
+        raise DataError(f"{file}: an array is {found}, dataset.json says {name} {shape}")
+    if end - begin != math.prod(shape) * kind.itemsize or begin < 0 or start + end > file.stat().st_size:
         raise DataError(f"{file}: the rows do not fit the file (truncated?)")
-    return np.memmap(file, dtype, "r", start + begin, shape) if begin < end else np.empty(shape, dtype)
+    return np.memmap(file, kind, "r", start + begin, shape) if begin < end else np.empty(shape, kind)
 
 
 class FeatureStore:
@@ -96,7 +105,7 @@ class FeatureStore:
             table = pq.read_table(file, memory_map=True, partitioning=None).combine_chunks()
         except FileNotFoundError:
             raise DataError(f"{file} is missing") from None
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file}: not a readable parquet file ({error})") from None
         if table.num_rows != len(self):
             raise DataError(f"{file} has {table.num_rows} samples, dataset.json says {len(self)}")
@@ -158,14 +167,15 @@ class FeatureStore:
         """
         task = self.task(name)
         column = self.column(name).combine_chunks()
-        labelled: npt.NDArray[np.bool_] = pc.is_valid(column).to_numpy(zero_copy_only=False)
-        values = _multilabel(self, name, task, column) if task.kind == "multilabel" else _scalar(self, name, column)
-        wrong = labelled & ~_in_range(task, values)
+        try:
+            values, labelled, wrong = decode_labels(task, column)
+        except TypeError as error:
+            raise DataError(f"store '{self.name}', column '{name}': {error}") from None
         if wrong.any():
             index = int(np.flatnonzero(wrong)[0])
             raise DataError(
                 f"store '{self.name}', sample '{self.sample_id(index)}', column '{name}': label "
-                f"{column[index].as_py()!r} is not {_expected(task)}"
+                f"{column[index].as_py()!r} is not {describe_labels(task)}"
             )
         return values, labelled
 
@@ -174,40 +184,3 @@ class FeatureStore:
         """A hash of what dataset.json records of the data files; reads no data."""
         record = self.schema.model_dump(mode="json", include={"files", "samples", "modalities", "tasks"})
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _scalar(store: FeatureStore, name: str, column: pa.Array) -> npt.NDArray[np.float64]:
-    try:
-        filled = pc.fill_null(column.cast(pa.float64()), 0.0)
-    except pa.ArrowException:
-        raise DataError(f"store '{store.name}', column '{name}': holds {column.type}, a number was expected") from None
-    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _multilabel(store: FeatureStore, name: str, task: TaskSchema, column: pa.Array) -> npt.NDArray[np.float64]:
-    width = len(task.classes)
-    blank = [0.0] * width
-    lists = column.to_pylist()
-    for index, item in enumerate(lists):
-        if item is not None and (not isinstance(item, list) or len(item) != width or None in item):
-            raise DataError(
-                f"store '{store.name}', sample '{store.sample_id(index)}', column '{name}': {item!r} is not a list of "
-                f"{width} numbers"
-            )
-    return np.array([blank if item is None else item for item in lists], dtype=np.float64).reshape(-1, width)
-
-
-def _in_range(task: TaskSchema, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    if task.kind == "regression":
-        return np.isfinite(values)
-    top = task.num_outputs - 1 if task.kind == "multiclass" else 1
-    fits = (values >= 0) & (values <= top) & (values == np.floor(values))
-    return np.asarray(fits.all(axis=1)) if task.kind == "multilabel" else fits
-
-
-def _expected(task: TaskSchema) -> str:
-    if task.kind == "regression":
-        return "a finite number"
-    if task.kind == "multiclass":
-        return f"a class 0 .. {task.num_outputs - 1} (multiclass)"
-    return f"0 or 1 ({task.kind})"
