@@ -42,6 +42,14 @@ def test_many_groups_give_the_textbook_interval() -> None:
     assert interval.high == pytest.approx(1.96 / 20, abs=0.006)
 
 
+def test_few_groups_give_student_s_interval() -> None:
+    """Mean of 10 groups: plus and minus t(9) = 2.262 standard errors; plain percentiles stop at 1.86 of them."""
+    values = np.array([-1.5, -1.0, -0.7, -0.4, -0.1, 0.1, 0.4, 0.7, 1.0, 1.5])
+    interval = mean_interval(values, np.arange(10), num_resamples=20000)
+    expected = 2.262 * values.std(ddof=1) / math.sqrt(10)
+    assert (interval.low, interval.high) == pytest.approx((-expected, expected), rel=0.05)
+
+
 def test_copies_within_groups_add_no_certainty() -> None:
     """Each of 50 values ten times: by group the interval stays, sample by sample it would shrink by sqrt(10)."""
     values = np.random.default_rng(1).normal(size=50)
