@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
+from mmtrain.errors import ConfigError
 from mmtrain.evaluation.metrics import metrics
 from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.ranking import Ranking, average_ranks
@@ -155,6 +156,18 @@ def test_the_bootstrap_s_short_way_is_the_same_number(make: object, tied: bool) 
             assert statistic_of(item, name)(index) == pytest.approx(value, abs=2e-6, nan_ok=True), name
 
 
+@pytest.mark.parametrize("make", [binary, multiclass, multilabel])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_the_short_way_is_undefined_where_the_long_one_is(make: object, keep: int) -> None:
+    """Where all labels are of one class, and where all predictions are."""
+    item = make(5, tied=False)
+    labels = item.labels if item.labels.ndim == 1 else item.labels.max(axis=1)
+    chosen = item.probabilities > 0.5 if item.probabilities.ndim == 1 else item.probabilities.argmax(axis=1)
+    for index in (np.flatnonzero(labels == keep), np.flatnonzero(chosen == keep), np.array([3])):
+        for name, value in metrics(item.subset(index)):
+            assert statistic_of(item, name)(index) == pytest.approx(value, abs=2e-6, nan_ok=True), name
+
+
 @given(seeds, st.integers(2, 40), st.integers(1, 10))
 @settings(max_examples=60, deadline=None)
 def test_ranking_equals_scikit_learn(seed: int, count: int, levels: int) -> None:
@@ -178,3 +191,9 @@ def test_correlation_of_tiny_numbers_is_no_warning() -> None:
     item = regression(3, tied=False)
     small = predictions("regression", item.labels * 1e-9, item.logits, item.probabilities * 1e-9 + 1e-3)
     assert dict(metrics(small))["pearson"] == pytest.approx(dict(metrics(item))["pearson"], abs=1e-6)
+
+
+def test_a_metric_of_another_kind_is_refused() -> None:
+    for item, metric in ((binary(0, tied=False), "macro_auroc"), (multilabel(0, tied=False), "accuracy")):
+        with pytest.raises(ConfigError, match=rf"task 't' is {item.kind} and has no '{metric}', only "):
+            statistic_of(item, metric)
