@@ -54,7 +54,8 @@ def pearson(first: Floats, second: Floats) -> float:
     if is_constant(first) or is_constant(second):
         return float("nan")
     a, b = first - np.mean(first), second - np.mean(second)
-    return float((a / np.linalg.norm(a)) @ (b / np.linalg.norm(b)))
+    # sums, not `@`: a thousand small products through threaded BLAS waits for busy cores (seen: 23 s)
+    return float((a * b).sum() / (np.sqrt((a * a).sum()) * np.sqrt((b * b).sum())))
 
 
 def is_constant(values: Floats) -> bool:
