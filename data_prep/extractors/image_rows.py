@@ -58,7 +58,7 @@ def cut(file: Path) -> npt.NDArray[np.uint8]:
     xs, ys = ([round(size * step / GRID) for step in range(GRID + 1)] for size in (width, height))
     boxes = [(0, 0, width, height)]
     boxes += [(xs[x], ys[y], xs[x + 1], ys[y + 1]) for y in range(GRID) for x in range(GRID)]
-    crops = [picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box) for box in boxes]
+    crops = [picture.crop(box).resize((SIDE, SIDE), Image.Resampling.BILINEAR) for box in boxes]
     return np.stack([np.asarray(crop, dtype=np.uint8) for crop in crops])
 
 

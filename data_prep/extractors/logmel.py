@@ -12,11 +12,11 @@ RATE = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 FRAMES_PER_ROW = 10
 BANDS = 64
-FLOOR = 1e-6  # power; digital silence is -6 and speech lies between -3 and 1, so that silence is no outlier
+FLOOR = 1e-6  # amplitude; digital silence is -6 and speech lies between -3 and 1, so that silence is no outlier
 
 
 class LogMel:
-    """Mono mix at 16 kHz -> 64 mel bands of 25 ms frames -> log10 power, averaged over 10 frames.
+    """Mono mix at 16 kHz -> 64 mel bands of 25 ms frames -> log10 amplitude, averaged over 10 frames.
 
     Nothing is normalized per file, so that loudness stays.
     """
@@ -58,7 +58,15 @@ class LogMel:
         if not np.isfinite(mono).all():
             raise DataError("the sound holds NaN or Inf")
         frames = self._spectrogram(
-            mono, self._window, WINDOW, HOP, fft_length=FFT, mel_filters=self._filters, log_mel="log10", mel_floor=FLOOR
+            mono,
+            self._window,
+            WINDOW,
+            HOP,
+            fft_length=FFT,
+            mel_filters=self._filters,
+            power=1.0,
+            log_mel="log10",
+            mel_floor=FLOOR,
         ).T
         starts = np.arange(0, len(frames), FRAMES_PER_ROW)
         counts = np.diff(np.append(starts, len(frames)))

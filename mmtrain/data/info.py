@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmtrain.data.schema import SPLITS, TEXT, TaskSchema
@@ -90,7 +91,9 @@ def _lengths(lengths: npt.NDArray[np.int64], unit: str) -> LengthInfo:
 def print_info(path: Path, console: Console) -> None:
     """Show a store as three tables: samples, labels, lengths."""
     info = describe_store(path)
-    console.print(f"{info.name}: {info.samples} samples" + (f", licence {info.licence}" if info.licence else ""))
+    console.print(
+        f"{info.name}: {info.samples} samples" + (f", licence {info.licence}" if info.licence else ""), markup=False
+    )
     splits = Table("split", "samples", "groups")
     for split, count in info.splits.items():
         splits.add_row(split, str(count), str(info.groups[split]))
@@ -109,7 +112,7 @@ def _task_table(info: StoreInfo) -> Table:
     for task, splits in info.tasks.items():
         for split, item in splits.items():
             shares = [f"{name} {_number(value, item.labelled)}" for name, value in item.balance.items()]
-            table.add_row(task, split, f"{item.labelled} of {info.splits[split]}", ", ".join(shares))
+            table.add_row(escape(task), split, f"{item.labelled} of {info.splits[split]}", escape(", ".join(shares)))
     return table
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,10 @@ class StoreWriter:
         self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise DataError(f"{self.path} exists already; choose another folder or pass --overwrite")
+        if self.path.exists() and not (self.path / "dataset.json").is_file():
+            raise DataError(
+                f"{self.path} exists and is not a feature store, so it is not overwritten; choose another folder"
+            )
         self.name, self.licence, self.provenance = name, licence, dict(provenance or {})
         self.modalities, self.tasks = dict(modalities or {}), dict(tasks or {})
         self._shard_bytes = shard_bytes
@@ -70,6 +75,9 @@ class StoreWriter:
             raise DataError(
                 f"store '{name}': a task or column takes one of the names {', '.join(OWN_COLUMNS)}, or one twice"
             )
+        for key in self.modalities:
+            if not re.fullmatch(r"\w[\w.-]*", key):
+                raise DataError(f"store '{name}': '{key}' cannot name a modality; write letters, digits, '_', '-' and '.'")
         self._folder = self.path.with_name(self.path.name + ".partial")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
@@ -127,9 +135,12 @@ class StoreWriter:
             handle.write(schema.model_dump_json(indent=2) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
+        replaced = self.path.with_name(self.path.name + ".replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
         if self.path.exists():
-            shutil.rmtree(self.path)
+            self.path.rename(replaced)
         self._folder.rename(self.path)
+        shutil.rmtree(replaced, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,117 @@
+"""`python -m data_prep` as a user types it: stores come out, mistakes end in one message and their exit code."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mmtrain.data.check import check_store
+from mmtrain.data.store import FeatureStore
+
+soundfile = pytest.importorskip("soundfile")
+
+
+def _run(*arguments: object, folder) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "error", "-m", "data_prep", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=300)
+
+
+@pytest.fixture
+def media(tmp_path):
+    """Twelve short sounds (one is damaged) and a manifest with a task in its sidecar and one that needs a flag."""
+    lines = ["id,split,group,text,audio,pitch,mood"]
+    for number in range(12):
+        wave = np.sin(2 * np.pi * (400 if number % 2 else 2000) * np.arange(4000) / 16_000)
+        soundfile.write(tmp_path / f"{number}.wav", wave, 16_000)
+        split = ("train", "train", "val", "test")[number % 4]
+        audio = "" if number == 5 else f"{number}.wav"
+        lines.append(f"s{number},{split},g{number},a fish,{audio},{'low' if number % 2 else 'high'},{number / 10}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
+    tasks = {"pitch": {"kind": "multiclass", "classes": ["low", "high"]}}
+    (tmp_path / "clips.json").write_text(json.dumps({"name": "clips", "licence": "CC0-1.0", "tasks": tasks}))
+    return tmp_path
+
+
+def test_extract_writes_a_store_that_is_whole(media):
+    arguments = ("extract", "clips.csv", "--out", "store", "--audio", "logmel", "--task", "mood=regression")
+    done = _run(*arguments, folder=media)
+    assert (done.returncode, done.stdout) == (0, "store: written\n"), done.stderr
+    assert "extracting clips: 12 of 12" in done.stderr
+    assert check_store(media / "store") == []
+    store = FeatureStore(media / "store")
+    assert store.lengths("audio").tolist() == [3] * 5 + [0] + [3] * 6
+    assert store.labels("pitch")[0].tolist() == [1, 0] * 6
+    assert (store.schema.licence, store.schema.modalities["audio"].extractor) == ("CC0-1.0", "logmel")
+    assert store.schema.provenance["manifest"] == "clips.csv"
+    again = _run(*arguments, folder=media)
+    assert (again.returncode, again.stderr) == (2, "store exists already; choose another folder or pass --overwrite\n")
+
+
+def test_a_damaged_file_is_named_and_never_zeros(media):
+    (media / "3.wav").write_text("damaged")
+    arguments = ("extract", "clips.csv", "--out", "store", "--audio", "logmel")
+    failed = _run(*arguments, folder=media)
+    assert failed.returncode == 3
+    assert "1 of 12 samples" in failed.stderr
+    assert "sample 's3', audio " in failed.stderr
+    assert "--allow-failures 1" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (media / "store").exists()
+    (failure,) = map(json.loads, (media / "store.failures.jsonl").read_text().splitlines())
+    assert (failure["id"], failure["modality"]) == ("s3", "audio")
+    assert failure["reason"].startswith("not a readable sound file")
+    allowed = _run(*arguments, "--allow-failures", 1, folder=media)
+    assert (allowed.returncode, allowed.stdout) == (0, "store: written; 1 samples left out, see store.failures.jsonl\n")
+    store = FeatureStore(media / "store")
+    assert "s3" not in [store.sample_id(index) for index in range(len(store))]
+    assert len(store) == 11
+
+
+def test_text_alone_needs_no_extractor(media):
+    done = _run("extract", "clips.csv", "--out", "store", folder=media)
+    assert done.returncode == 0, done.stderr
+    assert FeatureStore(media / "store").schema.modalities == {}
+
+
+def test_synth_as_typed_is_repeated_by_its_seed(tmp_path):
+    arguments = ("synth", "--samples", 80, "--task", "funny=binary", "--task", "mood=regression", "--modality", "face=5")
+    for name in ("a", "b"):
+        done = _run(*arguments, "--out", name, folder=tmp_path)
+        assert done.stdout == f"{name}: 80 samples, tasks funny, mood, modalities text, face\n", done.stderr
+    assert (tmp_path / "a" / "dataset.json").read_bytes() == (tmp_path / "b" / "dataset.json").read_bytes()
+    assert check_store(tmp_path / "a") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fetch", "cats", "--out", "x"], "fetch cats: unknown source; write one of fillets, sentiment, minilm"),
+        (["synth", "--out", "x", "--task", "funny"], "--task funny: write name=value, each name once"),
+        (["synth", "--out", "x", "--task", "funny=yes"], "--task funny=yes: unknown kind; write one of binary, multiclass"),
+        (
+            ["synth", "--out", "x", "--modality", "audio=0"],
+            "--modality audio=0: write a width of 1 or more, such as audio=16",
+        ),
+        (["extract", "none.csv", "--out", "x"], "none.csv cannot be read (No such file or directory)"),
+        (["extract", "one.csv", "--out", "x", "--audio", "mfcc"], "--audio mfcc: unknown extractor; write one of logmel"),
+        (
+            ["extract", "one.csv", "--out", "x", "--audio", "logmel"],
+            "one.csv names no file in a column 'audio'; leave --audio out",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_message(tmp_path, arguments, message):
+    (tmp_path / "one.csv").write_text("id,split\na,train\n")
+    done = _run(*arguments, folder=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(message)
+    assert not (tmp_path / "x").exists()
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    heavy = ("torch", "transformers", "PIL", "soundfile", "pyarrow")
+    code = f"import sys, data_prep.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout == "[]\n"

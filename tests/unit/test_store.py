@@ -1,0 +1,245 @@
+"""The feature store: what was written is read back, and every bad sample or file is named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mmtrain.data.schema import FeatureSpec, TaskSchema
+from mmtrain.data.store import FeatureStore
+from mmtrain.data.writer import StoreWriter
+from mmtrain.errors import DataError
+
+TASKS = {
+    "funny": TaskSchema(kind="binary"),
+    "topic": TaskSchema(kind="multiclass", classes=("a", "b", "c")),
+    "tags": TaskSchema(kind="multilabel", classes=("x", "y")),
+    "mood": TaskSchema(kind="regression"),
+}
+LABELS = st.fixed_dictionaries(
+    {
+        "funny": st.none() | st.integers(0, 1),
+        "topic": st.none() | st.integers(0, 2),
+        "tags": st.none() | st.lists(st.integers(0, 1), min_size=2, max_size=2),
+        "mood": st.none() | st.floats(-5, 5),
+    }
+)
+
+
+def _rows(dtype: str) -> st.SearchStrategy:
+    numbers = st.floats(-100, 100, width=16 if dtype == "float16" else 32)
+    return st.none() | hnp.arrays(dtype, st.tuples(st.integers(0, 4), st.just(3)), elements=numbers)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_round_trip(tmp_path_factory, dtype, data):
+    """Ragged, absent and zero-length rows, over one shard or several, come back bit by bit with their labels."""
+    samples = data.draw(st.lists(st.tuples(_rows(dtype), LABELS, st.text(max_size=8)), max_size=8))
+    path = tmp_path_factory.mktemp("round") / "store"
+    spec = {"audio": FeatureSpec(dim=3, dtype=dtype)}
+    shard_bytes = data.draw(st.sampled_from([1, 30, 1 << 20]))
+    with StoreWriter(path, name="clips", modalities=spec, tasks=TASKS, shard_bytes=shard_bytes) as writer:
+        for index, (rows, labels, text) in enumerate(samples):
+            features = {} if rows is None else {"audio": rows}
+            writer.add(id=f"s{index}", split="train", group="g", text=text, features=features, labels=labels)
+    store = FeatureStore(path)
+    assert len(store) == len(samples)
+    assert len(store.split("train")) == len(samples)
+    decoded = {task: store.labels(task) for task in TASKS}
+    for index, (rows, labels, text) in enumerate(samples):
+        expected = np.empty((0, 3), dtype) if rows is None else rows
+        np.testing.assert_array_equal(store.rows("audio", index), expected)
+        assert store.rows("audio", index).dtype == dtype
+        assert store.lengths("audio")[index] == len(expected)
+        assert (store.text(index), store.sample_id(index)) == (text, f"s{index}")
+        assert store.text_lengths[index] == len(text)
+        for task, label in labels.items():
+            values, labelled = decoded[task]
+            assert labelled[index] == (label is not None)
+            np.testing.assert_array_equal(values[index], 0 if label is None else label)
+
+
+def _write(path: Path, count: int = 3, **options) -> Path:
+    modalities = {"audio": FeatureSpec(dim=2)}
+    with StoreWriter(path, name="clips", modalities=modalities, tasks=TASKS, **options) as writer:
+        for index in range(count):
+            rows = np.full((index + 1, 2), index, np.float32)
+            writer.add(id=f"s{index}", split="train", group=f"g{index}", features={"audio": rows}, labels={"funny": 1})
+    return path
+
+
+def test_rows_are_views_of_the_file_and_shards_are_named_in_order(tmp_path):
+    store = FeatureStore(_write(tmp_path / "store", shard_bytes=8))
+    names = [shard.file for shard in store.schema.modalities["audio"].shards]
+    assert names == [f"audio-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    rows = store.rows("audio", 2)
+    assert isinstance(rows, np.memmap)
+    assert not rows.flags.writeable
+
+
+def test_safetensors_reads_our_files(tmp_path):
+    from safetensors.numpy import load_file
+
+    arrays = load_file(_write(tmp_path / "store") / "audio.safetensors")
+    assert arrays["offsets"].tolist() == [0, 1, 3, 6]
+    assert arrays["values"].shape == (6, 2)
+
+
+def test_a_store_is_there_whole_or_not_at_all(tmp_path):
+    with pytest.raises(DataError), StoreWriter(tmp_path / "store", name="clips") as writer:
+        writer.add(id="a", split="train", group="g", features={"face": np.zeros((1, 2))})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_is_asked_for_and_spares_other_folders(tmp_path):
+    path = _write(tmp_path / "store")
+    with pytest.raises(DataError, match="exists already; choose another folder or pass --overwrite"):
+        _write(path)
+    assert len(FeatureStore(_write(path, count=5, overwrite=True))) == 5
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match="is not a feature store, so it is not overwritten"):
+        _write(tmp_path / "photos", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ({"id": "s0"}, "sample id 's0' comes twice"),
+        ({"features": {"face": np.zeros((1, 2))}}, "sample 'new': unknown modality or task face"),
+        ({"labels": {"size": 1}}, "sample 'new': unknown modality or task size"),
+        (
+            {"features": {"audio": np.zeros((1, 3))}},
+            r"sample 'new': audio rows have shape \(1, 3\), the store says \[T, 2\]",
+        ),
+        ({"features": {"audio": np.zeros(2)}}, r"audio rows have shape \(2,\)"),
+        ({"features": {"audio": np.array([[1, np.nan]])}}, "sample 'new': NaN or Inf in audio"),
+        ({"features": {"audio": np.array([[1, 1e39]])}}, r"NaN or Inf in audio \(stored as float32\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_a_bad_sample_is_named(tmp_path, sample, message):
+    with StoreWriter(tmp_path / "store", name="clips", modalities={"audio": FeatureSpec(dim=2)}, tasks=TASKS) as writer:
+        writer.add(id="s0", split="train", group="g")
+        with pytest.raises(DataError, match=message):
+            writer.add(**({"id": "new", "split": "train", "group": "g"} | sample))
+        writer.add(id="s1", split="train", group="g")
+    assert len(FeatureStore(tmp_path / "store")) == 2
+
+
+def test_a_label_that_the_column_cannot_hold_is_refused(tmp_path):
+    with (
+        pytest.raises(DataError, match="store 'clips', samples 'a' to 'a'"),
+        StoreWriter(tmp_path / "store", name="clips", tasks=TASKS) as writer,
+    ):
+        writer.add(id="a", split="train", group="g", labels={"funny": 1000})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": {"split": TaskSchema(kind="binary")}}, "a task or column takes one of the names id, split, group, text"),
+        ({"modalities": {"text": FeatureSpec(dim=2)}}, "a task or column takes one of the names"),
+        ({"modalities": {"../audio": FeatureSpec(dim=2)}}, "'../audio' cannot name a modality"),
+        ({"tasks": TASKS, "columns": {"mood": pa.int8()}}, "or one twice"),
+    ],
+)
+def test_names_taken_twice_or_leaving_the_folder(tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        StoreWriter(tmp_path / "store", name="clips", **options)
+
+
+def test_further_columns_are_kept(tmp_path):
+    with StoreWriter(tmp_path / "store", name="clips", columns={"difficulty": pa.float32()}) as writer:
+        writer.add(id="a", split="train", group="g", text="hi", columns={"difficulty": 0.5})
+    store = FeatureStore(tmp_path / "store")
+    assert store.column("difficulty").to_pylist() == [0.5]
+    with pytest.raises(DataError, match=r"has no column 'age'; it has id, split, .* difficulty"):
+        store.column("age")
+    with pytest.raises(DataError, match="has no task 'mood'; its tasks: none"):
+        store.task("mood")
+
+
+def test_fingerprint_follows_the_data(tmp_path):
+    one, same, other = (_write(tmp_path / name, count) for name, count in (("a", 3), ("b", 3), ("c", 4)))
+    assert FeatureStore(one).fingerprint == FeatureStore(same).fingerprint
+    assert FeatureStore(one).fingerprint != FeatureStore(other).fingerprint
+
+
+def _edit(path: Path, **changes) -> None:
+    file = path / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_what_is_not_a_store_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"is not a feature store: it has no dataset\.json"):
+        FeatureStore(tmp_path)
+    path = _write(tmp_path / "store")
+    _edit(path, samples=4)
+    with pytest.raises(DataError, match="modality 'audio': its shards hold 3 samples, the store has 4"):
+        FeatureStore(path)
+    _edit(path, samples=3, colour="red")
+    with pytest.raises(DataError, match=r"dataset\.json: colour: Extra inputs are not permitted"):
+        FeatureStore(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b'{"values": 1', "not a feature file"),
+        (b"[" * 400, "not a feature file"),
+        (b'{"offsets": {}}', "KeyError: 'values'"),
+        (b'{"values": {"dtype": "F32", "shape": [6, 2], "data_offsets": [0, 1e999]}}', "OverflowError"),
+        (b'{"values": {"dtype": "F32", "shape": [6, 2], "data_offsets": [-48, 0]}}', "do not fit the file"),
+        (b'{"values": {"dtype": "F32", "shape": [6, 2], "data_offsets": [4000, 4048]}}', "do not fit the file"),
+        (b'{"values": {"dtype": "F32", "shape": [9, 2], "data_offsets": [0, 72]}}', r"an array is F32 \(9, 2\)"),
+        (b'{"values": {"dtype": "I64", "shape": [6, 2], "data_offsets": [0, 96]}}', r"dataset.json says F32 \(6, 2\)"),
+    ],
+)
+def test_a_hostile_header_is_refused(tmp_path, header, message):
+    path = _write(tmp_path / "store")
+    file = path / "audio.safetensors"
+    content = bytearray(file.read_bytes())
+    content[8:512] = header.ljust(504)
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        FeatureStore(path)
+
+
+def test_a_header_as_long_as_the_world_is_not_read(tmp_path):
+    path = _write(tmp_path / "store")
+    (path / "audio.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(DataError, match=r"not a safetensors file \(header of 4611686018427387904 bytes in a file of 10\)"):
+        FeatureStore(path)
+    (path / "audio.safetensors").unlink()
+    with pytest.raises(DataError, match=r"is missing, though dataset\.json names it"):
+        FeatureStore(path)
+
+
+def test_offsets_outside_the_rows_are_refused_when_read(tmp_path):
+    path = _write(tmp_path / "store")
+    content = bytearray((path / "audio.safetensors").read_bytes())
+    content[-8:] = (9999).to_bytes(8, "little")
+    (path / "audio.safetensors").write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"sample 's2', audio: offsets 3:9999 lie outside the 6 rows\. Run `mmtrain data check"
+    ):
+        FeatureStore(path).rows("audio", 2)
+
+
+def test_garbage_for_a_table_is_refused(tmp_path):
+    path = _write(tmp_path / "store")
+    table = path / "samples.parquet"
+    table.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    with pytest.raises(DataError, match="not a readable parquet file"):
+        _ = FeatureStore(path).table
+    table.unlink()
+    with pytest.raises(DataError, match=r"samples\.parquet is missing"):
+        _ = FeatureStore(path).table
