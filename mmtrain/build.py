@@ -146,9 +146,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     )
     for note in process_notes(model, accelerator.num_processes):
         run.say(note)
-    run.say(
-        f"{counts.trainable:,} of {counts.total:,} parameters are trained; {settings.total_steps} steps of {experiment.batch.size}"
-    )
+    run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
+    run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")
     return run
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from mmtrain.errors import Interrupted, UserError
@@ -94,20 +93,13 @@ def data_info(store: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Exit codes: 0; 1 defects found; 2 a user's error, named in one message; 130 interrupted."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:
         typer.echo(str(error), err=True)
         sys.exit(130)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
 
 
 if __name__ == "__main__":

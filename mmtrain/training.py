@@ -33,9 +33,8 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
         run.say(f"the run is finished already, at step {state.step}")
     result = fit(run, state)
     selection = state.selection
-    run.say(
-        f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}; run folder: {run.folder.path}"
-    )
+    run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
+    run.say(f"run folder: {run.folder.path}")
     accelerator.end_training()
     return result
 
@@ -67,9 +66,8 @@ def _prepare_folder(experiment: Experiment, accelerator: Accelerator, *, resume:
 
 
 def _greet(experiment: Experiment, accelerator: Accelerator, console: Console) -> None:
-    lines = [
-        f"{experiment.name}: {accelerator.num_processes} process(es) on {accelerator.device}, {experiment.training.precision}"
-    ]
+    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
+    lines = [f"{experiment.name}: {processes} on {accelerator.device}, {experiment.training.precision}"]
     complaint = launch_complaint(accelerator.num_processes)
     lines += [complaint] if complaint else []
     for line in lines:

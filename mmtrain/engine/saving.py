@@ -102,7 +102,8 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     values, tensors = checkpoint.state, checkpoint.tensors
     load_model_state(run.accelerator.unwrap_model(run.model), tensors["model"], origin=origin)
     load_optimizer_state(run.optimizer, tensors["optimizer"], values["optimizer"])
-    run.lr_schedule.load_state_dict(values["lr_schedule"])
+    # the factors are functions, rebuilt from the config; a None keeps the one that stands
+    run.lr_schedule.load_state_dict(values["lr_schedule"] | {"lr_lambdas": [None] * len(run.lr_schedule.base_lrs)})
     if run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(values["scaler"])
     run.curriculum.load_state_dict(values["curriculum"])
