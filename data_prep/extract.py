@@ -38,10 +38,7 @@ def extract(
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     read = read_manifest(manifest, tasks=tasks)
-    extractors = _choose(audio, video)
-    for modality in extractors:
-        if not any(modality in entry.media for entry in read.entries):
-            raise DataError(f"{manifest} names no file in a column '{modality}'; leave --{modality} out or fill the column")
+    extractors = _choose(read, audio, video)
     report = out.with_name(out.name + ".failures.jsonl")
     failures: list[Failure] = []
     with StoreWriter(
@@ -65,8 +62,8 @@ def extract(
     return failures
 
 
-def _choose(audio: str | None, video: str | None) -> dict[str, Extractor]:
-    """The extractors asked for, by modality."""
+def _choose(read: Manifest, audio: str | None, video: str | None) -> dict[str, Extractor]:
+    """The extractors asked for, by modality; each has a file to read."""
     chosen: dict[str, Extractor] = {}
     tables: Sequence[tuple[str, str | None, Mapping[str, Callable[[], Extractor]]]]
     tables = (("audio", audio, AUDIO), ("video", video, VIDEO))
@@ -74,6 +71,10 @@ def _choose(audio: str | None, video: str | None) -> dict[str, Extractor]:
         if name is not None:
             if name not in table:
                 raise ConfigError(f"--{modality} {name}: unknown extractor; write one of {', '.join(table)}")
+            if not any(modality in entry.media for entry in read.entries):
+                raise DataError(
+                    f"{read.file} names no file in a column '{modality}'; leave --{modality} out or fill the column"
+                )
             chosen[modality] = table[name]()
     return chosen
 

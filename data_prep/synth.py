@@ -66,7 +66,7 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
     planted = {task: _plant(random, kind, sides, (imbalance or {}).get(task, 0.5)) for task, kind in tasks.items()}
     kept = _keep(random, samples, len(modalities) + 1, missing)
     rows = _rows(random, modalities, planted, signal)
-    with StoreWriter(
+    writer = StoreWriter(
         path,
         name=name,
         modalities={key: FeatureSpec.model_validate(_spec(dim, dtype)) for key, dim in modalities.items()},
@@ -74,16 +74,17 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
         licence="CC0-1.0",
         provenance={"made_by": "python -m data_prep synth", "seed": seed, "signal": signal, "missing": missing},
         overwrite=overwrite,
-    ) as writer:
+    )
+    with writer:
         for index in range(samples):
             text = _text(random, [item.bins[index] for item in planted.values()], signal)
-            features = rows(index, int(random.integers(1, max_rows + 1)))
+            drawn = rows(index, int(random.integers(1, max_rows + 1)))
             writer.add(
                 id=f"{name}-{index:06d}",
                 split=str(sides[index]),
                 group=f"group-{index % groups:05d}",
                 text=text if kept[index, 0] else "",
-                features={key: features[key] for key, keep in zip(features, kept[index, 1:], strict=True) if keep},
+                features={key: drawn[key] for key, keep in zip(drawn, kept[index, 1:], strict=True) if keep},
                 labels={task: item.labels[index] for task, item in planted.items() if random.random() >= unlabelled},
             )
     return Path(path)

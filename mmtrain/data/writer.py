@@ -71,13 +71,7 @@ class StoreWriter:
             + [(task, _TASK_TYPES[schema.kind]) for task, schema in self.tasks.items()]
             + list((columns or {}).items())
         )
-        if len(set(self._arrow.names)) != len(self._arrow.names) or "text" in self.modalities:
-            raise DataError(
-                f"store '{name}': a task or column takes one of the names {', '.join(OWN_COLUMNS)}, or one twice"
-            )
-        for key in self.modalities:
-            if not re.fullmatch(r"\w[\w.-]*", key):
-                raise DataError(f"store '{name}': '{key}' cannot name a modality; write letters, digits, '_', '-' and '.'")
+        self._check_names()
         self._folder = self.path.with_name(self.path.name + ".partial")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
@@ -85,6 +79,17 @@ class StoreWriter:
         self._pending: list[dict[str, Any]] = []
         self._features = {key: _FeatureFiles(self._folder, key, spec, shard_bytes) for key, spec in self.modalities.items()}
         self._ids: set[str] = set()
+
+    def _check_names(self) -> None:
+        if len(set(self._arrow.names)) != len(self._arrow.names) or "text" in self.modalities:
+            raise DataError(
+                f"store '{self.name}': a task or column takes one of the names {', '.join(OWN_COLUMNS)}, or one twice"
+            )
+        for key in self.modalities:
+            if not re.fullmatch(r"\w[\w.-]*", key):
+                raise DataError(
+                    f"store '{self.name}': '{key}' cannot name a modality; write letters, digits, '_', '-' and '.'"
+                )
 
     def add(
         self,
