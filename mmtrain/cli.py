@@ -90,6 +90,22 @@ def data_info(store: Path) -> None:
     print_info(store, Console())
 
 
+@data_app.command("probe")
+def data_probe(
+    store: Path,
+    task: Annotated[str, typer.Argument(help="A binary or multiclass task of the store.")],
+    modality: Annotated[str, typer.Argument(help="A feature modality of the store.")],
+) -> None:
+    """Fit a logistic regression on a modality's mean and deviation: the accuracy that a model has to beat."""
+    from mmtrain.evaluation.probe import probe
+
+    result = probe(store, task, modality)
+    typer.echo(
+        f"{store}: logistic regression on mean and deviation of {modality} rows: {task} accuracy {result.accuracy:.3f} "
+        f"(majority {result.majority:.3f}; {result.num_train} training and {result.num_test} test samples)"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Exit codes: 0; 1 defects found; 2 a user's error, named in one message; 130 interrupted."""
     try:

@@ -8,7 +8,7 @@ from torch import nn
 
 def asked_processes() -> int | None:
     """The number of processes named on the launcher's command line (`--num_processes N`), where there is one."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     try:
         words = psutil.Process(os.getppid()).cmdline()

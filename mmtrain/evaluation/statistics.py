@@ -62,6 +62,6 @@ def grouped_bootstrap(
 
 
 def _expanded_tail(tail: float, num_groups: int) -> float:
-    from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
+    from scipy.special import ndtr, stdtrit
 
     return float(ndtr(np.sqrt(num_groups / (num_groups - 1)) * stdtrit(num_groups - 1, tail)))

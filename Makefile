@@ -1,0 +1,72 @@
+# Thin wrappers over the commands that README shows. `make install` makes .venv with everything the other targets need.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+
+.PHONY: install demo test test-fast lint types imports bench clean
+.DELETE_ON_ERROR:
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; say which: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# ---- the demo: real media -> stores -> one model on five data sets -> test table
+
+DEMO_DATA := data/minilm/config.json stores/fillets/dataset.json \
+	stores/tweets/dataset.json stores/movies/dataset.json stores/amazon/dataset.json stores/nyt/dataset.json
+
+demo: install $(DEMO_DATA)
+	$(BIN)/accelerate launch --num_processes 1 mmtrain/train.py --config configs/demo.yaml --overwrite
+	$(BIN)/mmtrain evaluate runs/demo --split test
+	$(BIN)/mmtrain data probe stores/fillets speaker audio
+	@echo "run: runs/demo   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
+
+data/minilm/config.json: | .venv/.installed
+	$(RUN) data_prep fetch minilm --out data/minilm
+
+data/sentiment/tweets.csv: | .venv/.installed
+	$(RUN) data_prep fetch sentiment --out data/sentiment
+
+stores/%/dataset.json: data/sentiment/tweets.csv
+	$(RUN) data_prep extract data/sentiment/$*.csv --out stores/$*
+
+ifneq ($(shell command -v apt-get),)
+data/fillets/manifest.csv: | .venv/.installed
+	$(RUN) data_prep fetch fillets --out data/fillets
+
+stores/fillets/dataset.json: data/fillets/manifest.csv
+	$(RUN) data_prep extract data/fillets/manifest.csv --out stores/fillets --audio logmel --video image-rows
+else
+stores/fillets/dataset.json: | .venv/.installed
+	@echo "no apt-get here: the dialogues are replaced by a synthetic store with a planted signal"
+	$(RUN) data_prep synth --out stores/fillets --samples 1869 --modality audio=64 --modality video=1280 \
+		--task speaker=multiclass --task question=binary --task exclamation=binary
+endif
+
+# ---- checks
+
+test: lint types imports
+	$(RUN) pytest -n 2 -q
+
+test-fast: install
+	$(RUN) pytest -n 2 -q -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+bench: install
+	$(RUN) benchmarks.bench_plan
+
+clean:
+	rm -rf .venv data stores runs

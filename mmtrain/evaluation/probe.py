@@ -1,0 +1,64 @@
+"""A linear reading of one modality: what pooled rows tell of a task without any sequence model, to hold a model against."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mmtrain.data.store import FeatureStore
+from mmtrain.errors import DataError
+
+Rows = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Accuracy on the labelled test samples, and the training majority's share of them."""
+
+    accuracy: float
+    majority: float
+    num_train: int
+    num_test: int
+
+
+def pooled_rows(store: FeatureStore, modality: str, indices: npt.NDArray[np.int64]) -> Rows:
+    """Mean and standard deviation over a sample's rows, [N, 2 D]; zeros where the modality is missing."""
+    pooled = np.zeros((len(indices), 2 * store.schema.modalities[modality].dim))
+    for place, index in enumerate(indices):
+        rows = np.asarray(store.rows(modality, int(index)), np.float64)
+        if len(rows):
+            pooled[place] = np.concatenate([rows.mean(axis=0), rows.std(axis=0)])
+    return pooled
+
+
+def probe(path: Path, task: str, modality: str) -> ProbeResult:
+    """Logistic regression (scikit-learn, standardized inputs) from train to test; samples without the modality count too.
+
+    Errors: DataError where the store lacks the task or modality, or the task has no classes.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    store = FeatureStore(path)
+    if store.task(task).kind not in ("binary", "multiclass"):
+        raise DataError(
+            f"store '{store.name}': '{task}' is a {store.task(task).kind} task; a probe reads binary and multiclass"
+        )
+    if modality not in store.schema.modalities:
+        known = ", ".join(store.schema.modalities) or "none"
+        raise DataError(f"store '{store.name}' ({path}) has no modality '{modality}'; it has {known}")
+    values, labelled = store.labels(task)
+    train, test = (indices[labelled[indices]] for indices in (store.split("train"), store.split("test")))
+    if len(np.unique(values[train])) < 2 or not len(test):
+        raise DataError(f"store '{store.name}', task '{task}': needs two classes in train and a labelled test sample")
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+    model.fit(pooled_rows(store, modality, train), values[train])
+    classes, counts = np.unique(values[train], return_counts=True)
+    return ProbeResult(
+        accuracy=float(np.mean(model.predict(pooled_rows(store, modality, test)) == values[test])),
+        majority=float(np.mean(values[test] == classes[counts.argmax()])),
+        num_train=len(train),
+        num_test=len(test),
+    )
