@@ -20,7 +20,7 @@ DEMO_DATA := data/minilm/config.json stores/fillets/dataset.json \
 	stores/tweets/dataset.json stores/movies/dataset.json stores/amazon/dataset.json stores/nyt/dataset.json
 
 demo: install $(DEMO_DATA)
-	$(BIN)/accelerate launch --num_processes 1 mmtrain/train.py --config configs/demo.yaml --overwrite
+	$(BIN)/accelerate launch mmtrain/train.py --config configs/demo.yaml curriculum.sampler.temperature=0.5 --overwrite
 	$(BIN)/mmtrain evaluate runs/demo --split test
 	$(BIN)/mmtrain data probe stores/fillets speaker audio
 	@echo "run: runs/demo   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
