@@ -1,13 +1,14 @@
 """The experiment: a tree of the component configs that live beside their code."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from mmtrain.config_errors import config_error, nearest
-from mmtrain.config_file import ConfigTree, load_tree
+from mmtrain.config_errors import config_error, nearest, refuse_truth_as_number
+from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
+from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.curriculum import CurriculumConfig
 from mmtrain.engine.optimizer import AdamWConfig
 from mmtrain.engine.schedule import LrScheduleConfig
@@ -16,6 +17,7 @@ from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
 from mmtrain.objectives.losses import LossConfig
 from mmtrain.objectives.regularizers import RegularizerConfig
+from mmtrain.objectives.regularizers.r_drop import RDropConfig
 from mmtrain.section import Section
 
 # names become folders, columns and parts of metric names
@@ -111,37 +113,44 @@ class Experiment(Section):
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
-    def _names_fit(self) -> Self:
-        seen: dict[tuple[str, str], str] = {}
+    def _fits_together(self) -> Self:
+        complaints = [*self._stream_complaints(), *self._task_complaints(), *self._other_complaints()]
+        if complaints:
+            raise ValueError("\n".join(complaints))
+        return self
+
+    def _stream_complaints(self) -> Iterator[str]:
+        learned: dict[tuple[str, str], str] = {}
         for name, stream in self.streams.items():
             if stream.dataset not in self.datasets:
-                raise ValueError(
-                    f"streams.{name}.dataset: no dataset '{stream.dataset}'{nearest(stream.dataset, self.datasets)}"
-                )
+                yield f"streams.{name}.dataset: no dataset '{stream.dataset}'{nearest(stream.dataset, self.datasets)}"
             for task in stream.tasks:
-                other = seen.setdefault((stream.dataset, task), name)
-                if other != name or stream.tasks.count(task) > 1:
-                    raise ValueError(
-                        f"streams.{name}.tasks: '{task}' of dataset '{stream.dataset}' is learned already ({other})"
-                    )
+                other = learned.setdefault((stream.dataset, task), name)
+                if other != name:
+                    yield f"streams.{name}.tasks: '{task}' of dataset '{stream.dataset}' is in the stream '{other}' already"
+            for task in sorted({task for task in stream.tasks if stream.tasks.count(task) > 1}):
+                yield f"streams.{name}.tasks: '{task}' stands here twice"
             for modality in stream.modalities or ():
                 if modality not in self.model.modalities:
                     known = nearest(modality, self.model.modalities)
-                    raise ValueError(f"streams.{name}.modalities: the model reads no '{modality}'{known}")
-        for task in self.tasks:
-            if task not in self.task_names:
-                raise ValueError(f"tasks.{task}: no stream has this task{nearest(task, self.task_names)}")
-        return self
+                    yield f"streams.{name}.modalities: the model reads no '{modality}'{known}"
 
-    @model_validator(mode="after")
-    def _cadence_fits(self) -> Self:
+    def _task_complaints(self) -> Iterator[str]:
+        tasks = self.task_names
+        for task in self.tasks:
+            if task not in tasks:
+                yield f"tasks.{task}: no stream has this task{nearest(task, tasks)}"
+
+    def _other_complaints(self) -> Iterator[str]:
         every, window = self.training.eval_every, self.curriculum.window
         if every is not None and every % window:
-            raise ValueError(
+            yield (
                 f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
-                "window borders"
+                f"window borders; write {max(every // window, 1) * window}, or another window"
             )
-        return self
+        r_drops = [name for name, config in self.regularizers.items() if isinstance(config, RDropConfig)]
+        if len(r_drops) > 1:
+            yield f"regularizers.{r_drops[1]}: r_drop stands under '{r_drops[0]}' already; its strength is one number"
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -164,9 +173,11 @@ class Experiment(Section):
 def parse(tree: ConfigTree) -> Experiment:
     """Check a tree. Errors: ConfigError, a line for each complaint, with its file and key."""
     try:
-        return Experiment.model_validate(tree.values)
+        experiment = Experiment.model_validate(tree.values)
     except ValidationError as error:
         raise config_error(error, Experiment, tree) from None
+    refuse_truth_as_number(tree, experiment.resolved())
+    return experiment
 
 
 def load_experiment(file: str | Path, overrides: list[str] | None = None) -> Experiment:
@@ -176,7 +187,7 @@ def load_experiment(file: str | Path, overrides: list[str] | None = None) -> Exp
 
 def dump_yaml(experiment: Experiment) -> str:
     """The experiment as a file that loads to an equal one."""
-    return yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
+    return dump_yaml_text(escape_interpolations(experiment.resolved()))
 
 
 def file_schema() -> dict[str, Any]:

@@ -1,89 +1,130 @@
 """Turns pydantic's complaints into lines that name the file, the key, and the nearest valid name."""
 
 import difflib
-import typing
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmtrain.config_file import ConfigTree, KeyPath
+from mmtrain.config_file import ConfigTree
+from mmtrain.config_models import known_keys, names_of, places_of, walk
+from mmtrain.config_yaml import KeyPath, shorten
 from mmtrain.errors import ConfigError
+
+_SECTION = "is a section: keys and values below it"
+_MESSAGES = {
+    "missing": "is required and missing",
+    "model_type": _SECTION,
+    "model_attributes_type": _SECTION,
+    "dict_type": _SECTION,
+    "tuple_type": "is a list, such as [a, b]",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' make a name, and it begins with a letter or digit",
+}
 
 
 def config_error(error: ValidationError, model: type[BaseModel], tree: ConfigTree) -> ConfigError:
-    """One ConfigError that lists every complaint, a line each."""
-    return ConfigError("\n".join(dict.fromkeys(_line(detail, model, tree) for detail in error.errors())))
+    """One ConfigError that lists every complaint, a line for each key."""
+    complaints: dict[KeyPath, list[str]] = {}
+    found: dict[KeyPath, Any] = {}
+    for detail in error.errors():
+        for path, message in _complaints(detail, model, tree):
+            complaints.setdefault(path, []).append(message)
+            if detail["type"] not in ("value_error", "missing", "extra_forbidden") and "union_tag" not in detail["type"]:
+                found[path] = detail["input"]
+    lines = []
+    for path, messages in complaints.items():
+        value = f" (found {shorten(repr(found[path]))})" if path in found else ""
+        lines.append(located(tree, path, ", or: ".join(dict.fromkeys(messages)) + value))
+    return ConfigError("\n".join(lines))
 
 
-def nearest(word: str, known: typing.Iterable[str]) -> str:
+def located(tree: ConfigTree, path: KeyPath, message: str) -> str:
+    """`file:line: dotted.key: message`."""
+    return f"{tree.origin(path)}: {'.'.join(_word(part) for part in path) or 'the whole config'}: {message}"
+
+
+def refuse_truth_as_number(tree: ConfigTree, checked: Any) -> None:
+    """pydantic takes true for the number 1, and YAML takes `on` and `yes` for true: neither is a number here."""
+    lines = [
+        located(tree, path, f"should be a number (found {str(value).lower()}, which YAML also reads from yes, no, on, off)")
+        for path, value in _changed_truths(tree.values, checked, ())
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where a known name is near, and the known names."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    guess = f"; did you mean '{close[0]}'?" if close else ""
+    guess = f"; did you mean '{close[0]}'?" if close else "."
     return f"{guess} Known: {', '.join(names) or 'none'}"
 
 
-def _line(detail: ErrorDetails, model: type[BaseModel], tree: ConfigTree) -> str:
-    path, models = _walk(detail["loc"], model, tree.values)
-    where = f"{tree.origin(path)}: {'.'.join(map(str, path)) or 'the whole config'}"
-    if detail["type"] == "extra_forbidden":
-        known = {name for owner in models for name in owner.model_fields}
-        return f"{where}: unknown key{nearest(str(path[-1]), known)}"
-    if detail["type"] == "missing":
-        return f"{where}: is required and missing"
-    if detail["type"] == "union_tag_invalid":
-        context = detail.get("ctx", {})
-        known = {tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")}
-        return f"{where}.name: unknown name '{context.get('tag')}'{nearest(str(context.get('tag')), known)}"
-    if detail["type"] == "union_tag_not_found":
-        return f"{where}: needs a `name:` that says which component it is"
-    message = detail["msg"].removeprefix("Value error, ")
-    found = "" if detail["type"] == "value_error" else f" (found {_short(detail['input'])})"
-    return f"{where}: {message}{found}"
+def _complaints(detail: ErrorDetails, model: type[BaseModel], tree: ConfigTree) -> Iterator[tuple[KeyPath, str]]:
+    """The key and the words of a complaint; a validator's own words may hold several, a line each."""
+    kind = detail["type"]
+    path, owners, below = walk(detail["loc"], model, unknown=kind == "extra_forbidden")
+    if kind == "extra_forbidden":
+        yield path, _unknown_key(str(path[-1]), owners, model)
+    elif kind == "union_tag_invalid":
+        tag = str(detail.get("ctx", {}).get("tag"))
+        yield (*path, "name"), f"unknown name '{shorten(tag)}'{nearest(tag, names_of(below))}"
+    elif kind == "union_tag_not_found":
+        yield path, f"needs a `name:` that says which component it is. Known: {', '.join(sorted(names_of(below)))}"
+    elif kind == "value_error":
+        for line in detail["msg"].removeprefix("Value error, ").splitlines():
+            yield _addressed(line, path, tree)
+    else:
+        yield path, _MESSAGES.get(kind, detail["msg"][:1].lower() + detail["msg"][1:])
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _changed_truths(written: Any, checked: Any, path: KeyPath) -> Iterator[tuple[KeyPath, bool]]:
+    if isinstance(written, bool) and not isinstance(checked, bool):
+        yield path, written
+    elif isinstance(written, dict) and isinstance(checked, dict):
+        for key, value in written.items():
+            yield from _changed_truths(value, checked[key], (*path, key))
+    elif isinstance(written, list) and isinstance(checked, list):
+        for index, (value, kept) in enumerate(zip(written, checked, strict=True)):
+            yield from _changed_truths(value, kept, (*path, index))
 
 
-def _walk(loc: tuple[int | str, ...], model: type[BaseModel], values: Any) -> tuple[KeyPath, list[type[BaseModel]]]:
-    """The key path of an error without pydantic's union tags, and the sections that could own its last key."""
-    path: list[int | str] = []
-    owners, owner_models = [model], [model]
-    here = values
-    for position, part in enumerate(loc):
-        inside = isinstance(here, dict) and part in here
-        tagged = [owner for owner in owners if part in _tags(owner)]
-        if tagged and not inside:
-            owners = tagged
-            continue
-        last = position == len(loc) - 1
-        if not inside and not last and not (isinstance(here, list) and isinstance(part, int)):
-            continue
-        path.append(part)
-        owner_models = owners
-        owners = [below for owner in owners for below in _below(owner, str(part))] or owners
-        here = here[part] if inside else (here[part] if isinstance(here, list) and isinstance(part, int) else None)
-    return tuple(path), owner_models
+def _unknown_key(key: str, owners: list[type[BaseModel]], root: type[BaseModel]) -> str:
+    known = known_keys(owners)
+    section, dot, rest = key.partition(".")
+    if dot and section in known:
+        return f"unknown key; in a file keys nest: write `{section}:` and below it `{rest}:`"
+    elsewhere = places_of(key, root)
+    if elsewhere and not difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"unknown key; did you mean {' or '.join(elsewhere)}? Known here: {', '.join(sorted(known))}"
+    return f"unknown key{nearest(key, known)}"
 
 
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    name = model.model_fields.get("name")
-    annotation = None if name is None else name.annotation
-    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+def _addressed(line: str, path: KeyPath, tree: ConfigTree) -> tuple[KeyPath, str]:
+    """A message that begins with a dotted key below `path` belongs to that key: `streams.a.dataset: no dataset 'b'`."""
+    here: Any = tree.values
+    for part in path:
+        here = here[part] if isinstance(here, dict) and part in here else None
+    head, separator, rest = line.partition(" ")
+    below = _follow(head.removesuffix(":"), here)
+    if not below:
+        return path, line
+    return (*path, *below), rest if head.endswith(":") and separator else line
 
 
-def _below(model: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
-    info = model.model_fields.get(key)
-    if info is not None:
-        yield from _models_in(info.annotation)
+def _follow(dotted: str, here: Any) -> KeyPath:
+    """The keys that a dotted text spells, as far down as all of it fits; keys may hold dots themselves."""
+    if isinstance(here, dict):
+        for key in sorted(here, key=len, reverse=True):
+            if dotted == key:
+                return (key,)
+            if dotted.startswith(f"{key}.") and (below := _follow(dotted[len(key) + 1 :], here[key])):
+                return (key, *below)
+    return ()
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _models_in(argument)
+def _word(part: str | int) -> str:
+    word = str(part)
+    return word if word.isprintable() and word.strip() == word and word and len(word) <= 60 else shorten(repr(word))

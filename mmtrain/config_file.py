@@ -1,18 +1,16 @@
 """Reading an experiment file: `base:` refinement, dotted overrides, and where every key stands."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from mmtrain.config_yaml import COMMAND_LINE, KeyPath, parse_yaml, place, shorten
 from mmtrain.errors import ConfigError
-
-KeyPath = tuple[str | int, ...]
-COMMAND_LINE = "command line"
 
 
 @dataclass
@@ -37,14 +35,14 @@ def load_tree(file: str | Path, overrides: Sequence[str] = ()) -> ConfigTree:
     `${oc.env:SCRATCH}` are resolved last. Errors: ConfigError with file and line.
     """
     tree = _read(Path(file), seen=())
-    if overrides:
-        tree = merge(tree, _override_tree(overrides))
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(tree.values), resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{file}: {_first_line(error)}") from None
-    assert isinstance(resolved, dict)
-    return ConfigTree({str(key): value for key, value in resolved.items()}, tree.origins)
+    above = ConfigTree({})
+    for override in overrides:
+        above = merge(above, _override(override))
+    tree = merge(tree, above)
+    for path in above.origins:  # a section that an override made is the command line's; one that it entered is not
+        for length in range(1, len(path)):
+            tree.origins.setdefault(path[:length], COMMAND_LINE)
+    return ConfigTree(_interpolate(tree), tree.origins)
 
 
 def merge(below: ConfigTree, above: ConfigTree) -> ConfigTree:
@@ -54,6 +52,15 @@ def merge(below: ConfigTree, above: ConfigTree) -> ConfigTree:
     for key, value in above.values.items():
         values[key] = _merge_value(values.get(key), value, (key,), origins)
     return ConfigTree(values, origins | above.origins)
+
+
+def escape_interpolations(values: Any) -> Any:
+    """Plain values whose every `${` will be read as the two characters that it is."""
+    if isinstance(values, dict):
+        return {key: escape_interpolations(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [escape_interpolations(value) for value in values]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", values) if isinstance(values, str) else values
 
 
 def _merge_value(below: Any, above: Any, path: KeyPath, origins: dict[KeyPath, str]) -> Any:
@@ -69,60 +76,65 @@ def _merge_value(below: Any, above: Any, path: KeyPath, origins: dict[KeyPath, s
 
 
 def _read(file: Path, seen: tuple[Path, ...]) -> ConfigTree:
-    resolved = file.resolve()
-    if resolved in seen:
-        raise ConfigError(f"{file}: `base:` leads back to this file: {' -> '.join(str(path) for path in (*seen, resolved))}")
+    name = shorten(str(file), 200)
     try:
-        text = file.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = OmegaConf.to_container(OmegaConf.create(text)) if text.strip() else {}
+        resolved = file.resolve()
+        if resolved in seen:
+            chain = " -> ".join(path.name for path in (*seen, resolved))
+            raise ConfigError(f"{name}: `base:` leads back to this file: {chain}")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"config file {file} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {file} cannot be read: {error}") from None
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file}: not valid YAML: {_first_line(error)}") from None
-    if not isinstance(values, dict) or (root is not None and not isinstance(root, yaml.MappingNode)):
-        raise ConfigError(f"{file}: a config is a mapping of keys to values, found {type(values).__name__}")
-    tree = ConfigTree({str(key): value for key, value in values.items()})
-    if root is not None:
-        _note_lines(root, (), str(file), tree.origins)
-    base = tree.values.pop("base", None)
+        needed = f" (`base:` of {seen[-1]})" if seen else ""
+        raise ConfigError(f"config file {name} does not exist{needed}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle, before Python 3.13
+        raise ConfigError(f"config file {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config file {name} is not UTF-8 text (byte {error.start})") from None
+    values, lines = parse_yaml(text, name)
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: a config is a mapping of keys to values, found {shorten(repr(values))}")
+    tree = ConfigTree(values, {(): name} | {path: place(name, line) for path, line in lines.items()})
+    base = values.pop("base", None)
     if base is None:
         return tree
     if not isinstance(base, str):
-        raise ConfigError(f"{tree.origin(('base',))}: base: must be a path relative to this file, found {base!r}")
+        where = tree.origin(("base",))
+        raise ConfigError(f"{where}: base: must be a path relative to this file, found {shorten(repr(base))}")
     return merge(_read(file.parent / base, (*seen, resolved)), tree)
 
 
-def _note_lines(node: yaml.Node, path: KeyPath, file: str, origins: dict[KeyPath, str]) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            below = (*path, key.value)
-            origins[below] = f"{file}:{key.start_mark.line + 1}"
-            _note_lines(value, below, file, origins)
+def _override(override: str) -> ConfigTree:
+    """One `key.path=value` as a tree."""
+    key, equals, text = override.partition("=")
+    parts = tuple(key.split("."))
+    if not equals or key.startswith("-") or not all(parts) or key != key.strip():
+        raise ConfigError(f"{COMMAND_LINE}: '{shorten(override)}' is not an override; write key.path=value")
+    if parts == ("base",):
+        raise ConfigError(f"{COMMAND_LINE}: base: stands in a file; give the file that you mean with --config")
+    value, lines = parse_yaml(text, f"{COMMAND_LINE}: {shorten(key)}")
+    origins: dict[KeyPath, str] = {(*parts, *path): COMMAND_LINE for path in ((), *lines)}
+    for part in reversed(parts):
+        value = {part: value}
+    return ConfigTree(value, origins)
 
 
-def _override_tree(overrides: Sequence[str]) -> ConfigTree:
-    tree = ConfigTree({})
-    for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key or key.startswith("-") or not all(key.split(".")):
-            raise ConfigError(f"{COMMAND_LINE}: '{override}' is not an override; write key.path=value")
-        try:
-            values = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{COMMAND_LINE}: {override}: {_first_line(error)}") from None
-        assert isinstance(values, dict)
-        single = ConfigTree({str(name): value for name, value in values.items()})
-        single.origins[tuple(key.split("."))] = COMMAND_LINE
-        tree = merge(tree, single)
-    return tree
+def _interpolate(tree: ConfigTree) -> dict[str, Any]:
+    """The values with every `${...}` filled in. Errors: ConfigError where one cannot be, or a `???` was left."""
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(tree.values), resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        key = str(getattr(error, "full_key", None) or "")
+        where = f"{tree.origin(tuple(key.split('.')))}: {key}" if key else tree.origin(())
+        raise ConfigError(f"{where}: {_interpolation_problem(error)}") from None
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
 
 
-def _first_line(error: Exception) -> str:
-    """The problem and its place out of a YAML or OmegaConf error, on one line."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is not None:
-        return f"line {mark.line + 1}: {getattr(error, 'problem', error)}"
-    return str(error).strip().splitlines()[0]
+def _interpolation_problem(error: Exception) -> str:
+    if isinstance(error, MissingMandatoryValue):
+        return "??? asks for a value; write it here, in a file that refines this one, or as an override"
+    problem = str(getattr(error, "msg", None) or error or "nested too deeply").strip().splitlines()[0]
+    problem = problem.rpartition("raised while resolving interpolation: ")[2].strip('"')
+    hint = "; set it, or write ${oc.env:NAME,default}" if "Environment variable" in problem else ""
+    return f"{problem}{hint}"
