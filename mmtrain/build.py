@@ -1,7 +1,5 @@
 """Config to objects: stores, streams, model, objective, curriculum and the run; the only call of Accelerator.prepare."""
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,28 +20,16 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.curve import Curve
-from mmtrain.engine.environment import describe_environment
-from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
-from mmtrain.engine.run import Logs, LoopSettings, Run
+from mmtrain.engine.run import LoopSettings, Run
 from mmtrain.engine.run_folder import RunFolder
-from mmtrain.engine.tracking import Tracker
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.split_metrics import known_metrics
 from mmtrain.models.model import MultimodalModel, build_model, count_parameters
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.objective import Objective
-
-# A resumed run may differ in these; nothing that is trained or logged depends on them.
-_FREE_KEYS = (
-    ("runs",),
-    ("tracking",),
-    ("batch", "prefetch"),
-    ("batch", "micro"),
-    ("training", "checkpoint_every"),
-    ("training", "keep_checkpoints"),
-)
+from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
 
 
 @dataclass(frozen=True)
@@ -97,12 +83,14 @@ def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], sp
     ]
 
 
-def build_run(experiment: Experiment, accelerator: Accelerator, console: Console | None) -> Run:
-    """Everything that `fit` needs, for a prepared run folder."""
+def build_run(experiment: Experiment, accelerator: Accelerator, console: Console | None, *, continues: bool = False) -> Run:
+    """Everything that `fit` needs. The run folder is touched last: a config that cannot be built deletes nothing."""
+    check_trackers(experiment)
     set_seed(experiment.seed)
     parts = build_parts(experiment)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
+    _check_selection(experiment, parts.tasks, val_streams)
     model = parts.model.to(accelerator.device)
     text = getattr(model.text, "encoder", None)
     optimizer = experiment.training.optimizer.build(model, text=text if isinstance(text, nn.Module) else None)
@@ -126,6 +114,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         prefetch=experiment.batch.prefetch,
         pin_memory=accelerator.device.type == "cuda",
     )
+    if accelerator.is_main_process:
+        begin_run(experiment, accelerator, continues=continues)
     run = Run(
         folder=folder,
         accelerator=accelerator,
@@ -142,7 +132,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         texts={"config.yaml": dump_yaml(experiment)},
         console=console,
         logs=open_logs(folder) if accelerator.is_main_process else None,
-        trackers=_trackers(experiment, folder, console) if accelerator.is_main_process and console is not None else [],
+        trackers=open_trackers(experiment, folder, console) if accelerator.is_main_process and console is not None else [],
     )
     for note in process_notes(model, accelerator.num_processes):
         run.say(note)
@@ -155,38 +145,6 @@ def prepare_for_evaluation(model: nn.Module, accelerator: Accelerator) -> nn.Mod
     """The model on its device and in its precision, for evaluation alone."""
     prepared: nn.Module = accelerator.prepare_model(model, evaluation_mode=True)
     return prepared
-
-
-def write_run_files(experiment: Experiment, accelerator: Accelerator, *, resumed: bool) -> None:
-    """config.yaml, and a line of environment.json for every start of the run."""
-    folder = RunFolder(experiment.folder)
-    starts = json.loads(folder.environment.read_text(encoding="utf-8")) if resumed and folder.environment.exists() else []
-    starts.append(
-        describe_environment(
-            seed=experiment.seed,
-            num_processes=accelerator.num_processes,
-            device=str(accelerator.device),
-            precision=experiment.training.precision,
-        )
-    )
-    folder.environment.write_text(json.dumps(starts, indent=1), encoding="utf-8")
-    if not resumed:
-        folder.config.write_text(dump_yaml(experiment), encoding="utf-8")
-
-
-def identity(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, object]:
-    """What a checkpoint belongs to: the config without its free keys, and the stores' fingerprints."""
-    config = experiment.resolved()
-    for *above, key in _FREE_KEYS:
-        section = config
-        for name in above:
-            section = section[name]
-        section.pop(key, None)
-    return {"config": config, "stores": {name: store.fingerprint for name, store in stores.items()}}
-
-
-def open_logs(folder: RunFolder) -> Logs:
-    return Logs(metrics=JsonLines(folder.metrics), curriculum=JsonLines(folder.curriculum), timing=JsonLines(folder.timing))
 
 
 def _objective(
@@ -213,10 +171,6 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     training, size = experiment.training, experiment.batch.size
     if size < accelerator.num_processes:
         raise ConfigError(f"batch.size: {size} samples cannot be shared by {accelerator.num_processes} processes")
-    metric = experiment.selection.metric
-    known = [f"val/{name}" for name in known_metrics(parts.tasks)] if metric != "val/loss" else [metric]
-    if metric not in known:
-        raise ConfigError(f"selection.metric: no metric '{metric}'{nearest(metric, known)}")
     specs = [StreamSpec(name=stream.name, size=len(stream)) for stream in parts.train_streams]
     per_epoch = training.steps_per_epoch or steps_per_epoch(specs, size)
     return LoopSettings(
@@ -229,36 +183,21 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         keep_checkpoints=training.keep_checkpoints,
         eval_batch=experiment.batch.evaluation,
         clip_norm=training.clip_norm,
-        metric=metric,
+        metric=experiment.selection.metric,
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,
         seed=experiment.seed,
     )
 
 
-def _trackers(experiment: Experiment, folder: RunFolder, console: Console) -> list[Tracker]:
-    trackers: list[Tracker] = []
-    tracking = experiment.tracking
-    if tracking.wandb != "disabled":
-        from mmtrain.engine.tracking.wandb import WandbTracker
-
-        trackers.append(
-            WandbTracker(
-                mode=tracking.wandb,
-                project=tracking.project,
-                name=experiment.name,
-                folder=folder.path,
-                config=experiment.resolved(),
-                console=console,
-            )
-        )
-    if tracking.tensorboard:
-        from mmtrain.engine.tracking.tensorboard import TensorBoardTracker
-
-        trackers.append(TensorBoardTracker(folder=folder.path / "tensorboard"))
-    return trackers
-
-
-def main_console(accelerator: Accelerator) -> Console | None:
-    """The console of the first process; the others print nothing."""
-    return Console(file=sys.stdout) if accelerator.is_main_process else None
+def _check_selection(experiment: Experiment, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
+    """Errors: ConfigError where no evaluation will give the metric that selects the best checkpoint."""
+    metric = experiment.selection.metric
+    if metric == "val/loss":
+        return
+    known = [f"val/{name}" for name in known_metrics(tasks)]
+    if metric not in known:
+        raise ConfigError(f"selection.metric: no metric '{metric}'{nearest(metric, known)}")
+    task = next((name for name in tasks if metric.startswith(f"val/{name}/")), None)
+    if task and not any(stream.labels(task)[1].any() for stream in val_streams if task in stream.tasks):
+        raise ConfigError(f"selection.metric: {metric}, but no validation sample carries a label of '{task}'")

@@ -21,5 +21,9 @@ class NonFiniteError(UserError):
     """Training met a NaN or Inf; no weight was touched by it."""
 
 
+class PeerError(UserError):
+    """Another process of the run failed, and this one cannot go on without it."""
+
+
 class Interrupted(UserError):
     """A signal stopped the run; its state is saved."""

@@ -12,10 +12,12 @@ from mmtrain.config import load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
 from mmtrain.engine.checkpoint import read_checkpoint
+from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import load_model_state, require_version
+from mmtrain.engine.truncation import truncation_note
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.evaluate import evaluate
 from mmtrain.evaluation.prediction_file import write_predictions
@@ -53,7 +55,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
         if saved.state["identity"]["stores"].get(name) != store.fingerprint:
             raise CheckpointError(f"dataset '{name}': store {store.path} is not the one this run was trained on")
     load_model_state(parts.model, saved.tensors["model"], origin=checkpoint)
-    console = Console() if accelerator.is_main_process else None
+    console = main_console(accelerator)
     streams = build_streams(experiment, parts.stores, split)
     with ProgressBar(console, split, total=1) as progress:
         predictions = evaluate(
@@ -65,8 +67,11 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
             batch_size=experiment.batch.evaluation,
             progress=progress.count,
         )
+    note = truncation_note(parts.collate.tokenizer, accelerator)
     rows = _rows(predictions, parts.train_streams)
     if console is not None:
+        if note:
+            console.print(note, highlight=False)
         shares = share_rows(run, parts.train_streams)
         step = int(saved.state["step"])
         _write(run, console, split=split, step=step, predictions=predictions, rows=rows, shares=shares)

@@ -1,20 +1,22 @@
 """A training run from its file to its last line: accelerator, folder, fit or resume."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from accelerate import Accelerator, PartialState
 from rich.console import Console
 
-from mmtrain.build import build_run, main_console, write_run_files
+from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
+from mmtrain.engine.console import main_console
 from mmtrain.engine.history import History
-from mmtrain.engine.launch import launch_complaint
+from mmtrain.engine.launch import PATIENCE, launch_complaint, peer_failure
 from mmtrain.engine.loop import fit
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
-from mmtrain.errors import ConfigError, UserError
+from mmtrain.errors import ConfigError, PeerError, UserError
 
 
 def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> History:
@@ -22,40 +24,53 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
     experiment = load_experiment(file, list(overrides))
     accelerator = build_accelerator(experiment)
     console = main_console(accelerator)
-    continues = _prepare_folder(experiment, accelerator, resume=resume, overwrite=overwrite)
+    continues = _check_folder(experiment, accelerator, resume=resume, overwrite=overwrite)
     if console is not None:
         _greet(experiment, accelerator, console)
-    run = build_run(experiment, accelerator, console)
-    state = resume_run(run) if continues else RunState()
-    if accelerator.is_main_process:
-        write_run_files(experiment, accelerator, resumed=continues)
-    if state.finished(run.settings.total_steps):
-        run.say(f"the run is finished already, at step {state.step}")
-    result = fit(run, state)
+        if resume and not continues:
+            console.print(f"nothing to resume: {experiment.folder} holds no run; it starts from step 0", highlight=False)
+    try:
+        result = _train(experiment, accelerator, console, continues=continues)
+    except RuntimeError as error:
+        if accelerator.num_processes > 1 and peer_failure(error):
+            raise PeerError(peer_failure(error)) from error
+        raise
+    accelerator.end_training()
+    return result
+
+
+def _train(experiment: Experiment, accelerator: Accelerator, console: Console | None, *, continues: bool) -> History:
+    run = build_run(experiment, accelerator, console, continues=continues)
+    with closing(run):
+        state = resume_run(run) if continues else RunState()
+        if state.finished(run.settings.total_steps):
+            run.say(f"the run is finished already, at step {state.step}")
+        result = fit(run, state)
     selection = state.selection
+    if state.skipped:
+        run.say(f"the loss scaler skipped {state.skipped} of {state.step} steps")
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
-    accelerator.end_training()
     return result
 
 
 def build_accelerator(experiment: Experiment) -> Accelerator:
     """Errors: ConfigError where the device cannot do the precision asked for."""
     precision = experiment.training.precision
-    device = PartialState().device
+    device = PartialState(timeout=PATIENCE).device
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
-def _prepare_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
-    """The first process makes the folder; all learn whether a run is continued, or why it cannot be."""
+def _check_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
+    """The first process looks; all learn whether a run is continued, or why it cannot be."""
     from accelerate.utils import broadcast_object_list
 
     answer: list[bool | str] = [False]
     if accelerator.is_main_process:
         try:
-            answer = [RunFolder(experiment.folder).prepare(resume=resume, overwrite=overwrite)]
+            answer = [RunFolder(experiment.folder).check(resume=resume, overwrite=overwrite)]
         except UserError as error:
             answer = [str(error)]
     if accelerator.num_processes > 1:

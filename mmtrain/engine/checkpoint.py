@@ -69,12 +69,19 @@ def point(root: Path, name: str, target: Path) -> None:
     _fsync(root)
 
 
-def prune(root: Path, *, keep: int) -> None:
-    """Delete old checkpoints; the newest `keep` and those that `last` and `best` lead to stay."""
+def prune(root: Path, *, keep: int, step: int) -> None:
+    """Delete checkpoints older than the newest `keep` up to `step`, and what a killed save left behind.
+
+    What `last` and `best` lead to stays. Those above `step` are of an earlier life of the run, which found them damaged:
+    they do not count as newest.
+    """
     held = {(root / name).resolve() for name in ("last", "best")}
-    for folder in _steps(root)[keep:]:
+    reached = [folder for folder in _steps(root) if folder.name <= step_folder(root, step).name]
+    for folder in reached[keep:]:
         if folder.resolve() not in held:
             shutil.rmtree(folder)
+    for partial in root.glob(".step-*.partial"):
+        shutil.rmtree(partial)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -98,14 +105,28 @@ def verify(folder: Path) -> None:
         raise CheckpointError(f"{folder} is not a whole checkpoint: it has no {MANIFEST}") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"checkpoint {folder}: {MANIFEST} is damaged ({error})") from None
-    present = {file.name for file in folder.iterdir()} - {MANIFEST}
-    for name in sorted(present | set(expected)):
-        if name not in expected or name not in present:
-            raise CheckpointError(f"checkpoint {folder}: {name} is {'missing' if name in expected else 'not of it'}")
-        if (folder / name).stat().st_size != expected[name][0]:
-            raise CheckpointError(f"checkpoint {folder}: {name} is not {expected[name][0]} bytes long")
-        if _record(folder / name)["sha256"] != expected[name][1]:
-            raise CheckpointError(f"checkpoint {folder}: {name} is damaged (its sha256 differs from the manifest)")
+    try:
+        present = {file.name for file in folder.iterdir()} - {MANIFEST}
+        faults = (_fault(folder, name, expected.get(name), name in present) for name in sorted(present | set(expected)))
+        fault = next((found for found in faults if found), None)
+    except OSError as error:
+        fault = f"{error.filename} cannot be read ({error.strerror})"
+    if fault:
+        raise CheckpointError(f"checkpoint {folder}: {fault}")
+
+
+def _fault(folder: Path, name: str, expected: tuple[int, str] | None, is_present: bool) -> str | None:
+    """What is wrong with one file of a checkpoint."""
+    if expected is None:
+        return f"{name} is not of it"
+    if not is_present:
+        return f"{name} is missing"
+    size = (folder / name).stat().st_size
+    if size != expected[0]:
+        return f"{name} is {size} bytes long, not {expected[0]}"
+    if _record(folder / name)["sha256"] != expected[1]:
+        return f"{name} is damaged (its sha256 differs from the manifest)"
+    return None
 
 
 def newest_valid(root: Path) -> tuple[Path | None, list[str]]:

@@ -2,8 +2,19 @@
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 
-from torch import nn
+from torch import distributed, nn
+
+PATIENCE = timedelta(minutes=10)  # how long a process waits for the others; a checkpoint is written within it
+
+
+def peer_failure(error: RuntimeError) -> str | None:
+    """What to say where a process fails because another one did; None where the error is its own."""
+    if not isinstance(error, distributed.DistError) and "gloo" not in str(error) and "NCCL" not in str(error):
+        return None
+    first = str(error).strip().splitlines()[0]
+    return f"another process of this run ended or did not answer; the cause stands in its own message ({first})"
 
 
 def asked_processes() -> int | None:

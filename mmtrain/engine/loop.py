@@ -16,7 +16,8 @@ from mmtrain.engine.saving import record_steps, save
 from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
 from mmtrain.engine.tracking import log_all
-from mmtrain.errors import Interrupted
+from mmtrain.engine.truncation import truncation_note
+from mmtrain.errors import ConfigError, Interrupted
 from mmtrain.evaluation.evaluate import evaluate, task_predictions
 from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.split_metrics import gap_rows, split_metrics
@@ -31,21 +32,23 @@ def fit(run: Run, state: RunState) -> History:
     with Interrupt(run.accelerator) as interrupt:
         while not state.finished(run.settings.total_steps):
             until = run.settings.next_evaluation(state.evaluated)
-            if not train_epoch(run, state, until=until, interrupted=interrupt.requested):
-                save(run, state)
+            if train_epoch(run, state, until=until, interrupted=interrupt.requested) and state.step > state.evaluated:
+                validate(run, state)
+            if interrupt.requested() and not state.finished(run.settings.total_steps):
                 raise Interrupted(
                     f"stopped at step {state.step}; the run is saved. Continue with the same command and --resume"
                 )
-            if state.step > state.evaluated:
-                validate(run, state)
-    for tracker in run.trackers:
-        tracker.close()
+            if state.step == 0:
+                raise ConfigError("curriculum.exhausted: stop: the streams cannot fill a single batch of this size")
     run.accelerator.wait_for_everyone()
     return history(run.folder.path)
 
 
 def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[[], bool]) -> bool:
-    """Train up to step `until` (an evaluation: an epoch's end, or a window border inside it); False if interrupted."""
+    """Train up to step `until` (an evaluation: an epoch's end, or a window border inside it), or to the streams' end.
+
+    False if interrupted before that; what was trained is saved then.
+    """
     run.model.train()
     name = f"epoch {run.settings.epoch_of(state.step + 1)}"
     with ProgressBar(run.console, name, total=until, done=state.step) as progress:
@@ -63,12 +66,15 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 progress.update(state.step, note=f"objective {float(values.objective):.3f}")
                 if state.step == window.stop_step:
                     close_window(run, state, start)
+                    state.stopped = window.ended
                     _log_timing(run, state, seconds=time.monotonic() - began, steps=state.step - first, meter=meter)
-                if state.step != until and run.settings.checkpoint_due(state.step):
+                stop = interrupted()
+                reached = state.step == until or state.stopped
+                if not reached and (stop or run.settings.checkpoint_due(state.step)):
                     save(run, state)
-                if interrupted():
-                    return state.step == until
-            state.stopped = window.ended
+                if stop:
+                    return reached
+            state.stopped = window.ended  # also where it had no step at all
     return True
 
 
@@ -102,7 +108,7 @@ def validate(run: Run, state: RunState) -> None:
     metrics = split_metrics("train", train) | split_metrics("val", val)
     run.curriculum.observe_evaluation(EvalReport(step, metrics))
     is_best = state.selection.update(metrics[run.settings.metric], step=step, mode=run.settings.mode)
-    state.evaluated = step
+    is_first, state.evaluated = state.evaluated == 0, step
     patience = run.settings.patience
     state.stopped |= patience is not None and state.selection.evaluations_without_gain >= patience
     record: dict[str, Any] = {"kind": "evaluation", "step": step, "epoch": run.settings.epoch_of(step)}
@@ -114,6 +120,8 @@ def validate(run: Run, state: RunState) -> None:
             write_predictions(run.folder.predictions("val"), val)
     if run.console is not None:
         run.console.print(gap_table(gap_rows(metrics, val), title=f"Epoch {record['epoch']}, step {step}").rich())
+    if is_first and (note := truncation_note(run.loader.collate.tokenizer, run.accelerator)):
+        run.say(note)
     state.log.clear()
     save(run, state, is_best=is_best)
 

@@ -97,6 +97,13 @@ class Run:
     def train_streams(self) -> Sequence[Stream]:
         return self.loader.streams
 
+    def close(self) -> None:
+        """Bring trackers and files to their end, however the run ended."""
+        for tracker in self.trackers:
+            tracker.close()
+        if self.logs is not None:
+            self.logs.close()
+
     def say(self, text: str) -> None:
         if self.console is not None:
             self.console.print(text, markup=False, highlight=False)

@@ -41,25 +41,46 @@ class RunFolder:
         return self.path / "predictions" / f"{split}.parquet"
 
     def is_run(self) -> bool:
-        return self.config.is_file()
+        """Whether a run began here: config.yaml alone could be anybody's."""
+        return self.config.is_file() and self.environment.is_file()
 
-    def prepare(self, *, resume: bool, overwrite: bool) -> bool:
-        """Make the folder; True if a run in it is to be continued.
+    def check(self, *, resume: bool, overwrite: bool) -> bool:
+        """True if a run in the folder is to be continued. Nothing is written or deleted.
 
         Errors: ConfigError where a run exists and neither `resume` nor `overwrite` was asked, or the folder holds
-        something that is no run of ours.
+        something that is no run of ours, or lies inside another run.
         """
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite contradict each other; choose one")
+        outer = next((path for path in self.path.parents if RunFolder(path).is_run()), None)
+        if outer is not None:
+            raise ConfigError(f"{self.path} lies inside the run {outer}; choose another `name:`")
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"{self.path} is a file; choose another `name:`")
         occupied = self.path.exists() and any(self.path.iterdir())
         if occupied and not self.is_run():
-            raise ConfigError(f"{self.path} exists and is not a run folder (no config.yaml); choose another `name:`")
+            raise ConfigError(
+                f"{self.path} exists and is not a run folder (no {self.config.name} with an {self.environment.name}); "
+                "choose another `name:`, or empty it"
+            )
         if occupied and not resume and not overwrite:
             raise ConfigError(
                 f"run folder {self.path} exists already. Continue it with --resume, replace it with --overwrite, or "
                 "choose another name: name=..."
             )
-        if occupied and overwrite:
+        return occupied and resume
+
+    def begin(self, *, config: str, environment: str) -> None:
+        """Start a run whose folder was checked: what it replaces is deleted now, when all else is known to be right."""
+        if self.is_run():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        return occupied and resume
+        write_whole(self.environment, environment)
+        write_whole(self.config, config)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a small file that is there whole or not at all."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)

@@ -41,7 +41,7 @@ def save(run: Run, state: RunState, *, is_best: bool = False) -> None:
         if is_best:
             files.point(root, "best", folder)
         files.point(root, "last", folder)
-        files.prune(root, keep=run.settings.keep_checkpoints)
+        files.prune(root, keep=run.settings.keep_checkpoints, step=state.step)
     run.accelerator.wait_for_everyone()
 
 
@@ -116,8 +116,13 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     if run.logs is not None:
         run.logs.metrics.rewind(values["logs"]["metrics"])
         run.logs.curriculum.rewind(values["logs"]["curriculum"])
-    if not put_back_random_state(tensors["random"], rank=run.accelerator.process_index, seed=run.settings.seed):
-        run.say("the checkpoint knows fewer processes: the new ones start with fresh random states")
+    put_back_random_state(tensors["random"], rank=run.accelerator.process_index, seed=run.settings.seed)
+    known = len({name.partition("/")[0] for name in tensors["random"]})
+    if known != run.accelerator.num_processes:
+        run.say(
+            f"the checkpoint is of {known} process{'es' if known > 1 else ''}, {run.accelerator.num_processes} run now: "
+            "the batches stay the same, dropout will not be that of the run uninterrupted"
+        )
     state = RunState(
         step=values["step"],
         evaluated=values["evaluated"],

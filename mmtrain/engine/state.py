@@ -1,5 +1,6 @@
 """The one versioned state of a run: everything that survives a restart, captured and put back."""
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,9 @@ class Selection:
     evaluations_without_gain: int = 0
 
     def update(self, value: float, *, step: int, mode: str) -> bool:
-        """Note an evaluation; True if it is the best so far. NaN never is."""
-        gains = value == value and (self.best is None or (value > self.best if mode == "max" else value < self.best))  # noqa: PLR0124
+        """Note an evaluation; True if it is the best so far. NaN and Inf never are."""
+        better = self.best is None or (value > self.best if mode == "max" else value < self.best)
+        gains = math.isfinite(value) and better
         self.evaluations_without_gain = 0 if gains else self.evaluations_without_gain + 1
         if gains:
             self.best, self.best_step = value, step
@@ -82,8 +84,9 @@ def random_state() -> dict[str, Tensor]:
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     version, words, gauss = random.getstate()
-    assert (version, gauss) == (3, None), "random.gauss keeps a half-used pair; nothing here calls it"
+    assert version == 3, "the layout of Python's own generator, the same since 3.2"
     states["python"] = torch.tensor(words, dtype=torch.int64)
+    states["python_gauss"] = torch.tensor([] if gauss is None else [gauss], dtype=torch.float64)
     _, keys, position, has_gauss, cached = np.random.get_state()
     states["numpy"] = torch.cat([torch.from_numpy(np.asarray(keys).astype(np.int64)), torch.tensor([position, has_gauss])])
     states["numpy_cached"] = torch.tensor([cached], dtype=torch.float64)
@@ -94,7 +97,7 @@ def load_random_state(states: dict[str, Tensor]) -> None:
     torch.set_rng_state(states["torch"])
     if torch.cuda.is_available() and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
-    random.setstate((3, tuple(states["python"].tolist()), None))
+    random.setstate((3, tuple(states["python"].tolist()), next(iter(states["python_gauss"].tolist()), None)))
     numbers = states["numpy"].tolist()
     cached = float(states["numpy_cached"])
     np.random.set_state(("MT19937", np.array(numbers[:-2], np.uint32), numbers[-2], numbers[-1], cached))
@@ -107,14 +110,13 @@ def gather_random_states(accelerator: Accelerator) -> Tensors:
     return {f"{rank}/{kind}": state for rank, states in enumerate(everyone) for kind, state in states.items()}
 
 
-def put_back_random_state(tensors: Tensors, *, rank: int, seed: int) -> bool:
-    """Restore this process's random state; a process the checkpoint did not know is seeded anew (False)."""
+def put_back_random_state(tensors: Tensors, *, rank: int, seed: int) -> None:
+    """Restore this process's random state; a process the checkpoint did not know is seeded anew."""
     mine = {name.partition("/")[2]: state for name, state in tensors.items() if name.startswith(f"{rank}/")}
-    if not mine:
+    if mine:
+        load_random_state(mine)
+    else:
         torch.manual_seed(seed + rank)
-        return False
-    load_random_state(mine)
-    return True
 
 
 def load_model_state(model: nn.Module, tensors: Tensors, *, origin: str) -> None:

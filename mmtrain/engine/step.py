@@ -40,7 +40,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
             run.accelerator.backward(total)
         samples.append(columns)
     norm = float(run.accelerator.clip_grad_norm_(run.model.parameters(), run.settings.clip_norm or math.inf))
-    if not math.isfinite(norm) and run.accelerator.scaler is None:
+    if not math.isfinite(norm) and _is_final(run):
         raise NonFiniteError(_describe(run, inputs, objective))
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
     run.optimizer.step()
@@ -50,6 +50,11 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     detached = {name: value.detach() for name, value in penalties.items()}
     values = StepValues(inputs.step, objective, detached, norm, lr, samples)
     return values, not skipped
+
+
+def _is_final(run: Run) -> bool:
+    """False while a smaller scale of the loss may yet keep the gradient finite; the same on every process."""
+    return run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0
 
 
 def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> tuple[Tensor, dict[str, Tensor]]:

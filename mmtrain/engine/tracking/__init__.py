@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """Takes flat scalars at a step. A tracker never raises: what it cannot do, it says once and leaves."""
+    """Takes flat scalars at a step. A tracker never raises or waits: what it cannot do, it says once and leaves."""
 
     def log(self, scalars: Mapping[str, float], *, step: int) -> None: ...
 

@@ -1,10 +1,12 @@
-"""Weights & Biases, which may fail in any way without stopping the training."""
+"""Weights & Biases, which may fail or fall silent in any way without stopping the training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+
+from mmtrain.engine.tracking.background import Background
 
 
 class WandbTracker:
@@ -20,9 +22,9 @@ class WandbTracker:
         config: Mapping[str, Any],
         console: Console,
     ) -> None:
-        self._console = console
         self._run: Any = None
-        self._try(lambda: self._start(mode=mode, project=project, name=name, folder=folder, config=config))
+        self._background = Background("W&B", console)
+        self._background.do(lambda: self._start(mode=mode, project=project, name=name, folder=folder, config=config))
 
     def _start(self, **settings: Any) -> None:
         import wandb
@@ -39,16 +41,11 @@ class WandbTracker:
         )
 
     def log(self, scalars: Mapping[str, float], *, step: int) -> None:
-        if self._run is not None:
-            self._try(lambda: self._run.log(dict(scalars), step=step))
+        self._background.do(lambda: self._run.log(dict(scalars), step=step))
+
+    def _finish(self) -> None:
+        self._run.finish()
 
     def close(self) -> None:
-        if self._run is not None:
-            self._try(self._run.finish)
-
-    def _try(self, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except Exception as error:  # whatever a tracker's library raises, training goes on
-            self._run = None
-            self._console.print(f"W&B failed and is left out from here on: {type(error).__name__}: {error}", markup=False)
+        self._background.do(self._finish)
+        self._background.close()

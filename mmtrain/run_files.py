@@ -1,0 +1,87 @@
+"""What a run writes besides its checkpoints, and what those belong to."""
+
+import json
+from collections.abc import Mapping
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from mmtrain.config import Experiment, dump_yaml
+from mmtrain.data.store import FeatureStore
+from mmtrain.engine.environment import describe_environment
+from mmtrain.engine.jsonl import JsonLines
+from mmtrain.engine.run import Logs
+from mmtrain.engine.run_folder import RunFolder, write_whole
+from mmtrain.engine.tracking import Tracker
+
+# A resumed run may differ in these; nothing that is trained or logged depends on them.
+_FREE_KEYS = (
+    ("runs",),
+    ("tracking",),
+    ("batch", "prefetch"),
+    ("batch", "micro"),
+    ("training", "checkpoint_every"),
+    ("training", "keep_checkpoints"),
+)
+
+
+def begin_run(experiment: Experiment, accelerator: Accelerator, *, continues: bool) -> None:
+    """config.yaml, and in environment.json an entry for every start of the run; a run to be replaced is deleted here."""
+    folder = RunFolder(experiment.folder)
+    start = describe_environment(
+        seed=experiment.seed,
+        num_processes=accelerator.num_processes,
+        device=str(accelerator.device),
+        precision=experiment.training.precision,
+    )
+    if continues:
+        starts = [*json.loads(folder.environment.read_text(encoding="utf-8")), start]
+        write_whole(folder.environment, json.dumps(starts, indent=1))
+    else:
+        folder.begin(config=dump_yaml(experiment), environment=json.dumps([start], indent=1))
+
+
+def identity(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, object]:
+    """What a checkpoint belongs to: the config without its free keys, and the stores' fingerprints."""
+    config = experiment.resolved()
+    for *above, key in _FREE_KEYS:
+        section = config
+        for name in above:
+            section = section[name]
+        section.pop(key, None)
+    return {"config": config, "stores": {name: store.fingerprint for name, store in stores.items()}}
+
+
+def open_logs(folder: RunFolder) -> Logs:
+    return Logs(metrics=JsonLines(folder.metrics), curriculum=JsonLines(folder.curriculum), timing=JsonLines(folder.timing))
+
+
+def check_trackers(experiment: Experiment) -> None:
+    """Errors: ConfigError where a tracker that was asked for is not installed (W&B alone may be absent)."""
+    if experiment.tracking.tensorboard:
+        from mmtrain.engine.tracking.tensorboard import require_tensorboard
+
+        require_tensorboard()
+
+
+def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -> list[Tracker]:
+    trackers: list[Tracker] = []
+    tracking = experiment.tracking
+    if tracking.wandb != "disabled":
+        from mmtrain.engine.tracking.wandb import WandbTracker
+
+        trackers.append(
+            WandbTracker(
+                mode=tracking.wandb,
+                project=tracking.project,
+                name=experiment.name,
+                folder=folder.path,
+                config=experiment.resolved(),
+                console=console,
+            )
+        )
+    if tracking.tensorboard:
+        from mmtrain.engine.tracking.tensorboard import TensorBoardTracker
+
+        trackers.append(TensorBoardTracker(folder=folder.path / "tensorboard", console=console))
+    return trackers

@@ -1,0 +1,93 @@
+"""What the tests of whole runs share: two tiny stores, experiment files over them, and a clean Accelerate for each."""
+
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lives import Write
+
+
+@pytest.fixture(scope="session")
+def run_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the stores `clips` (text, audio, video; two tasks) and `calls` (text, audio; one task shared)."""
+    from data_prep.synth import synthesize
+
+    root = tmp_path_factory.mktemp("stores")
+    gaps = {"missing": 0.25, "unlabelled": 0.3}
+    tasks = {"funny": "binary", "mood": "multiclass"}
+    synthesize(root / "clips", name="clips", samples=90, modalities={"audio": 6, "video": 5}, tasks=tasks, seed=1, **gaps)
+    tasks = {"funny": "binary", "pitch": "regression"}
+    synthesize(root / "calls", name="calls", samples=60, modalities={"audio": 6}, tasks=tasks, seed=2, **gaps)
+    return root
+
+
+@pytest.fixture(scope="session")
+def base_experiment(run_stores: Path, tiny_bert: Path) -> dict[str, Any]:
+    """Dropout, dynamic difficulty, missing modalities and labels, micro-batches, checkpoints inside windows."""
+    return {
+        "name": "run",
+        "seed": 3,
+        "datasets": {name: {"store": str(run_stores / name)} for name in ("clips", "calls")},
+        "streams": {
+            "clips": {"dataset": "clips", "tasks": ["funny", "mood"]},
+            "calls": {"dataset": "calls", "tasks": ["funny", "pitch"]},
+        },
+        "tasks": {"mood": {"head": {"name": "mlp", "hidden": [8], "dropout": 0.1}}},
+        "model": {
+            "dim": 8,
+            "text": {"name": "transformers", "path": str(tiny_bert), "max_tokens": 12, "dropout": 0.1},
+            "sequences": {"audio": {"name": "bilstm", "hidden": 4, "layers": 2}, "video": {"name": "linear"}},
+            "fusion": {"name": "attention", "layers": 1, "heads": 2, "dropout": 0.1},
+        },
+        "regularizers": {"anchor": {"name": "l2_initial", "strength": 0.01}},
+        "curriculum": {"window": 4, "sampler": {"name": "dynamic_difficulty", "temperature": 0.3, "floor": 0.1}},
+        "batch": {"size": 7, "micro": 3, "evaluation": 16},
+        "training": {
+            "epochs": 2,
+            "steps_per_epoch": 10,
+            "checkpoint_every": 3,
+            "eval_every": 8,
+            "optimizer": {"lr": 0.01, "text_lr": 0.001},
+        },
+        "curve": {"every": 25},
+        "selection": {"metric": "val/loss", "mode": "max"},  # so that the best is not the last one
+    }
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`; a section that names another component replaces it."""
+    result = deepcopy(below)
+    for key, value in above.items():
+        known = result.get(key)
+        same = isinstance(value, dict) and isinstance(known, dict) and value.get("name", None) in (None, known.get("name"))
+        result[key] = merged(known, value) if same else value
+    return result
+
+
+@pytest.fixture
+def write_experiment(base_experiment: dict[str, Any], tmp_path: Path) -> Write:
+    """Write the base experiment with changes as a file; its runs go below tmp_path/runs."""
+
+    def write(file: str = "experiment.yaml", **changes: Any) -> Path:
+        path = tmp_path / file
+        path.write_text(yaml.safe_dump(merged(base_experiment, {"runs": str(tmp_path / "runs"), **changes})))
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    """Accelerate keeps its state for the life of a process; each test starts and ends without."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    yield
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    warnings.filterwarnings("error")
