@@ -45,7 +45,7 @@ def known_keys(owners: Models) -> set[str]:
 
 def names_of(owners: Models) -> set[str]:
     """What the sections' `name:` may be."""
-    fields = [owner.model_fields["name"].annotation for owner in owners if "name" in owner.model_fields]
+    fields: list[Any] = [owner.model_fields["name"].annotation for owner in owners if "name" in owner.model_fields]
     return {str(tag) for field in fields if typing.get_origin(field) is Literal for tag in typing.get_args(field)}
 
 

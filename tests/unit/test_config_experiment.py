@@ -1,0 +1,205 @@
+"""The experiment: complaints name place, key and the nearest valid name; sections that do not fit together are refused."""
+
+import pytest
+
+from mmtrain.config import dump_yaml, load_experiment
+from mmtrain.errors import ConfigError
+
+VALID = """\
+name: x
+datasets:
+  clips: {store: stores/clips}
+streams:
+  clips:
+    dataset: clips
+    tasks: [funny]
+model:
+  sequences:
+    audio: {name: linear}
+  fusion: {name: hca}
+curriculum:
+  window: 20
+  sampler:
+    name: dynamic_difficulty
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def load(*overrides, text=VALID):
+        (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+        return load_experiment("c.yaml", list(overrides))
+
+    return load
+
+
+@pytest.fixture
+def complaint(load):
+    def complaint(*overrides, text=VALID):
+        with pytest.raises(ConfigError) as error:
+            load(*overrides, text=text)
+        return str(error.value)
+
+    return complaint
+
+
+def test_valid(load):
+    experiment = load("training.optimizer.lr=1e-4", "training.clip_norm=null", "model.sequences.video.name=bilstm")
+    assert experiment.training.optimizer.lr == 1e-4
+    assert experiment.training.clip_norm is None
+    assert experiment.model.modalities == ("audio", "video")
+    assert experiment.task("funny").head.name == "linear"
+
+
+# what is overridden, what the command line is told
+WRONG = {
+    "zzz=3": "zzz: unknown key. Known: batch,",
+    "traning.epochs=3": "traning: unknown key; did you mean 'training'? Known: batch, curriculum,",
+    "epochs=3": "epochs: unknown key; did you mean training.epochs? Known here: batch,",
+    "lr=3": "lr: unknown key; did you mean training.optimizer.lr? Known here: batch,",
+    "batch.sise=3": "batch.sise: unknown key; did you mean 'size'? Known: evaluation, micro, prefetch, size",
+    "streams.clips.task=[a]": "streams.clips.task: unknown key; did you mean 'tasks'? Known: dataset, modalities, tasks",
+    "model.sequences.audio.hidden=2": "model.sequences.audio.hidden: unknown key. Known: name",
+    "model.fusion.head=2": "model.fusion.head: unknown key; did you mean 'heads'? Known: attention_dropout, dropout,",
+    "tasks.funny.loss={name: binary, smoothing: 1}": "tasks.funny.loss.smoothing: unknown key",
+    "tasks.loss.hed=1": "tasks.loss.hed: unknown key; did you mean 'head'? Known: head, loss",
+    "curriculum.sampler.temprature=2": "curriculum.sampler.temprature: unknown key; did you mean 'temperature'?",
+    "curriculum.sampler.name=dynamic": "curriculum.sampler.name: unknown name 'dynamic'",
+    "tasks.funny.head.name=mlpp": "tasks.funny.head.name: unknown name 'mlpp'; did you mean 'mlp'? Known: linear, mlp",
+    "tasks.funny.loss.name=binry": "tasks.funny.loss.name: unknown name 'binry'; did you mean 'binary'?",
+    "model.sequences.audio.name=lstm": "model.sequences.audio.name: unknown name 'lstm'; did you mean 'bilstm'?",
+    "regularizers.a.name=l3": "regularizers.a.name: unknown name 'l3'. Known: l2, l2_initial, r_drop",
+    "curriculum.weighting.name=gradnorm": "curriculum.weighting.name: input should be 'fixed' (found 'gradnorm')",
+    "tasks.funny.loss.pos_weight=2": "tasks.funny.loss: needs a `name:` that says which component it is. Known: binary,",
+    "streams.new.dataset=clips": "streams.new.tasks: is required and missing",
+    "regularizers.a.name=l2": "regularizers.a.strength: is required and missing",
+    "model.text.max_tokens=9": "model.text.path: is required and missing",
+    "batch.size=0": "batch.size: input should be greater than or equal to 1 (found 0)",
+    "batch.size=many": "batch.size: input should be a valid integer, unable to parse string as an integer (found 'many')",
+    "batch.size=1.5": "batch.size: input should be a valid integer, got a number with a fractional part (found 1.5)",
+    "batch.size=true": "batch.size: should be a number (found true, which YAML also reads from yes, no, on, off)",
+    "training.optimizer.betas=[on, 0.9]": "training.optimizer.betas.0: should be a number (found true",
+    "training.optimizer.lr=0": "training.optimizer.lr: input should be greater than 0 (found 0)",
+    "training.optimizer.lr=.nan": "training.optimizer.lr: input should be a finite number (found nan)",
+    "training.optimizer.lr=1e999": "training.optimizer.lr: input should be a finite number (found inf)",
+    "training.precision=no": "training.precision: input should be 'fp32', 'bf16' or 'fp16' (found False)",
+    "training.schedule.warmup=1.5": "training.schedule.warmup: 1.5 is neither a share below 1 nor a whole number of steps",
+    "tasks.funny.loss={name: binary, pos_weight: -1}": (
+        "tasks.funny.loss.pos_weight: input should be greater than 0, or: input should be 'auto' (found -1)"
+    ),
+    "batch=5": "batch: is a section: keys and values below it (found 5)",
+    "model=null": "model: is a section: keys and values below it (found None)",
+    "streams=[a]": "streams: is a section: keys and values below it (found ['a'])",
+    "streams.clips.tasks=funny": "streams.clips.tasks: is a list, such as [a, b] (found 'funny')",
+    "streams.clips.tasks.0=mood": "streams.clips.tasks: is a list, such as [a, b] (found {'0': 'mood'})",
+    "name=../x": "name: letters, digits, '.', '_' and '-' make a name, and it begins with a letter or digit (found '../x')",
+    "streams={a b: {dataset: clips, tasks: [sad]}}": "streams.a b: letters, digits, '.', '_' and '-' make a name",
+    "model.fusion.order=[audio, video]": "model.fusion.order: fusion.order [audio, video] names 'video', which the model",
+    "streams.clips.dataset=clip": "streams.clips.dataset: no dataset 'clip'; did you mean 'clips'? Known: clips",
+    "streams.clips.modalities=[adio]": "streams.clips.modalities: the model reads no 'adio'; did you mean 'audio'?",
+    "streams.clips.tasks=[funny, funny]": "streams.clips.tasks: 'funny' stands here twice",
+    "streams.more={dataset: clips, tasks: [funny]}": (
+        "streams.more.tasks: 'funny' of dataset 'clips' is in the stream 'clips' already"
+    ),
+    "tasks.funy.head.name=mlp": "tasks.funy: no stream has this task; did you mean 'funny'? Known: funny",
+    "training.eval_every=30": (
+        "training.eval_every: 30 is not a multiple of curriculum.window (20): evaluations fall on window borders; write 20"
+    ),
+    "regularizers={a: {name: r_drop, strength: 1}, b: {name: r_drop, strength: 2}}": (
+        "regularizers.b: r_drop stands under 'a' already; its strength is one number"
+    ),
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_override_is_told_by_its_key(complaint, override):
+    found = complaint(override)
+    assert found.startswith(f"command line: {WRONG[override]}")
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("name: x", "nmae: x", "c.yaml: name: is required and missing\nc.yaml:1: nmae: unknown key; did you mean 'name'?"),
+        ("    dataset: clips", "    dataset: clop", "c.yaml:6: streams.clips.dataset: no dataset 'clop'"),
+        ("    dataset: clips\n", "", "c.yaml:5: streams.clips.dataset: is required and missing"),
+        ("    tasks: [funny]", "    tasks: []", "c.yaml:7: streams.clips.tasks: tuple should have at least 1 item"),
+        ("{name: hca}", "{name: hca, order: [video]}", "c.yaml:11: model.fusion.order: fusion.order [video] names 'video'"),
+        (
+            "  window: 20",
+            "  window: 0",
+            "c.yaml:13: curriculum.window: input should be greater than or equal to 1 (found 0)",
+        ),
+        (
+            "dynamic_difficulty",
+            "dynamic_dificulty",
+            "c.yaml:15: curriculum.sampler.name: unknown name 'dynamic_dificulty'; did",
+        ),
+        (
+            "  sequences:\n    audio: {name: linear}\n",
+            "  dim: 8\n",
+            "c.yaml:8: model: the model reads nothing: give `text` an",
+        ),
+        (
+            "name: x",
+            "name: x\nbatch.size: 3",
+            "c.yaml:2: batch.size: unknown key; in a file keys nest: write `batch:` and below it",
+        ),
+    ],
+)
+def test_a_wrong_line_is_told_by_its_number(complaint, line, instead, message):
+    assert line in VALID
+    assert complaint(text=VALID.replace(line, instead, 1)).startswith(message)
+
+
+def test_an_error_in_a_base_names_the_base(complaint, tmp_path):
+    (tmp_path / "base.yaml").write_text(VALID.replace("  window: 20", "  windw: 20"))
+    assert complaint(text="base: base.yaml\nseed: 3").startswith("base.yaml:13: curriculum.windw: unknown key")
+
+
+def test_every_complaint_has_a_line_of_its_own(complaint):
+    found = complaint("batch.size=0", "batch.evalation=3", "seed=-1", "curriculum.sampler.name=x")
+    assert [line.split(":")[1].strip() for line in found.splitlines()] == [
+        "seed",
+        "curriculum.sampler.name",
+        "batch.size",
+        "batch.evalation",
+    ]
+
+
+def test_every_misfit_has_a_line_of_its_own(complaint):
+    found = complaint("streams.clips.dataset=none", "tasks.sad.head.name=mlp", "training.eval_every=7")
+    assert [line.split(":")[1].strip() for line in found.splitlines()] == [
+        "streams.clips.dataset",
+        "tasks.sad",
+        "training.eval_every",
+    ]
+
+
+def test_a_name_with_dots_keeps_its_line(complaint):
+    text = VALID.replace("  clips:\n    dataset: clips", "  clips.v1:\n    dataset: none")
+    assert complaint(text=text).startswith("c.yaml:6: streams.clips.v1.dataset: no dataset 'none'")
+
+
+def test_evaluations_fall_on_window_borders(load, complaint):
+    assert load("training.eval_every=40").training.eval_every == 40
+    assert load("training.eval_every=30", "curriculum.window=15").curriculum.window == 15
+    assert "write 40, or another window" in complaint("training.eval_every=59")
+
+
+def test_one_dataset_may_be_seen_by_two_streams_through_different_tasks(load):
+    experiment = load("streams.more={dataset: clips, tasks: [sad]}", "tasks.sad.head.name=mlp")
+    assert experiment.task_names == ("funny", "sad")
+
+
+@pytest.mark.parametrize(
+    "value", ["${root}", "\\${x}", "a\\\\${y}", "1e4", "yes", "2024-01-01", "'", "a: b # c", "é\u2028x"]
+)
+def test_a_dump_loads_to_the_same(load, tmp_path, value):
+    experiment = load()
+    changed = experiment.model_copy(update={"runs": value})
+    (tmp_path / "again.yaml").write_text(dump_yaml(changed), encoding="utf-8")
+    assert load_experiment(tmp_path / "again.yaml") == changed
