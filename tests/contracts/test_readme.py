@@ -1,0 +1,100 @@
+"""README says what is there: every component by name, an experiment that loads, commands that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from data_prep.synth import synthesize
+from mmtrain.config import load_experiment
+from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.weighting import WEIGHTINGS
+from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
+from mmtrain.models.fusion import FUSIONS
+from mmtrain.models.heads import HEADS
+from mmtrain.models.pooling import POOLINGS
+from mmtrain.objectives.losses import LOSSES
+from mmtrain.objectives.regularizers import REGULARIZERS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROWS = {
+    "model.text": TEXT_ENCODERS,
+    "model.sequences.<modality>": SEQUENCE_ENCODERS,
+    "model.fusion": FUSIONS,
+    "model.pooling": POOLINGS,
+    "tasks.<task>.head": HEADS,
+    "tasks.<task>.loss": [config for config, _ in LOSSES],
+    "regularizers.<name>": REGULARIZERS,
+    "curriculum.sampler": SAMPLERS,
+    "curriculum.weighting": WEIGHTINGS,
+}
+
+
+def block(language: str, containing: str) -> str:
+    """The one code block of a language that holds a text."""
+    found = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if containing in text]
+    assert len(found) == 1, f"{len(found)} {language} blocks hold {containing!r}"
+    return found[0]
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_the_table_of_choices_names_every_component_and_no_other(key):
+    line = next(line for line in README.splitlines() if line.startswith(f"| `{key}` |"))
+    cell = re.sub(r"\([^()]*\)", "", line.split("|")[2])  # what stands in brackets explains
+    assert re.findall(r"`([^`]+)`", cell) == [config.model_fields["name"].default for config in ROWS[key]]
+
+
+def test_the_experiment_of_the_page_trains_and_is_scored(tmp_path, monkeypatch, tiny_bert):
+    from mmtrain.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    synthesize(
+        "stores/clips",
+        samples=160,
+        modalities={"audio": 8, "video": 6},
+        tasks={"funny": "binary", "mood": "regression"},
+        groups=40,
+        seed=3,
+    )
+    Path("clips.yaml").write_text(block("yaml", "configs/clips.yaml"), encoding="utf-8")
+    experiment = load_experiment("clips.yaml")
+    assert experiment.model.text is not None
+    assert experiment.model.text.path == "bert-base-uncased"  # a name on a hub, which no test may ask
+    small = [f"model.text.path={tiny_bert}", "model.text.trainable_layers=1", "model.text.max_tokens=32", "model.dim=16"]
+    small += ["model.sequences.audio.hidden=8", "training.steps_per_epoch=4", "training.epochs=1", "training.precision=fp32"]
+    for arguments in (["train", "--config", "clips.yaml", *small], ["evaluate", "runs/clips", "--split", "test"]):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 0
+    table = Path("runs/clips/evaluation/test.md").read_text(encoding="utf-8")
+    assert "| funny" in table
+    assert "| mood" in table
+    tree = README.split("### What a run leaves", 1)[1].split("##", 1)[0]
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "curriculum.jsonl", "timing.jsonl"):
+        assert name in tree
+        assert (Path("runs/clips") / name).is_file()
+
+
+def test_the_store_writing_example_runs(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from mmtrain.data.check import check_store
+
+    monkeypatch.chdir(tmp_path)
+    clips = [
+        SimpleNamespace(id=f"c{n}", split="train", film=f"f{n}", text="hello", rows=np.ones((n + 1, 35)), funny=n % 2)
+        for n in range(3)
+    ]
+    exec(block("python", "StoreWriter"), {"clips": clips})  # noqa: S102 - our own page
+    assert check_store(Path("stores/mine")) == []
+
+
+def test_the_demo_config_loads_and_the_makefile_runs_what_the_page_shows():
+    experiment = load_experiment(ROOT / "configs" / "demo.yaml")
+    assert set(experiment.task_names) == {"speaker", "question", "exclamation", "sentiment"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(RUN)", "python -m").replace("$(BIN)/", "")
+    for line in block("sh", "configs/demo.yaml").splitlines():
+        assert line in makefile, line
