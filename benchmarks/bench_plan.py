@@ -15,6 +15,7 @@ from mmtrain.curriculum.reports import WindowReport
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.samplers.protocol import Sampler
 from mmtrain.curriculum.samplers.uniform import UniformConfig
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import Integers, StreamSpec
 
 BATCH, WINDOW, WINDOWS = 32, 50, 40
@@ -46,7 +47,7 @@ def run(planner: Planner, sampler: Sampler, windows: int = WINDOWS) -> list[floa
 def peak(sizes: tuple[int, ...], *, grouped: bool) -> int:
     """Most bytes held at once."""
     planner, streams = make(sizes, grouped=grouped)
-    sampler = UniformConfig().build(streams)
+    sampler = UniformConfig().build(Setting(streams=streams))
     tracemalloc.start()
     run(planner, sampler, 4)
     _, most = tracemalloc.get_traced_memory()
@@ -61,7 +62,7 @@ def main() -> None:
             cells = []
             for config in SAMPLERS:
                 planner, streams = make(sizes, grouped=grouped)
-                times = 1e6 * np.array(run(planner, config().build(streams)))
+                times = 1e6 * np.array(run(planner, config().build(Setting(streams=streams))))
                 cells.append(f"{config.model_fields['name'].default} {statistics.median(times):.1f} ({times.max():.0f})")
             shown = f"{sizes[0]:.0e}" if len(set(sizes)) == 1 else "mixed"
             print(f"  {shown:>6} {'grouped' if grouped else 'plain':>7}: {', '.join(cells)}")

@@ -1,6 +1,7 @@
 """The curriculum that a stage's loop talks to: it plans windows, hears reports, and is saved with the run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -12,7 +13,9 @@ from mmtrain.curriculum.reports import EvalReport, WindowReport, round_significa
 from mmtrain.curriculum.samplers import SamplerConfig
 from mmtrain.curriculum.samplers.protocol import Sampler
 from mmtrain.curriculum.samplers.uniform import UniformConfig
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.streams import steps_per_epoch as steps_of_epoch
 from mmtrain.curriculum.weighting import WeightingConfig
 from mmtrain.curriculum.weighting.fixed import Fixed, FixedConfig
 from mmtrain.section import Section
@@ -30,8 +33,21 @@ class CurriculumConfig(Section):
     )
     group_by_length: bool = Field(default=True, description="Samples of like length share a batch: less padding.")
 
-    def build(self, *, streams: Sequence[StreamSpec], tasks: Sequence[str], batch_size: int, seed: int) -> "Curriculum":
-        """The curriculum of one stage; `batch_size` counts samples over all processes. Errors: ConfigError."""
+    def build(
+        self,
+        *,
+        streams: Sequence[StreamSpec],
+        tasks: Sequence[str],
+        batch_size: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+    ) -> "Curriculum":
+        """The curriculum of one stage; `batch_size` counts samples over all processes. Errors: ConfigError.
+
+        `steps_per_epoch`: None = all streams' samples over the batch size.
+        """
+        epoch = steps_per_epoch or steps_of_epoch(streams, batch_size)
+        setting = Setting(streams=streams, tasks=tasks, seed=seed, steps_per_epoch=epoch)
         planner = Planner(
             streams=streams,
             batch_size=batch_size,
@@ -39,7 +55,7 @@ class CurriculumConfig(Section):
             exhausted=self.exhausted,
             group_by_length=self.group_by_length,
         )
-        sampler = self.sampler.build(streams)
+        sampler = self.sampler.build(setting)
         return Curriculum(planner=planner, sampler=sampler, weighting=self.weighting.build(tasks), window=self.window)
 
 
@@ -93,6 +109,8 @@ class Curriculum:
             raise ValueError(f"a report of step {report.step} cannot end the window: {planned}")
         plan, self._state = self._pending
         self.step, self._pending = plan.stop_step, None
+        shares = dict(zip(self._planner.names, plan.shares, strict=True))
+        report = replace(report, first_step=plan.first_step, shares=shares)
         self._sampler.observe(report)
         self._record = self._describe(plan, report)
 
@@ -134,7 +152,7 @@ class Curriculum:
         return {
             "step": plan.stop_step,
             "steps": plan.num_steps,
-            "shares": {name: round_significant(share) for name, share in zip(names, plan.shares, strict=True)},
+            "shares": {name: round_significant(share) for name, share in report.shares.items()},
             "counts": dict(zip(names, totals, strict=True)),
             "passes": {name: round_significant(value) for name, value in zip(names, walked, strict=True)},
             "losses": {stream: dict(tasks) for stream, tasks in report.losses.items()},

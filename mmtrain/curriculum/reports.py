@@ -1,7 +1,7 @@
 """What a curriculum may know of the training: frozen plain numbers, already reduced over processes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 def round_significant(value: float) -> float:
@@ -15,12 +15,15 @@ class WindowReport:
 
     `step`: finished optimizer steps at the window's end. `losses`: stream -> task -> mean reported loss per labelled
     sample (regularizers apart), only of what was drawn; rounded to six significant digits here. `counts`: stream ->
-    samples drawn.
+    samples drawn. The curriculum adds what it knows of the window itself: `first_step`, and `shares`: stream -> what was
+    asked for, mean over the window.
     """
 
     step: int
     losses: Mapping[str, Mapping[str, float]]
     counts: Mapping[str, int]
+    first_step: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rounded = {

@@ -13,13 +13,15 @@ Integers = npt.NDArray[np.int64]
 class StreamSpec:
     """One stream. Its number in plans is its place in the list of streams; positions run over 0 .. size - 1.
 
-    `chance`: task -> mean loss of a predictor that knows only the training labels' frequencies.
+    `tasks`: what is learned from it; empty = every task of the stage. `chance`: task -> mean loss of a
+    predictor that knows only the training labels' frequencies.
     `lengths`: positions [n] -> a measure of each sample's cost [n], e.g. `stream.lengths().__getitem__`; without it all
     samples count as equally long.
     """
 
     name: str
     size: int
+    tasks: tuple[str, ...] = ()
     chance: Mapping[str, float] = field(default_factory=dict)
     lengths: Callable[[Integers], Integers] | None = None
 

@@ -11,6 +11,7 @@ from test_plan_guarantees import check_passes
 from mmtrain.curriculum.curriculum import Curriculum, CurriculumConfig
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 
 TASKS = ("funny", "mood")
@@ -128,7 +129,7 @@ def test_plans_of_every_sampler_keep_the_guarantees(config, sizes, batch, seed, 
 @rows
 def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(config):
     curriculum_streams = streams()
-    sampler = config.build(curriculum_streams)
+    sampler = config.build(Setting(streams=curriculum_streams, tasks=TASKS))
     names = tuple(stream.name for stream in curriculum_streams)
     for round_ in range(3):
         before = sampler.state_dict()

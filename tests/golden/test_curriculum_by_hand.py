@@ -14,11 +14,16 @@ from mmtrain.curriculum.samplers.proportional import ProportionalConfig
 from mmtrain.curriculum.samplers.round_robin import RoundRobinConfig
 from mmtrain.curriculum.samplers.temperature import TemperatureConfig
 from mmtrain.curriculum.samplers.uniform import UniformConfig, uniform_shares
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 
 
 def specs(**sizes):
     return [StreamSpec(name=name, size=size) for name, size in sizes.items()]
+
+
+def setting(**sizes):
+    return Setting(streams=specs(**sizes))
 
 
 def report(step=50, **losses):
@@ -36,7 +41,7 @@ def near(**fractions):
 
 
 def test_uniform_and_proportional():
-    streams = specs(a=10, b=30, c=60)
+    streams = setting(a=10, b=30, c=60)
     assert shares(UniformConfig().build(streams), "a", "c") == {"a": 0.5, "c": 0.5}
     sampler = ProportionalConfig().build(streams)
     assert shares(sampler, "a", "b", "c") == near(a="1/10", b="3/10", c="6/10")
@@ -44,7 +49,7 @@ def test_uniform_and_proportional():
 
 
 def test_temperature():
-    streams = specs(a=100, b=10_000)
+    streams = setting(a=100, b=10_000)
     assert shares(TemperatureConfig(temperature=1).build(streams), "a", "b") == near(a="1/101", b="100/101")
     assert shares(TemperatureConfig(temperature=2).build(streams), "a", "b") == near(a="1/11", b="10/11")  # 10 : 100
     capped = TemperatureConfig(temperature=2, cap=2500).build(streams)
@@ -52,14 +57,14 @@ def test_temperature():
 
 
 def test_round_robin():
-    sampler = RoundRobinConfig().build(specs(a=1, b=1, c=1))
+    sampler = RoundRobinConfig().build(setting(a=1, b=1, c=1))
     taken = [max(given, key=given.get) for given in (shares(sampler, "a", "b", "c", step=step) for step in range(5))]
     assert taken == ["a", "b", "c", "a", "b"]
     assert shares(sampler, "a", "c", step=3) == {"a": 0.0, "c": 1.0}
 
 
 def test_dynamic_difficulty():
-    sampler = DynamicDifficultyConfig(floor=0.1).build(specs(a=10, b=30))
+    sampler = DynamicDifficultyConfig(floor=0.1).build(setting(a=10, b=30))
     assert shares(sampler, "a", "b") == {"a": 0.5, "b": 0.5}
     sampler.observe(report(a=1, b=3))
     assert shares(sampler, "a", "b") == near(a="3/10", b="7/10")  # 1/10 + 8/10 * 1/4, 1/10 + 8/10 * 3/4
@@ -69,18 +74,18 @@ def test_dynamic_difficulty():
 
 
 def test_dynamic_difficulty_temperature():
-    sharp = DynamicDifficultyConfig(floor=0.05, temperature=0.5).build(specs(a=1, b=1, c=1))
+    sharp = DynamicDifficultyConfig(floor=0.05, temperature=0.5).build(setting(a=1, b=1, c=1))
     sharp.observe(report(a=1, b=2, c=3))  # squares: 1, 4, 9 of 14; 1 - 3/20 = 17/20
     twentieth, rest = Fraction(1, 20), Fraction(17, 20)
     expected = {name: twentieth + rest * Fraction(n, 14) for name, n in {"a": 1, "b": 4, "c": 9}.items()}
     assert shares(sharp, "a", "b", "c") == near(**expected)
-    flat = DynamicDifficultyConfig(floor=0, temperature=2).build(specs(a=1, b=1))
+    flat = DynamicDifficultyConfig(floor=0, temperature=2).build(setting(a=1, b=1))
     flat.observe(report(a=4, b=9))
     assert shares(flat, "a", "b") == near(a="2/5", b="3/5")
 
 
 def test_dynamic_difficulty_smoothing():
-    sampler = DynamicDifficultyConfig(floor=0, smoothing=0.75).build(specs(a=1, b=1))
+    sampler = DynamicDifficultyConfig(floor=0, smoothing=0.75).build(setting(a=1, b=1))
     sampler.observe(report(a=4, b=2))
     sampler.observe(report(a=8, b=2))  # a: 3/4 * 4 + 1/4 * 8 = 5
     assert shares(sampler, "a", "b") == near(a="5/7", b="2/7")
@@ -88,12 +93,12 @@ def test_dynamic_difficulty_smoothing():
 
 def test_dynamic_difficulty_references_make_tasks_comparable():
     streams = [StreamSpec(name="a", size=1, chance={"x": 0.5, "y": 4.0}), StreamSpec(name="b", size=1, chance={"y": 4.0})]
-    sampler = DynamicDifficultyConfig(floor=0, reference="chance").build(streams)
+    sampler = DynamicDifficultyConfig(floor=0, reference="chance").build(Setting(streams=streams))
     sampler.observe(report(a={"x": 0.5, "y": 2.0}, b={"y": 3.0}))  # a: (1 + 1/2) / 2, b: 3/4
     assert shares(sampler, "a", "b") == near(a="1/2", b="1/2")
     sampler.observe(report(a={"x": 0.25}))  # y keeps its 2: a: (1/2 + 1/2) / 2
     assert shares(sampler, "a", "b") == near(a="2/5", b="3/5")
-    learned = DynamicDifficultyConfig(floor=0, reference="initial").build(specs(a=1, b=1))
+    learned = DynamicDifficultyConfig(floor=0, reference="initial").build(setting(a=1, b=1))
     learned.observe(report(a=10, b=0.1))
     assert shares(learned, "a", "b") == near(a="1/2", b="1/2")
     learned.observe(report(a=5, b=0.025))
@@ -101,7 +106,7 @@ def test_dynamic_difficulty_references_make_tasks_comparable():
 
 
 def test_dynamic_difficulty_start_unseen_streams_and_perfect_ones():
-    sampler = DynamicDifficultyConfig(floor=0, start="proportional").build(specs(a=1, b=2, c=5))
+    sampler = DynamicDifficultyConfig(floor=0, start="proportional").build(setting(a=1, b=2, c=5))
     assert shares(sampler, "a", "b", "c") == near(a="1/8", b="2/8", c="5/8")
     sampler.observe(report(a=1, b=3))  # c counts as hard as the mean of the others, 2
     assert shares(sampler, "a", "b", "c") == near(a="1/6", b="3/6", c="2/6")

@@ -14,6 +14,7 @@ from mmtrain.curriculum.plan import Planner
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers import SAMPLERS, SamplerConfig
 from mmtrain.curriculum.samplers.dynamic_difficulty import DynamicDifficultyConfig
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.weighting.fixed import FixedConfig
 from mmtrain.errors import CheckpointError, ConfigError
@@ -47,14 +48,14 @@ def test_fixed_weights():
 def test_floors_that_cannot_be_kept():
     streams = [StreamSpec(name=f"s{k}", size=1) for k in range(4)]
     with pytest.raises(ConfigError, match=r"floor 0.3 for each of 4 streams makes 1.2, more than 1. Write floor: 0.25"):
-        DynamicDifficultyConfig(floor=0.3).build(streams)
-    assert sum(DynamicDifficultyConfig(floor=0.25).build(streams).decide(0)(0, ("s0", "s1")).values()) == 1
+        DynamicDifficultyConfig(floor=0.3).build(Setting(streams=streams))
+    assert sum(DynamicDifficultyConfig(floor=0.25).build(Setting(streams=streams)).decide(0)(0, ("s0", "s1")).values()) == 1
 
 
 def test_a_chance_loss_of_zero():
     streams = [StreamSpec(name="clips", size=1, chance={"funny": 0.0})]
     with pytest.raises(ConfigError, match=r"task 'funny' of stream 'clips' with loss 0 .* Write reference: initial"):
-        DynamicDifficultyConfig(reference="chance").build(streams)
+        DynamicDifficultyConfig(reference="chance").build(Setting(streams=streams))
 
 
 def test_a_resume_with_other_streams_is_refused_in_words():

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from mmtrain.curriculum.decision import Names, ShareRule
 from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.curriculum.samplers.floor import check_floor, with_floor
 from mmtrain.curriculum.samplers.proportional import weighted_rule
 from mmtrain.curriculum.samplers.protocol import normalized
 from mmtrain.curriculum.samplers.uniform import uniform_shares
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.errors import ConfigError
 from mmtrain.section import Section
@@ -32,20 +34,16 @@ class DynamicDifficultyConfig(Section):
     )
     start: Literal["uniform", "proportional"] = Field(default="uniform", description="Shares before the first report.")
 
-    def build(self, streams: Sequence[StreamSpec]) -> "DynamicDifficulty":
-        """The sampler for these streams. Errors: ConfigError where the floors exceed 1 or a chance loss is 0."""
-        if len(streams) * self.floor > 1:
-            raise ConfigError(
-                f"sampler dynamic_difficulty: floor {self.floor} for each of {len(streams)} streams makes "
-                f"{len(streams) * self.floor:g}, more than 1. Write floor: {1 / len(streams):.3g} or less"
-            )
-        rule = weighted_rule({stream.name: float(stream.size) for stream in streams})
+    def build(self, setting: Setting) -> "DynamicDifficulty":
+        """The sampler of this stage. Errors: ConfigError where the floors exceed 1 or a chance loss is 0."""
+        check_floor("sampler dynamic_difficulty: floor", self.floor, setting)
+        rule = weighted_rule({stream.name: float(stream.size) for stream in setting.streams})
         return DynamicDifficulty(
             temperature=self.temperature,
             floor=self.floor,
             smoothing=self.smoothing,
             learn_references=self.reference == "initial",
-            references=_chances(streams) if self.reference == "chance" else {},
+            references=_chances(setting.streams) if self.reference == "chance" else {},
             start=rule if self.start == "proportional" else uniform_shares,
         )
 
@@ -119,7 +117,7 @@ def _shares(difficulties: Mapping[str, float], active: Names, temperature: float
     if hardest == 0:
         return uniform_shares(0, active)
     parts = normalized({name: (loss / hardest) ** (1 / temperature) for name, loss in losses.items()})
-    return {name: floor + (1 - len(active) * floor) * part for name, part in parts.items()}
+    return with_floor(parts, floor)
 
 
 def _chances(streams: Sequence[StreamSpec]) -> dict[str, dict[str, float]]:

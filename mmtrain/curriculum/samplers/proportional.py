@@ -1,12 +1,12 @@
 """Every active stream gets a share proportional to its size: the samples of all streams are equally likely."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
 from mmtrain.curriculum.decision import Names, ShareRule
 from mmtrain.curriculum.samplers.protocol import Stateless, normalized
-from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
 
@@ -15,9 +15,9 @@ class ProportionalConfig(Section):
 
     name: Literal["proportional"] = "proportional"
 
-    def build(self, streams: Sequence[StreamSpec]) -> "Proportional":
-        """The sampler for these streams."""
-        return Proportional(sizes={stream.name: stream.size for stream in streams})
+    def build(self, setting: Setting) -> "Proportional":
+        """The sampler of this stage."""
+        return Proportional(sizes={stream.name: stream.size for stream in setting.streams})
 
 
 class Proportional(Stateless):

@@ -38,6 +38,8 @@ class Stateless:
 
 
 def normalized(weights: Mapping[str, float]) -> dict[str, float]:
-    """Weights (finite, at least 0, not all 0) scaled to sum to 1."""
+    """Weights (finite, at least 0) scaled to sum to 1; equal parts where all are 0."""
     total = sum(weights.values())
+    if total == 0:
+        return dict.fromkeys(weights, 1 / len(weights))
     return {name: weight / total for name, weight in weights.items()}

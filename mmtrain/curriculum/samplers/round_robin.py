@@ -1,11 +1,10 @@
 """One stream a batch, the streams taking turns."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from mmtrain.curriculum.decision import Names, ShareRule
 from mmtrain.curriculum.samplers.protocol import Stateless
-from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
 
@@ -14,8 +13,8 @@ class RoundRobinConfig(Section):
 
     name: Literal["round_robin"] = "round_robin"
 
-    def build(self, streams: Sequence[StreamSpec]) -> "RoundRobin":  # noqa: ARG002 - every sampler is built alike
-        """The sampler for these streams."""
+    def build(self, setting: Setting) -> "RoundRobin":  # noqa: ARG002 - every sampler is built alike
+        """The sampler of this stage."""
         return RoundRobin()
 
 

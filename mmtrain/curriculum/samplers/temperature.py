@@ -1,6 +1,6 @@
 """Shares between proportional (temperature 1) and uniform (temperature infinite)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from pydantic import Field
 from mmtrain.curriculum.decision import ShareRule
 from mmtrain.curriculum.samplers.proportional import weighted_rule
 from mmtrain.curriculum.samplers.protocol import Stateless
-from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
 
@@ -19,9 +19,9 @@ class TemperatureConfig(Section):
     temperature: float = Field(default=2.0, ge=0.1, le=1000, description="1 = proportional to size; large = equal shares.")
     cap: int | None = Field(default=None, ge=1, description="Samples; a larger stream counts as this large. null = no cap.")
 
-    def build(self, streams: Sequence[StreamSpec]) -> "Temperature":
-        """The sampler for these streams."""
-        sizes = {stream.name: stream.size for stream in streams}
+    def build(self, setting: Setting) -> "Temperature":
+        """The sampler of this stage."""
+        sizes = {stream.name: stream.size for stream in setting.streams}
         return Temperature(sizes=sizes, temperature=self.temperature, cap=self.cap)
 
 

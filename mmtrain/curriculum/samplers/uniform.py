@@ -1,11 +1,10 @@
 """Every active stream gets the same share."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from mmtrain.curriculum.decision import Names, ShareRule
 from mmtrain.curriculum.samplers.protocol import Stateless
-from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
 
@@ -14,8 +13,8 @@ class UniformConfig(Section):
 
     name: Literal["uniform"] = "uniform"
 
-    def build(self, streams: Sequence[StreamSpec]) -> "Uniform":  # noqa: ARG002 - every sampler is built alike
-        """The sampler for these streams."""
+    def build(self, setting: Setting) -> "Uniform":  # noqa: ARG002 - every sampler is built alike
+        """The sampler of this stage."""
         return Uniform()
 
 
