@@ -15,6 +15,7 @@ _MAX_DEPTH = 40
 _MAX_VALUES = 20_000  # aliases count as often as they are used
 _MAX_BITS = 1024  # of an integer; what a float holds
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")  # a zero byte, half a character: no path and no file takes them
+_RARE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 
 
@@ -30,6 +31,14 @@ _Loader.yaml_implicit_resolvers = {
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what the loader would read as something else than the word that it is."""
+
+    def represent_str(self, word: str) -> yaml.ScalarNode:
+        """PyYAML writes rare line breaks as they are, and reads them back as spaces."""
+        style = '"' if _RARE_BREAKS.search(word) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", word, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 _FLOAT = re.compile(
