@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from rich.console import Console
 
 from mmtrain.build import build_run
@@ -55,18 +56,22 @@ def _train(experiment: Experiment, accelerator: Accelerator, console: Console | 
 
 
 def build_accelerator(experiment: Experiment) -> Accelerator:
-    """Errors: ConfigError where the device cannot do the precision asked for."""
+    """Errors: ConfigError where the device cannot do the precision asked for, or the processes would not train together."""
     precision = experiment.training.precision
-    device = PartialState(timeout=PATIENCE).device
-    if precision == "fp16" and device.type == "cpu":
+    processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
+    started = get_int_from_env(["WORLD_SIZE"], 1)
+    if started > processes.num_processes:
+        raise ConfigError(
+            f"{started} processes were started, and each would train alone, into one folder. On CPUs write "
+            f"ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes {started} ..."
+        )
+    if precision == "fp16" and processes.device.type == "cpu":
         raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
 def _check_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
     """The first process looks; all learn whether a run is continued, or why it cannot be."""
-    from accelerate.utils import broadcast_object_list
-
     answer: list[bool | str] = [False]
     if accelerator.is_main_process:
         try:

@@ -74,12 +74,12 @@ def cut_and_resume(whole: tuple[Path, dict[str, str]], name: str, cuts: list[tup
     ],
 )
 def test_resumed_run_equals_whole_run(whole: tuple[Path, dict[str, str]], cuts: list[tuple[int, int]]) -> None:
-    cut_and_resume(whole, "-".join(f"{at}.{how}" for at, how in cuts), cuts)
+    cut_and_resume(whole, "cut-" + "-".join(f"{at}.{how}" for at, how in cuts), cuts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [KILL, INTERRUPT])
-@pytest.mark.parametrize("at", [0, 2, 3, 5, 8, 9, 11, 13, 14, 15, 17, 18])
+@pytest.mark.parametrize("at", [0, 3, 5, 8, 9, 13, 15, 18])
 def test_resumed_run_equals_whole_run_wherever_it_was_cut(whole: tuple[Path, dict[str, str]], at: int, how: int) -> None:
     cut_and_resume(whole, f"at-{at}-{how}", [(at, how)])
 

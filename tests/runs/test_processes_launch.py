@@ -1,0 +1,179 @@
+"""The doors: every way to start a run gives the same bits, and launchers with several processes fail in the open."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from lives import Write, free_port, live, live_together
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+TRAIN = str(ROOT / "mmtrain" / "train.py")
+
+
+@contextmanager
+def started(command: Sequence[str], cwd: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process group of its own, which does not outlive the block."""
+    output = (cwd / "said.txt").open("w")
+    settings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
+    process = subprocess.Popen(
+        command, cwd=cwd, env=settings, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.close()
+
+
+def said(cwd: Path) -> str:
+    return (cwd / "said.txt").read_text()
+
+
+def launch(*words: str) -> list[str]:
+    return [
+        str(BIN / "accelerate"),
+        "launch",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        *words,
+    ]
+
+
+def two_processes() -> list[str]:
+    return launch("--multi_gpu", "--num_processes", "2", "--main_process_port", str(free_port()), TRAIN)
+
+
+@pytest.mark.slow
+def test_every_door_gives_the_same_bits(write_experiment: Write, tmp_path: Path) -> None:
+    file = write_experiment(training={"epochs": 1, "steps_per_epoch": 4, "eval_every": None})
+    doors = {
+        "module": [sys.executable, "-m", "mmtrain.train"],
+        "path": [sys.executable, TRAIN],
+        "command": [sys.executable, "-m", "mmtrain.cli", "train"],
+        "launch": launch("--cpu", "--num_processes", "1", TRAIN),
+        "warned": launch("--cpu", "--num_processes", "2", TRAIN),
+    }
+    weights, logs = {}, {}
+    for name, words in doors.items():
+        with started([*words, "--config", str(file), f"name={name}"], tmp_path) as process:
+            assert process.wait(timeout=120) == 0, said(tmp_path)
+        weights[name] = (tmp_path / "runs" / name / "checkpoints/last/model.safetensors").read_bytes()
+        logs[name] = (tmp_path / "runs" / name / "metrics.jsonl").read_bytes()
+        warned = "warning: 2 processes were asked for, 1 runs" in said(tmp_path)
+        assert warned == (name == "warned"), said(tmp_path)
+    assert len(set(weights.values())) == len(set(logs.values())) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_launcher_of_two_processes_saves(write_experiment: Write, tmp_path: Path) -> None:
+    file = write_experiment(training={"epochs": 2000, "eval_every": None})
+    with started([*two_processes(), "--config", str(file)], tmp_path, ACCELERATE_USE_CPU="1") as process:
+        wait_for(tmp_path / "runs" / "run" / "checkpoints" / "last", process)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+    assert "the run is saved. Continue with the same command and --resume" in said(tmp_path)
+    saved = (tmp_path / "runs/run/checkpoints/last").resolve().name.removeprefix("step-")
+    assert f"stopped at step {int(saved)};" in said(tmp_path)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < end, f"no {path} within {seconds} s"
+        time.sleep(0.05)
+
+
+def fail_on_second_process() -> None:
+    """The second process meets a sample that cannot be read, at its third step."""
+    from mmtrain.engine import loop
+    from mmtrain.errors import DataError
+
+    train_step = loop.train_step
+
+    def failing(run: object, inputs: object) -> object:
+        if os.environ["RANK"] == "1" and inputs.step == 2:  # type: ignore[attr-defined]
+            raise DataError("sample 'x7': NaN or Inf in audio")
+        return train_step(run, inputs)  # type: ignore[arg-type]
+
+    loop.train_step = failing  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+def test_one_process_that_fails_ends_the_other_within_seconds(write_experiment: Write, tmp_path: Path) -> None:
+    file = write_experiment()
+    lives = live_together(["train", "--config", str(file)], cwd=tmp_path, world=2, patch=fail_on_second_process, timeout=60)
+    assert [life.code for life in lives] == [2, 2], lives
+    assert lives[1].err == "error: sample 'x7': NaN or Inf in audio\n"
+    assert lives[0].err.startswith("error: another process of this run ended or did not answer")
+    assert "Traceback" not in lives[0].err
+
+
+def stall_second_process(seconds: float) -> None:
+    """The second process stops answering at its third step, and nobody waits for it longer than `seconds`."""
+    from datetime import timedelta
+
+    from mmtrain import training
+    from mmtrain.engine import loop
+
+    training.PATIENCE = timedelta(seconds=seconds)
+    train_step = loop.train_step
+
+    def stalling(run: object, inputs: object) -> object:
+        if os.environ["RANK"] == "1" and inputs.step == 2:  # type: ignore[attr-defined]
+            time.sleep(3 * seconds)
+            os._exit(9)
+        return train_step(run, inputs)  # type: ignore[arg-type]
+
+    loop.train_step = stalling  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+def test_a_process_that_stops_answering_is_not_waited_for_for_ever(write_experiment: Write, tmp_path: Path) -> None:
+    file = write_experiment()
+    began = time.monotonic()
+    patch = partial(stall_second_process, 4.0)
+    lives = live_together(["train", "--config", str(file)], cwd=tmp_path, world=2, patch=patch, timeout=60)
+    assert time.monotonic() - began < 50
+    assert lives[0].code == 2, lives
+    assert "another process of this run ended or did not answer" in lives[0].err
+
+
+def alone() -> None:
+    os.environ.pop("ACCELERATE_USE_CPU")
+
+
+def test_processes_that_would_train_alone_are_refused(write_experiment: Write, tmp_path: Path) -> None:
+    """Two processes on CPUs without ACCELERATE_USE_CPU=1 are two runs that write into one folder."""
+    file = write_experiment()
+    lives = live_together(["train", "--config", str(file)], cwd=tmp_path, world=2, patch=alone)
+    assert [life.code for life in lives] == [2, 2], lives
+    assert "2 processes were started, and each would train alone" in lives[0].err
+    assert "ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes 2" in lives[0].err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_batch_smaller_than_the_processes_is_refused(write_experiment: Write, tmp_path: Path) -> None:
+    file = write_experiment(batch={"size": 1})
+    lives = live_together(["train", "--config", str(file)], cwd=tmp_path, world=2)
+    assert {life.code for life in lives} == {2}
+    assert lives[0].err == "error: batch.size: 1 samples cannot be shared by 2 processes\n"
+
+
+def test_fp16_on_a_cpu_is_refused(write_experiment: Write, tmp_path: Path) -> None:
+    life = live(["train", "--config", str(write_experiment()), "training.precision=fp16"], cwd=tmp_path)
+    assert (life.code, life.err) == (2, "error: training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16\n")
