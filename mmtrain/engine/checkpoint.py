@@ -90,9 +90,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         tensors = {file.stem: safetensors.torch.load_file(file) for file in sorted(folder.glob("*.safetensors"))}
+        texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.yaml"))}
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder}: {error}") from None
-    texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.yaml"))}
     return Checkpoint(tensors, state, texts)
 
 

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM as a flag that the loop reads between steps; a second signal ends the process at once."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,8 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
+        # elsewhere (a notebook's worker thread) Python allows no handler: signals do there what they did before
+        for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
             self._before[number] = signal.signal(number, self._note)
         return self
 

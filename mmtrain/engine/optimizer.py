@@ -1,13 +1,15 @@
 """AdamW with weight decay on matrices only, and a learning rate of its own for the text encoder."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from mmtrain.section import Section
+
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of a running average
 
 
 class AdamWConfig(Section):
@@ -17,7 +19,7 @@ class AdamWConfig(Section):
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate of everything but the text encoder.")
     text_lr: float = Field(default=2e-5, gt=0, description="Peak learning rate of the text encoder's own weights.")
     weight_decay: float = Field(default=0.01, ge=0, description="Decay of matrices; biases, norms and embeddings have none.")
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
 
     def build(self, model: nn.Module, *, text: nn.Module | None) -> torch.optim.Optimizer:

@@ -71,7 +71,11 @@ class RunFolder:
         return occupied and resume
 
     def begin(self, *, config: str, environment: str) -> None:
-        """Start a run whose folder was checked: what it replaces is deleted now, when all else is known to be right."""
+        """Start a run whose folder was checked: what it replaces is deleted now, when all else is known to be right.
+
+        Errors: ConfigError where the folder has become something that is no run since.
+        """
+        self.check(resume=False, overwrite=True)
         if self.is_run():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,62 @@
+"""Run folders: nothing is written over or deleted but a run that was named for it."""
+
+from pathlib import Path
+
+import pytest
+
+from mmtrain.engine.run_folder import RunFolder
+from mmtrain.errors import ConfigError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "demo")
+    folder.begin(config="name: demo\n", environment="[]")
+    (folder.path / "metrics.jsonl").write_text("{}\n")
+    return folder
+
+
+def test_a_new_folder_is_begun(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "a" / "b")
+    assert folder.check(resume=False, overwrite=False) is False
+    assert not folder.path.exists()
+    assert folder.check(resume=True, overwrite=False) is False
+    folder.begin(config="x: 1\n", environment="[]")
+    assert folder.is_run()
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "environment.json"]
+
+
+def test_a_run_is_refused_continued_or_replaced(run: RunFolder) -> None:
+    with pytest.raises(ConfigError, match=r"exists already\. Continue it with --resume, replace it with --overwrite, or"):
+        run.check(resume=False, overwrite=False)
+    assert run.check(resume=True, overwrite=False) is True
+    assert run.check(resume=False, overwrite=True) is False
+    assert run.metrics.exists(), "looking deletes nothing"
+    run.begin(config="name: new\n", environment="[]")
+    assert not run.metrics.exists()
+
+
+def test_resume_and_overwrite_contradict(run: RunFolder) -> None:
+    with pytest.raises(ConfigError, match="contradict"):
+        run.check(resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_that_is_no_run_is_never_deleted(tmp_path: Path, resume: bool) -> None:
+    """A config.yaml alone is anybody's."""
+    folder = RunFolder(tmp_path / "project")
+    folder.path.mkdir()
+    folder.config.write_text("mine: true\n")
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        folder.check(resume=resume, overwrite=not resume)
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        folder.begin(config="", environment="")  # even if nobody had checked
+    assert folder.config.read_text() == "mine: true\n"
+
+
+def test_a_run_inside_a_run_and_a_file_are_refused(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lies inside the run"):
+        RunFolder(run.path / "checkpoints").check(resume=False, overwrite=False)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        RunFolder(tmp_path / "file").check(resume=False, overwrite=True)
