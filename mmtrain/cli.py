@@ -22,6 +22,8 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
+ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
+Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
 
 @app.command()
@@ -40,7 +42,7 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    split: Annotated[str, typer.Option(help="The split to score.")] = "val",
+    split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
 ) -> None:
     """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
@@ -50,7 +52,7 @@ def evaluate(
 
 
 @config_app.command("show")
-def config_show(file: Path, overrides: Overrides = None) -> None:
+def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment: bases merged, overrides applied, defaults filled in."""
     from mmtrain.config import dump_yaml, load_experiment
 
@@ -68,7 +70,7 @@ def config_schema() -> None:
 
 
 @data_app.command("check")
-def data_check(store: Path) -> None:
+def data_check(store: Store) -> None:
     """Verify a store: checksums, shapes, numbers, labels, ids, groups. Exit code 1 and a line for each defect."""
     from mmtrain.data.check import check_store
 
@@ -81,7 +83,7 @@ def data_check(store: Path) -> None:
 
 
 @data_app.command("info")
-def data_info(store: Path) -> None:
+def data_info(store: Store) -> None:
     """Describe a store: samples per split and task, label balance, lengths."""
     from rich.console import Console
 

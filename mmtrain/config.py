@@ -192,7 +192,15 @@ def dump_yaml(experiment: Experiment) -> str:
 
 def file_schema() -> dict[str, Any]:
     """The JSON schema of experiment files. Nothing is required in it: a `base:` may give what a file leaves out."""
-    schema = Experiment.model_json_schema()
+    schema: dict[str, Any] = _refining(Experiment.model_json_schema())
     schema["properties"]["base"] = {"type": "string", "description": "A file that this one refines, relative to it."}
-    schema.pop("required", None)
     return schema
+
+
+def _refining(schema: Any) -> Any:
+    """A schema without required keys; a component without its `name:` may then be one of several, so oneOf is anyOf."""
+    if isinstance(schema, list):
+        return [_refining(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {"anyOf" if key == "oneOf" else key: _refining(part) for key, part in schema.items() if key != "required"}

@@ -1,0 +1,171 @@
+"""The command line itself: help, options among overrides, `config show` and `config schema`, exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mmtrain.training
+from mmtrain.cli import main
+from mmtrain.config import load_experiment
+from mmtrain.errors import ConfigError, Interrupted
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = """\
+name: x
+datasets: {a: {store: s}}
+streams: {a: {dataset: a, tasks: [t]}}
+model: {sequences: {audio: {name: linear}}}
+"""
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        """Exit code, stdout, stderr."""
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        return (ended.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `train` passes on."""
+    calls = []
+    monkeypatch.setattr(mmtrain.training, "train_experiment", lambda *given, **named: calls.append((given, named)))
+    return calls
+
+
+@pytest.mark.parametrize("arguments", [(), ("config",), ("data",)])
+def test_no_command_shows_help(run, arguments):
+    code, out, error = run(*arguments)
+    assert code == 2
+    assert "Usage: " in out + error
+    assert "Commands" in out + error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("train", "evaluate", "config", "data")),
+        (("train",), ("--config", "--resume", "--overwrite", "KEY=VALUE", "Experiment file")),
+        (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
+        (("config",), ("show", "schema")),
+        (("config", "show"), ("FILE", "KEY=VALUE", "Experiment file")),
+        (("data",), ("check", "info")),
+        (("data", "check"), ("Folder of a feature store",)),
+    ],
+)
+def test_help_says_what_there_is(run, arguments, words):
+    code, out, error = run(*arguments, "--help")
+    assert (code, error) == (0, "")
+    flat = " ".join(out.replace("│", " ").split())
+    assert [word for word in words if word.lower() not in flat.lower()] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--config", "c.yaml", "a.b=1", "c=[1, 2]", "--resume"),
+        ("-c", "c.yaml", "--resume", "a.b=1", "c=[1, 2]"),
+        ("a.b=1", "--resume", "c=[1, 2]", "--config=c.yaml"),
+        ("--resume", "a.b=1", "-c", "c.yaml", "c=[1, 2]"),
+    ],
+)
+def test_options_and_overrides_in_any_order(run, asked, arguments):
+    assert run("train", *arguments)[0] == 0
+    assert asked == [((Path("c.yaml"), ["a.b=1", "c=[1, 2]"]), {"resume": True, "overwrite": False})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train",), "Missing option '--config'"),
+        (("train", "-c", "c.yaml", "--lr=3"), "No such option: --lr"),
+        (("train", "-c", "c.yaml", "-batch.size=3"), "No such option: -b"),
+        (("evaluate",), "Missing argument 'RUN'"),
+        (("config", "show"), "Missing argument 'FILE'"),
+        (("trian",), "No such command 'trian'"),
+        (("data", "check"), "Missing argument 'STORE'"),
+    ],
+)
+def test_wrong_usage(run, arguments, message):
+    code, out, error = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message.lower() in " ".join(error.replace("│", " ").split()).lower()
+
+
+def test_an_override_that_begins_with_a_dash(run, tmp_path):
+    (tmp_path / "c.yaml").write_text(MINIMAL)
+    code, out, error = run("config", "show", str(tmp_path / "c.yaml"), "--", "-seed=3")
+    assert (code, out) == (2, "")
+    assert error == "error: command line: '-seed=3' is not an override; write key.path=value\n"
+
+
+def test_values_may_begin_with_a_dash(run, tmp_path):
+    (tmp_path / "c.yaml").write_text(MINIMAL)
+    code, _, error = run("config", "show", str(tmp_path / "c.yaml"), "seed=-3")
+    assert (code, error) == (2, "error: command line: seed: input should be greater than or equal to 0 (found -3)\n")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda file: file.name)
+def test_what_show_prints_loads_to_an_equal_experiment(run, tmp_path, file):
+    overrides = ["batch.size=16", "curriculum.sampler.name=uniform", "training.clip_norm=null", "training.optimizer.lr=1e-5"]
+    code, out, error = run("config", "show", str(file), *overrides)
+    assert (code, error) == (0, "")
+    (tmp_path / "shown.yaml").write_text(out)
+    shown = load_experiment(tmp_path / "shown.yaml")
+    assert shown == load_experiment(file, overrides)
+    assert shown.batch.size == 16
+    assert yaml.safe_load(out)["curriculum"]["sampler"] == {"name": "uniform"}
+
+
+def test_schema_is_json(run):
+    code, out, error = run("config", "schema")
+    assert (code, error) == (0, "")
+    assert {"datasets", "streams", "model", "base"} <= set(json.loads(out)["properties"])
+
+
+def test_a_users_error_is_one_message_and_2(run, monkeypatch):
+    def fail(*_, **__):
+        raise ConfigError("batch.size: 0")
+
+    monkeypatch.setattr(mmtrain.training, "train_experiment", fail)
+    assert run("train", "-c", "c.yaml") == (2, "", "error: batch.size: 0\n")
+
+
+def test_an_interrupted_run_ends_with_130(run, monkeypatch):
+    def stop(*_, **__):
+        raise Interrupted("saved; continue with --resume")
+
+    monkeypatch.setattr(mmtrain.training, "train_experiment", stop)
+    assert run("train", "-c", "c.yaml") == (130, "", "saved; continue with --resume\n")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("ours")
+
+    monkeypatch.setattr(mmtrain.training, "train_experiment", fail)
+    with pytest.raises(KeyError):
+        main(["train", "-c", "c.yaml"])
+
+
+@pytest.mark.parametrize("command", [["mmtrain/train.py"], ["-m", "mmtrain.train"], ["-m", "mmtrain.cli", "train"]], ids=str)
+def test_every_door_says_a_bad_config_once(tmp_path, command):
+    (tmp_path / "c.yaml").write_text(MINIMAL + "epochs: 3\n")
+    done = subprocess.run(
+        [sys.executable, *command, "--config", str(tmp_path / "c.yaml")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {tmp_path}/c.yaml:5: epochs: unknown key; did you mean training.epochs?")
+    assert len(done.stderr.splitlines()) == 1
