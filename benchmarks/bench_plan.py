@@ -20,6 +20,20 @@ from mmtrain.curriculum.streams import Integers, StreamSpec
 
 BATCH, WINDOW, WINDOWS = 32, 50, 40
 SIZES = (1_000, 4_096, 100_000, 10_000_000, 1_000_000_000)
+NAMES = tuple(f"s{k}" for k in range(5))
+# what the samplers without defaults must be told
+OPTIONS: dict[str, dict[str, object]] = {
+    "fixed": {"shares": {name: 1 + k for k, name in enumerate(NAMES)}},
+    "scheduled": {
+        "unit": "steps",
+        "points": [
+            {"at": 0, "shares": dict.fromkeys(NAMES, 1)},
+            {"at": WINDOW * WINDOWS, "shares": {name: 1 + k for k, name in enumerate(NAMES)}},
+        ],
+    },
+    "doremi": {"reference_losses": {name: {"task": 2.0} for name in NAMES}},
+    "validation_driven": {"targets": {name: {"metric": "val/task/f1", "target": 1.0} for name in NAMES}},
+}
 
 
 def lengths(positions: Integers) -> Integers:
@@ -40,7 +54,9 @@ def run(planner: Planner, sampler: Sampler, windows: int = WINDOWS) -> list[floa
         plan, state = planner.plan(state, decision, first_step=number * WINDOW, num_steps=WINDOW)
         times.append((time.perf_counter() - begun) / WINDOW)
         losses = {name: {"task": 1 + (number * 7 + k) % 5} for k, name in enumerate(planner.names)}
-        sampler.observe(WindowReport(step=plan.stop_step, losses=losses, counts={}))
+        counts = dict(zip(planner.names, plan.counts.sum(axis=0).tolist(), strict=True))
+        shares = dict(zip(planner.names, plan.shares, strict=True))
+        sampler.observe(WindowReport(step=plan.stop_step, losses=losses, counts=counts, shares=shares))
     return times
 
 
@@ -61,9 +77,11 @@ def main() -> None:
         for grouped in (False, True):
             cells = []
             for config in SAMPLERS:
+                name = config.model_fields["name"].default
+                section = config(**OPTIONS.get(name, {}))
                 planner, streams = make(sizes, grouped=grouped)
-                times = 1e6 * np.array(run(planner, config().build(Setting(streams=streams))))
-                cells.append(f"{config.model_fields['name'].default} {statistics.median(times):.1f} ({times.max():.0f})")
+                times = 1e6 * np.array(run(planner, section.build(Setting(streams=streams, tasks=["task"]))))
+                cells.append(f"{name} {statistics.median(times):.1f} ({times.max():.0f})")
             shown = f"{sizes[0]:.0e}" if len(set(sizes)) == 1 else "mixed"
             print(f"  {shown:>6} {'grouped' if grouped else 'plain':>7}: {', '.join(cells)}")
     for grouped in (False, True):

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from mmtrain.errors import ConfigError
 
 
 def round_significant(value: float) -> float:
@@ -41,3 +44,11 @@ class EvalReport:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", {name: round_significant(value) for name, value in self.metrics.items()})
+
+
+def metric_in(report: EvalReport, name: str, *, where: str) -> float:
+    """A metric of an evaluation. Errors: ConfigError, naming `where` in the config, if the evaluation has no such metric."""
+    if name not in report.metrics:
+        known = get_close_matches(name, report.metrics, n=3, cutoff=0)
+        raise ConfigError(f"{where}: the evaluations have no '{name}'; the nearest of theirs are {', '.join(known)}")
+    return report.metrics[name]

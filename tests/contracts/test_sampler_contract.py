@@ -4,28 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from curriculum_rows import SAMPLER_ROWS, TASKS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from test_plan_guarantees import check_passes
 
 from mmtrain.curriculum.curriculum import Curriculum, CurriculumConfig
 from mmtrain.curriculum.reports import EvalReport, WindowReport
-from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.samplers import SAMPLERS, SamplerConfig
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 
-TASKS = ("funny", "mood")
-VARIANTS = {
-    "dynamic_difficulty": [
-        {"reference": "chance", "temperature": 0.5, "smoothing": 0.3, "floor": 0.05},
-        {"reference": "initial", "start": "proportional", "floor": 0.0},
-    ],
-    "temperature": [{"temperature": 3.3, "cap": 40}],
-}
-CONFIGS = [
-    config(**options) for config in SAMPLERS for options in [{}, *VARIANTS.get(config.model_fields["name"].default, [])]
-]
-rows = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.name}-{CONFIGS.index(config)}")
+rows = pytest.mark.parametrize("make", SAMPLER_ROWS, ids=lambda row: row.name)
 
 
 def streams(sizes=(1, 7, 60, 4099, 10**9)):
@@ -35,8 +26,8 @@ def streams(sizes=(1, 7, 60, 4099, 10**9)):
     ]
 
 
-def build(config, *, sizes=(1, 7, 60, 4099, 10**9), seed=3, batch=8, noise=0.0, **options) -> Curriculum:
-    section = CurriculumConfig(sampler=config, window=5, **options)
+def build(make, *, sizes=(1, 7, 60, 4099, 10**9), seed=3, batch=8, noise=0.0, **options) -> Curriculum:
+    section = CurriculumConfig(sampler=make([f"s{k}" for k in range(len(sizes))]), window=5, **options)
     curriculum = section.build(streams=streams(sizes), tasks=TASKS, batch_size=batch, seed=seed)
     curriculum.noise = noise
     return curriculum
@@ -46,6 +37,13 @@ def losses_of(step, stream, position, noise=0.0):
     """A task loss that depends on what was drawn and when, with three digits, as a model's would."""
     hard = (position * 2654435761 + stream * 97 + step) % 997 + 1
     return hard * 0.01 * (1 + noise)
+
+
+def evaluation(step):
+    values = {"val/loss": 2.0 - step / 99}
+    for number, task in enumerate(TASKS):
+        values |= {f"val/{task}/f1": step / 7 - number, f"val/{task}/loss": 1.0 + number + (step * 7919 % 13) / 13}
+    return values
 
 
 def train(curriculum, total, *, state=None, finished=0):
@@ -71,13 +69,14 @@ def train(curriculum, total, *, state=None, finished=0):
             if step + 1 < plan.stop_step:
                 checkpoints.append((step + 1, snapshot(curriculum, sums)))
         means = {name: {task: total / n for task, (total, n) in tasks.items()} for name, tasks in sums.items()}
-        curriculum.finish_window(WindowReport(step=plan.stop_step, losses=means, counts={}))
+        counts = dict(zip(curriculum.stream_names, plan.counts.sum(axis=0).tolist(), strict=True))
+        curriculum.finish_window(WindowReport(step=plan.stop_step, losses=means, counts=counts))
         sums = {}
         records.append(curriculum.record())
         if plan.ended:
             break
         if curriculum.step % 10 == 0:
-            curriculum.observe_evaluation(EvalReport(step=curriculum.step, metrics={"val/funny/f1": curriculum.step / 7}))
+            curriculum.observe_evaluation(EvalReport(step=curriculum.step, metrics=evaluation(curriculum.step)))
         checkpoints.append((curriculum.step, snapshot(curriculum, sums)))
     return trained, checkpoints, records
 
@@ -86,16 +85,27 @@ def snapshot(curriculum, sums):
     return json.dumps({"curriculum": curriculum.state_dict(), "sums": sums}, sort_keys=True)
 
 
+def test_the_table_is_the_union():
+    adapter = TypeAdapter(SamplerConfig)
+    names = [config.model_fields["name"].default for config in SAMPLERS]
+    assert len(set(names)) == len(names)
+    rows = [row(["s0"]) for row in SAMPLER_ROWS]
+    assert [type(adapter.validate_python(row.model_dump())) for row in rows] == [type(row) for row in rows]
+    assert {type(row) for row in rows} == set(SAMPLERS)
+    with pytest.raises(ValidationError, match="dynamic_difficulty"):
+        adapter.validate_python({"name": "difficult"})
+
+
 @rows
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("exhausted", ["repeat", "drop", "stop"])
-def test_a_run_resumed_at_any_step_sees_the_batches_of_the_uninterrupted_run(config, grouped, exhausted):
+def test_a_run_resumed_at_any_step_sees_the_batches_of_the_uninterrupted_run(make, grouped, exhausted):
     sizes = (1, 7, 60, 4099, 10**9) if exhausted == "repeat" else (19, 35, 60, 150)
     options = {"group_by_length": grouped, "exhausted": exhausted, "sizes": sizes}
-    trained, checkpoints, records = train(build(config, **options), 33)
+    trained, checkpoints, records = train(build(make, **options), 33)
     assert [finished for finished, _ in checkpoints][: len(trained) - 1] == list(range(1, len(trained)))
     for finished, state in checkpoints:
-        rest, _, later = train(build(config, **options), 33, state=state, finished=finished)
+        rest, _, later = train(build(make, **options), 33, state=state, finished=finished)
         assert rest == trained[finished:], f"resumed after {finished} steps"
         assert later == records[len(records) - len(later) :]
 
@@ -109,8 +119,8 @@ def test_a_run_resumed_at_any_step_sees_the_batches_of_the_uninterrupted_run(con
     exhausted=st.sampled_from(["repeat", "drop", "stop"]),
     grouped=st.booleans(),
 )
-def test_plans_of_every_sampler_keep_the_guarantees(config, sizes, batch, seed, exhausted, grouped):
-    curriculum = build(config, sizes=sizes, batch=batch, seed=seed, exhausted=exhausted, group_by_length=grouped)
+def test_plans_of_every_sampler_keep_the_guarantees(make, sizes, batch, seed, exhausted, grouped):
+    curriculum = build(make, sizes=sizes, batch=batch, seed=seed, exhausted=exhausted, group_by_length=grouped)
     trained, _, records = train(curriculum, 23)
     for k, size in enumerate(sizes):
         mine = [
@@ -127,10 +137,11 @@ def test_plans_of_every_sampler_keep_the_guarantees(config, sizes, batch, seed, 
 
 
 @rows
-def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(config):
+def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(make):
     curriculum_streams = streams()
-    sampler = config.build(Setting(streams=curriculum_streams, tasks=TASKS))
-    names = tuple(stream.name for stream in curriculum_streams)
+    setting = Setting(streams=curriculum_streams, tasks=TASKS, steps_per_epoch=7)
+    names = setting.stream_names
+    sampler = make(names).build(setting)
     for round_ in range(3):
         before = sampler.state_dict()
         rule = sampler.decide(round_ * 5)
@@ -145,20 +156,22 @@ def test_shares_are_shares_for_any_active_set_and_a_rule_given_stays_as_it_is(co
         assert sampler.state_dict() == before
         assert json.loads(json.dumps(before)) == before
         losses = {"s1": {"funny": 3.0 + round_}, "s2": {"mood": 0.25}}
-        sampler.observe(WindowReport(step=round_ * 5 + 5, losses=losses, counts={"s1": 2, "s2": 4}))
+        counts, asked = {"s1": 2, "s2": 4}, dict.fromkeys(names, 0.2)
+        sampler.observe(WindowReport(step=round_ * 5 + 5, losses=losses, counts=counts, shares=asked))
+        sampler.observe(EvalReport(step=round_ * 5 + 5, metrics=evaluation(round_)))
         assert all(dict(rule(step, active)) == shares for (step, active), shares in answers.items())
 
 
 @rows
-def test_processes_whose_sums_differ_in_the_last_bits_plan_alike(config):
-    plain, _, _ = train(build(config), 40)
-    noisy, _, _ = train(build(config, noise=3e-13), 40)
+def test_processes_whose_sums_differ_in_the_last_bits_plan_alike(make):
+    plain, _, _ = train(build(make), 40)
+    noisy, _, _ = train(build(make, noise=3e-13), 40)
     assert plain == noisy
 
 
 @rows
-def test_planning_twice_or_reading_records_changes_nothing(config):
-    curriculum = build(config)
+def test_planning_twice_or_reading_records_changes_nothing(make):
+    curriculum = build(make)
     state = json.dumps(curriculum.state_dict())
     first = curriculum.next_window(0, 5)
     assert curriculum.record() == {}

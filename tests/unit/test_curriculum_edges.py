@@ -6,13 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mmtrain.curriculum.apportion import to_units
 from mmtrain.curriculum.curriculum import CurriculumConfig
 from mmtrain.curriculum.plan import Planner
 from mmtrain.curriculum.reports import EvalReport, WindowReport
-from mmtrain.curriculum.samplers import SAMPLERS, SamplerConfig
 from mmtrain.curriculum.samplers.dynamic_difficulty import DynamicDifficultyConfig
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
@@ -23,15 +22,6 @@ from mmtrain.errors import CheckpointError, ConfigError
 def build(sizes=(40, 90), lengths=None, batch_size=8, **options):
     streams = [StreamSpec(name=f"s{k}", size=size, lengths=lengths) for k, size in enumerate(sizes)]
     return CurriculumConfig(**options).build(streams=streams, tasks=("funny",), batch_size=batch_size, seed=1)
-
-
-def test_the_table_is_the_union():
-    adapter = TypeAdapter(SamplerConfig)
-    names = [config.model_fields["name"].default for config in SAMPLERS]
-    assert len(set(names)) == len(names)
-    assert [type(adapter.validate_python({"name": name})) for name in names] == list(SAMPLERS)
-    with pytest.raises(ValidationError, match="dynamic_difficulty"):
-        adapter.validate_python({"name": "difficult"})
 
 
 def test_fixed_weights():

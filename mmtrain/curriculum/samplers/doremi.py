@@ -1,0 +1,88 @@
+"""The streams on which the model is furthest behind a reference get the larger shares."""
+
+from collections.abc import Mapping
+from functools import cache
+from math import exp
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mmtrain.curriculum.decision import Names, ShareRule
+from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.curriculum.samplers.protocol import normalized
+from mmtrain.curriculum.setting import Setting, check_complete
+from mmtrain.section import Section
+
+ByTask = Mapping[str, Mapping[str, float]]  # stream -> task -> number
+
+
+class DoremiConfig(Section):
+    """Shares grow exponentially with the loss in excess of an earlier run's."""
+
+    name: Literal["doremi"] = "doremi"
+    reference_losses: dict[str, dict[str, float]] = Field(
+        description="Stream -> task -> mean loss of the reference run, for every stream and task of the stage."
+    )
+    rate: float = Field(default=1.0, gt=0, le=100, description="eta: step size of the exponentiated gradient.")
+    smoothing: float = Field(default=1e-3, gt=0, le=1, description="c: the part of the shares that is always equal.")
+
+    def build(self, setting: Setting) -> "Doremi":
+        """The sampler of this stage. Errors: ConfigError for a stream or task that is unknown or has no reference."""
+        where = "sampler doremi: reference_losses"
+        check_complete(where, "stream", self.reference_losses, setting.stream_names)
+        for stream in setting.streams:
+            check_complete(f"{where}.{stream.name}", "task", self.reference_losses[stream.name], setting.tasks_of(stream))
+        return Doremi(reference_losses=self.reference_losses, rate=self.rate, smoothing=self.smoothing)
+
+
+class Doremi:
+    """a_t <- (1 - c) a_t exp(eta l_t) / sum_s a_s exp(eta l_s) + c / K after every window, from a_t = 1 / K; shares are a.
+
+    l_t = max(0, mean over the stream's tasks of the window's mean loss less the reference's). A stream that was not drawn
+    keeps its last l_t; one never drawn counts as the mean of the others. eta is `rate`, c is `smoothing`; among active
+    streams the shares are scaled to sum to 1.
+    Source: Xie et al. 2023, "DoReMi", algorithm 1. Two differences: there the excess is cut at 0 token by token, here the
+    reports hold means and the mean is cut; there a weighs losses in the proxy model's batches, here it is the share.
+    """
+
+    def __init__(self, *, reference_losses: ByTask, rate: float = 1.0, smoothing: float = 1e-3) -> None:
+        self.rate, self.smoothing = rate, smoothing
+        self._references = {stream: dict(tasks) for stream, tasks in reference_losses.items()}
+        self._shares = dict.fromkeys(reference_losses, 1 / len(reference_losses))
+        self._excesses: dict[str, float] = {}
+
+    def decide(self, step: int) -> ShareRule:  # noqa: ARG002
+        """The weights as they stand; the same for every step of the window."""
+        shares = dict(self._shares)
+
+        @cache
+        def by_active(active: Names) -> dict[str, float]:
+            return normalized({name: shares[name] for name in active})
+
+        return lambda step, active: by_active(active)  # noqa: ARG005 - a ShareRule
+
+    def observe(self, report: WindowReport | EvalReport) -> None:
+        """One step of the exponentiated gradient; evaluations change nothing."""
+        if isinstance(report, EvalReport):
+            return
+        for stream, tasks in report.losses.items():
+            if tasks:
+                behind = fmean(loss - self._references[stream][task] for task, loss in tasks.items())
+                self._excesses[stream] = max(behind, 0.0)
+        if not self._excesses:
+            return
+        unknown = fmean(self._excesses.values())
+        excesses = {name: self._excesses.get(name, unknown) for name in self._shares}
+        largest = max(excesses.values())  # taken off everywhere: the exponentials stay finite, the quotient is the same
+        grown = {name: share * exp(self.rate * (excesses[name] - largest)) for name, share in self._shares.items()}
+        equal = self.smoothing / len(grown)
+        self._shares = {name: (1 - self.smoothing) * part + equal for name, part in normalized(grown).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights and the last excesses, by stream."""
+        return {"shares": dict(self._shares), "excesses": dict(self._excesses)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._shares, self._excesses = dict(state["shares"]), dict(state["excesses"])

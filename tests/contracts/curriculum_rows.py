@@ -1,0 +1,82 @@
+"""Every sampler and schedule of the tables, each with the options that contract tests try it under."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mmtrain.curriculum.samplers import SAMPLERS
+
+TASKS = ("funny", "mood")
+
+
+@dataclass(frozen=True)
+class Each:
+    """Stands for a mapping: a value for each of the streams, however many, from these in turn."""
+
+    values: tuple[Any, ...]
+
+
+# sampler -> the options that it is tried under; a row that is not here is tried with its defaults
+SAMPLER_OPTIONS = {
+    "dynamic_difficulty": [
+        {},
+        {"reference": "chance", "temperature": 0.5, "smoothing": 0.3, "floor": 0.05},
+        {"reference": "initial", "start": "proportional", "floor": 0.0},
+    ],
+    "temperature": [{}, {"temperature": 3.3, "cap": 40}],
+    "fixed": [{"shares": Each((3, 1, 0.5, 1e-6))}],
+    "scheduled": [
+        {
+            "unit": "steps",
+            "points": [
+                {"at": 2, "shares": Each((1, 0, 2))},
+                {"at": 9, "shares": Each((1, 7))},
+                {"at": 21, "shares": Each((1,))},
+            ],
+        }
+    ],
+    "annealed": [{"over": 17, "unit": "steps"}, {"start": 1, "end": 5, "over": 30, "unit": "steps"}],
+    "random_stream": [{}, {"temperature": 2}],
+    "learning_progress": [{}, {"sign": "falls", "smoothing": 0.0, "floor": 0.0}],
+    "ucb": [{}, {"floor": 0.0, "exploration": 0.1}],
+    "doremi": [{"reference_losses": Each(({"funny": 2.0, "mood": 3.0}, {"funny": 0.1, "mood": 9.0}))}],
+    "validation_driven": [
+        {
+            "targets": Each(
+                ({"metric": "val/funny/f1", "target": 4}, {"metric": "val/loss", "target": 1, "mode": "min"}),
+            )
+        }
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A component and its options; called with the streams' names, its config."""
+
+    config: Any
+    options: Any
+    name: str
+
+    def __call__(self, names):
+        return self.config(**_expand(self.options, names))
+
+
+def _expand(value, names):
+    if isinstance(value, Each):
+        return {name: value.values[k % len(value.values)] for k, name in enumerate(names)}
+    if isinstance(value, dict):
+        return {key: _expand(below, names) for key, below in value.items()}
+    return [_expand(below, names) for below in value] if isinstance(value, list) else value
+
+
+def _rows(table, options):
+    names = [config.model_fields["name"].default for config in table]
+    assert set(options) <= set(names), "options of a component that is in no table"
+    return [
+        Row(config, choice, f"{name}-{number}")
+        for name, config in zip(names, table, strict=True)
+        for number, choice in enumerate(options.get(name, [{}]))
+    ]
+
+
+SAMPLER_ROWS = _rows(SAMPLERS, SAMPLER_OPTIONS)
