@@ -1,7 +1,7 @@
 """What the tests of whole runs share: two tiny stores, experiment files over them, and a clean Accelerate for each."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from lives import Write
+
+from mmtrain.engine.run import Run
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +93,43 @@ def _fresh_accelerate() -> Iterator[None]:
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
     warnings.filterwarnings("error")
+
+
+@pytest.fixture
+def small_run(write_experiment: Write) -> Iterator[Callable[..., Run]]:
+    """Build the base experiment in this process without text, dropout and penalty, with changes."""
+    from mmtrain.build import build_run
+    from mmtrain.config import load_experiment
+    from mmtrain.engine.console import main_console
+    from mmtrain.training import build_accelerator
+
+    built: list[Run] = []
+
+    def build(**changes: Any) -> Run:
+        file = write_experiment(f"small-{len(built)}.yaml", name=f"small-{len(built)}", **changes)
+        values = yaml.safe_load(file.read_text())
+        values["model"]["text"] = changes.get("model", {}).get("text")
+        values["regularizers"] = changes.get("regularizers", {})
+        values["model"]["sequences"] = {"audio": {"name": "linear"}, "video": {"name": "linear"}}
+        values["model"]["fusion"] = {"name": "concat", "dropout": 0.0}
+        values["tasks"] = changes.get("tasks", {})
+        file.write_text(yaml.safe_dump(values))
+        experiment = load_experiment(file)
+        accelerator = build_accelerator(experiment)
+        built.append(build_run(experiment, accelerator, main_console(accelerator)))
+        return built[-1]
+
+    yield build
+    for run in built:
+        run.close()
+
+
+@pytest.fixture
+def fields(write_experiment: Write) -> Path:
+    """A short experiment of two linear encoders."""
+    file = write_experiment(training={"epochs": 1, "steps_per_epoch": 4, "eval_every": None, "checkpoint_every": 2})
+    values = yaml.safe_load(file.read_text())
+    values["model"] = {"dim": 8, "sequences": {"audio": {"name": "linear"}}}
+    values["regularizers"], values["tasks"] = {}, {}
+    file.write_text(yaml.safe_dump(values))
+    return file

@@ -109,3 +109,8 @@ def cut(*, at: int, how: int) -> None:
         return result
 
     loop.train_step = train_step
+
+
+def weights(file: Path, name: str) -> bytes:
+    """The last weights of the run `name` of an experiment's file."""
+    return (file.parent / "runs" / name / "checkpoints/last/model.safetensors").read_bytes()
