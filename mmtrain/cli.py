@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from errno import EACCES, EDQUOT, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,9 @@ app.add_typer(data_app, name="data")
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
+
+# what a disk refuses because of where it was asked: no bug, so no traceback
+_OF_THE_PLACE = frozenset({EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ENAMETOOLONG, ENOSPC, EDQUOT})
 
 
 @app.command()
@@ -117,6 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _OF_THE_PLACE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {place}{error.strerror}", err=True)
         sys.exit(2)
 
 

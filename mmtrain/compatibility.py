@@ -17,11 +17,17 @@ def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> 
         for task in stream.tasks:
             other, known = tasks.setdefault(task, (store.name, store.task(task)))
             if known != store.task(task):
+                here, there = _describe(store.task(task)), _describe(known)
                 raise DataError(
-                    f"streams.{name}: task '{task}' is {store.task(task)!r} in '{store.name}' and {known!r} in '{other}'; "
-                    "one head cannot serve both. Rename one"
+                    f"streams.{name}: task '{task}' is {here} in store '{store.name}' and {there} in '{other}': one head "
+                    "cannot serve both. Rename the task in one of them"
                 )
     return {task: schema for task, (_, schema) in tasks.items()}
+
+
+def _describe(task: TaskSchema) -> str:
+    classes = f" of {', '.join(task.classes)}" if task.classes else ""
+    return f"{task.kind}{classes}{f' in {task.unit}' if task.unit else ''}"
 
 
 def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, int]:
@@ -41,7 +47,8 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
                     f"modality '{modality}' is {schema.dim} wide in store '{store.name}' ({schema.extractor}) and {dim} in "
                     f"'{other}': extract both with one extractor, or leave it out of model.sequences"
                 )
-        has_text = TEXT in read and bool(store.text_lengths.any())
-        if not has_text and not any(modality in store.schema.modalities for modality in read):
-            raise DataError(f"streams.{name}: store '{store.name}' has nothing that the model reads ({', '.join(read)})")
+        wanted = stream.modalities or read
+        has_text = TEXT in wanted and bool(store.text_lengths.any())
+        if not has_text and not any(modality in store.schema.modalities for modality in wanted):
+            raise DataError(f"streams.{name}: store '{store.name}' has nothing that is read of it ({', '.join(wanted)})")
     return {modality: dim for modality, (_, dim) in dims.items()}

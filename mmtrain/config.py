@@ -27,7 +27,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 class DatasetConfig(Section):
     """One feature store."""
 
-    store: str = Field(description="Folder of the store, relative to where the command runs.")
+    store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
 
 
 class StreamConfig(Section):
@@ -35,7 +35,7 @@ class StreamConfig(Section):
 
     dataset: str = Field(description="A name under `datasets`.")
     tasks: tuple[Name, ...] = Field(min_length=1, description="Tasks of the store to learn from this stream.")
-    modalities: tuple[str, ...] | None = Field(
+    modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="What is read of it; null: all that the model reads and the store has."
     )
 
@@ -96,9 +96,9 @@ class Experiment(Section):
     """One run, whole."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")] = Field(
-        description="The run's folder below `runs`."
+        max_length=200, description="The run's folder below `runs`."
     )
-    runs: str = Field(default="runs", description="Folder that holds the runs.")
+    runs: str = Field(default="runs", min_length=1, description="Folder that holds the runs.")
     seed: int = Field(default=0, ge=0, lt=2**31)
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     streams: dict[Name, StreamConfig] = Field(min_length=1)

@@ -188,7 +188,7 @@ def test_nothing_that_the_model_reads(complaint, without_text):
     overrides = ["model.fusion={name: concat}", "streams.calls.tasks=[pitch]"]
     model = {"dim": 8, "sequences": {"video": {"name": "linear"}}, "fusion": {"name": "concat"}}
     message = complaint("train", "-c", without_text(model=model), *overrides)
-    assert message == "streams.calls: store 'calls' has nothing that the model reads (video)"
+    assert message == "streams.calls: store 'calls' has nothing that is read of it (video)"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +213,12 @@ def test_what_does_not_fit_together(complaint, without_text, tmp_path, override,
     assert message in found
     assert len(found.splitlines()) == 1
     assert not (tmp_path / "runs" / "run").exists(), "a run that never began leaves no folder behind"
+
+
+def test_runs_that_cannot_be_written(complaint, without_text, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = complaint("train", "-c", without_text(), f"runs={tmp_path}/file", *FAST)
+    assert message == f"{tmp_path}/file/run: Not a directory"
 
 
 def test_a_batch_smaller_than_the_processes(write_experiment):

@@ -1,6 +1,8 @@
 """The command line itself: help, options among overrides, `config show` and `config schema`, exit codes."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +147,18 @@ def test_an_interrupted_run_ends_with_130(run, monkeypatch):
 
     monkeypatch.setattr(mmtrain.training, "train_experiment", stop)
     assert run("train", "-c", "c.yaml") == (130, "", "saved; continue with --resume\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "No space left"), (errno.EACCES, "place: Permission denied")]
+)
+def test_what_the_disk_refuses_is_one_message(run, monkeypatch, number, message):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), *(["place"] if number == errno.EACCES else []))
+
+    monkeypatch.setattr(mmtrain.training, "train_experiment", fail)
+    code, out, error = run("train", "-c", "c.yaml")
+    assert (code, out, error.startswith(f"error: {message}")) == (2, "", True)
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

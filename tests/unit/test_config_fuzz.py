@@ -161,8 +161,8 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
 
 
 @given(
-    runs=words | words.map(lambda word: f"{word}\\${{{word}}}"),
-    store=words,
+    runs=words.filter(bool) | words.map(lambda word: f"{word}\\${{{word}}}"),
+    store=words.filter(bool),
     dataset=names,
     task=names,
     lr=st.floats(min_value=1e-300, max_value=1e300),
