@@ -1,0 +1,19 @@
+"""The schedules: which tasks are trained now. A row here is all that a new schedule needs."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mmtrain.curriculum.schedules.all import AllConfig
+from mmtrain.curriculum.schedules.assessed import AssessedConfig
+from mmtrain.curriculum.schedules.one_at_a_time import OneAtATimeConfig
+from mmtrain.curriculum.schedules.staged import StagedConfig
+from mmtrain.curriculum.schedules.stop_and_go import StopAndGoConfig
+
+ScheduleConfig = Annotated[
+    AllConfig | OneAtATimeConfig | StagedConfig | AssessedConfig | StopAndGoConfig,
+    Field(discriminator="name"),
+]
+
+# The same rows for contract tests and the docs to go over. All but staged build with their defaults.
+SCHEDULES = (AllConfig, OneAtATimeConfig, StagedConfig, AssessedConfig, StopAndGoConfig)
