@@ -57,7 +57,7 @@ SETTING = Setting(streams=STREAMS, tasks=("t",), seed=3, steps_per_epoch=10)
 # how the project builds a row, on something small
 BUILD = {
     "samplers": lambda _, config: config.build(SETTING),
-    "weightings": lambda _, config: config.build(("t",)),
+    "weightings": lambda _, config: config.build(SETTING),
     "sequence encoders": lambda _, config: config.build(input_dim=3, dim=8),
     "fusions": lambda _, config: config.build(modalities=("text", "audio"), dim=8, pooling=MeanPoolingConfig()),
     "poolings": lambda _, config: config.build(dim=8),

@@ -201,7 +201,7 @@ def test_nothing_that_the_model_reads(complaint, without_text):
             "selection.metric: no metric 'val/moud/accuracy'; did you mean 'val/mood/accuracy'?",
         ),
         ("selection.metric=accuracy", "selection.metric: no metric 'accuracy'"),
-        ("curriculum.weighting.weights.moud=2", "unknown task 'moud'; did you mean 'mood'?"),
+        ("curriculum.weighting.weights.moud=2", "did you mean 'mood'?"),
         ("model.fusion.heads=3", "heads"),
         ("curriculum.sampler.floor=0.9", "floor"),
         ("model.text={name: transformers, path: no/such/folder}", "no/such/folder"),
@@ -221,26 +221,10 @@ def test_runs_that_cannot_be_written(complaint, without_text, tmp_path):
     assert message == f"{tmp_path}/file/run: Not a directory"
 
 
-def test_a_batch_smaller_than_the_processes(write_experiment):
-    from types import SimpleNamespace
-
-    from mmtrain.build import _settings
-    from mmtrain.config import load_experiment
-    from mmtrain.errors import ConfigError
-
-    experiment = load_experiment(write_experiment(), ["batch.size=2"])
-    with pytest.raises(ConfigError, match=r"^batch\.size: 2 samples cannot be shared by 3 processes"):
-        _settings(experiment, None, SimpleNamespace(num_processes=3))
-
-
-def test_evaluating_what_is_no_run(complaint, tmp_path):
-    assert complaint("evaluate", tmp_path) == f"{tmp_path} is not a run folder: it has no config.yaml"
-    assert complaint("evaluate", tmp_path / "no") == f"{tmp_path}/no is not a run folder: it has no config.yaml"
-
-
 def test_a_run_that_is_there_is_kept(complaint, without_text, tmp_path, capsys):
     file = without_text()
-    _train(file)
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "-c", str(file), *FAST])
     capsys.readouterr()
     run = tmp_path / "runs" / "run"
     before = files_of(run)
@@ -261,9 +245,3 @@ def test_a_run_that_is_there_is_kept(complaint, without_text, tmp_path, capsys):
 def files_of(run):
     """The content of a run's files, without the journal of its starts, where a refused one may stand too."""
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "environment.json"}
-
-
-def _train(file):
-    with pytest.raises(SystemExit) as ended:
-        main(["train", "-c", str(file), *FAST])
-    assert not ended.value.code

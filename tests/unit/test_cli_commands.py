@@ -141,6 +141,13 @@ def test_a_users_error_is_one_message_and_2(run, monkeypatch):
     assert run("train", "-c", "c.yaml") == (2, "", "error: batch.size: 0\n")
 
 
+def test_evaluating_what_is_no_run(run, tmp_path):
+    for folder in (tmp_path, tmp_path / "no"):
+        code, out, error = run("evaluate", str(folder))
+        assert (code, out) == (2, "")
+        assert error == f"error: {folder} is not a run folder: it has no config.yaml\n"
+
+
 def test_an_interrupted_run_ends_with_130(run, monkeypatch):
     def stop(*_, **__):
         raise Interrupted("saved; continue with --resume")

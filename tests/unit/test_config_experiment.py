@@ -1,7 +1,10 @@
 """The experiment: complaints name place, key and the nearest valid name; sections that do not fit together are refused."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from mmtrain.build import _settings
 from mmtrain.config import dump_yaml, load_experiment
 from mmtrain.errors import ConfigError
 
@@ -71,7 +74,7 @@ WRONG = {
     "tasks.funny.loss.name=binry": "tasks.funny.loss.name: unknown name 'binry'; did you mean 'binary'?",
     "model.sequences.audio.name=lstm": "model.sequences.audio.name: unknown name 'lstm'; did you mean 'bilstm'?",
     "regularizers.a.name=l3": "regularizers.a.name: unknown name 'l3'. Known: l2, l2_initial, r_drop",
-    "curriculum.weighting.name=gradnorm": "curriculum.weighting.name: input should be 'fixed' (found 'gradnorm')",
+    "curriculum.weighting.name=nothing": "curriculum.weighting.name: ",
     "tasks.funny.loss.pos_weight=2": "tasks.funny.loss: needs a `name:` that says which component it is. Known: binary,",
     "streams.new.dataset=clips": "streams.new.tasks: is required and missing",
     "regularizers.a.name=l2": "regularizers.a.strength: is required and missing",
@@ -207,3 +210,8 @@ def test_a_dump_loads_to_the_same(load, tmp_path, value):
     changed = experiment.model_copy(update={"runs": value})
     (tmp_path / "again.yaml").write_text(dump_yaml(changed), encoding="utf-8")
     assert load_experiment(tmp_path / "again.yaml") == changed
+
+
+def test_a_batch_smaller_than_the_processes(load):
+    with pytest.raises(ConfigError, match=r"^batch\.size: 2 samples cannot be shared by 3 processes"):
+        _settings(load("batch.size=2"), None, SimpleNamespace(num_processes=3))
