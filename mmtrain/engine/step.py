@@ -31,7 +31,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
         batch = micro.to(run.accelerator.device)
         sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
         with sync:
-            loss, columns = _forward(run, batch, inputs.counts)
+            loss, columns = _forward(run, batch, inputs.step, inputs.counts)
             objective = objective + loss.detach()
             total = loss * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
             if is_last:
@@ -57,7 +57,7 @@ def _is_final(run: Run) -> bool:
     return run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0
 
 
-def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> tuple[Tensor, dict[str, Tensor]]:
+def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tuple[Tensor, dict[str, Tensor]]:
     """This micro-batch's part of the minimized sum, and what is kept of its samples."""
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled)
@@ -73,7 +73,7 @@ def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> tuple[Tensor,
         halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
         training = {task: value + second[task] for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
-    weights = run.curriculum.weights()
+    weights = run.curriculum.weights(step)
     parts = [training[task].sum() * (weights[task] / max(counts[task], 1)) for task in training]
     return torch.stack(parts).sum(), sample_values(batch, logits, reported)
 

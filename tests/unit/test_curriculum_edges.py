@@ -25,14 +25,15 @@ def build(sizes=(40, 90), lengths=None, batch_size=8, **options):
 
 
 def test_fixed_weights():
-    assert FixedConfig(weights={"gory": 0.5}).build(["gory", "funny"]).weights() == {"gory": 0.5, "funny": 1.0}
+    setting = Setting(streams=[StreamSpec(name="s", size=1)], tasks=("gory", "funny"))
+    assert FixedConfig(weights={"gory": 0.5}).build(setting).weights(3) == {"gory": 0.5, "funny": 1.0}
     with pytest.raises(ConfigError, match="unknown task 'gori'; did you mean 'gory'"):
-        FixedConfig(weights={"gori": 0.5}).build(["gory", "funny"])
+        FixedConfig(weights={"gori": 0.5}).build(setting)
     with pytest.raises(ConfigError, match="all 0"):
-        FixedConfig(weights={"gory": 0.0}).build(["gory"])
+        FixedConfig(weights={"gory": 0.0, "funny": 0.0}).build(setting)
     with pytest.raises(ValidationError):
         FixedConfig(weights={"gory": -1})
-    assert build(weighting={"name": "fixed", "weights": {"funny": 2}}).weights() == {"funny": 2.0}
+    assert build(weighting={"name": "fixed", "weights": {"funny": 2}}).weights(0) == {"funny": 2.0}
 
 
 def test_floors_that_cannot_be_kept():
@@ -92,6 +93,8 @@ def test_the_record_of_a_window():
         "counts": {"s0": 8, "s1": 32},
         "passes": {"s0": 0.5, "s1": 0.5},
         "losses": {"s0": {"funny": 0.512346}},
+        "active": {"funny": 4},
+        "events": [],
     }
     assert curriculum.step == 4
 

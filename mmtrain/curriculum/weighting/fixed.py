@@ -1,11 +1,12 @@
 """Task losses are summed with fixed weights."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mmtrain.curriculum.setting import Setting, check_known
+from mmtrain.curriculum.weighting.protocol import Stateless
 from mmtrain.errors import ConfigError
 from mmtrain.section import Section
 
@@ -16,24 +17,21 @@ class FixedConfig(Section):
     name: Literal["fixed"] = "fixed"
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="Task -> weight.")
 
-    def build(self, tasks: Sequence[str]) -> "Fixed":
+    def build(self, setting: Setting) -> "Fixed":
         """The weighting of a stage's tasks. Errors: ConfigError for a task that the stage lacks, or weights all 0."""
-        for task in self.weights:
-            if task not in tasks:
-                near = get_close_matches(task, tasks, n=1, cutoff=0)
-                hint = f"did you mean '{near[0]}'? " if near else ""
-                raise ConfigError(f"weighting fixed: unknown task '{task}'; {hint}The stage has {', '.join(tasks)}")
+        tasks = setting.tasks
+        check_known("weighting fixed", "task", self.weights, tasks)
         if tasks and not any(self.weights.get(task, 1.0) for task in tasks):
             raise ConfigError(f"weighting fixed: the weights of {', '.join(tasks)} are all 0; nothing would be trained")
         return Fixed(tasks=tasks, weights=self.weights)
 
 
-class Fixed:
+class Fixed(Stateless):
     """loss = sum over tasks of weight times task loss; weight 1 where none is given."""
 
     def __init__(self, *, tasks: Sequence[str], weights: Mapping[str, float] | None = None) -> None:
         self._weights = {task: float((weights or {}).get(task, 1.0)) for task in tasks}
 
-    def weights(self) -> dict[str, float]:
-        """Task -> weight, for every task of the stage."""
+    def weights(self, step: int) -> dict[str, float]:  # noqa: ARG002
+        """The same at every step."""
         return dict(self._weights)
