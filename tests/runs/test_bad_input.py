@@ -201,7 +201,7 @@ def test_nothing_that_the_model_reads(complaint, without_text):
             "selection.metric: no metric 'val/moud/accuracy'; did you mean 'val/mood/accuracy'?",
         ),
         ("selection.metric=accuracy", "selection.metric: no metric 'accuracy'"),
-        ("curriculum.weighting.weights.moud=2", "did you mean 'mood'?"),
+        ("curriculum.weighting={name: fixed, weights: {moud: 2}}", "did you mean 'mood'?"),
         ("model.fusion.heads=3", "heads"),
         ("curriculum.sampler.floor=0.9", "floor"),
         ("model.text={name: transformers, path: no/such/folder}", "no/such/folder"),
