@@ -159,3 +159,30 @@ def save_at_once() -> None:
         return state
 
     training.resume_run = resume_and_save
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [KILL, INTERRUPT])
+def test_a_stage_that_ends_inside_a_window_resumes_to_the_same_end(
+    whole: tuple[Path, dict[str, str]], tmp_path: Path, how: int
+) -> None:
+    """`exhausted: stop`, cut in its very last step: there the window's end is none that the settings know."""
+    import yaml
+
+    values = yaml.safe_load(whole[0].read_text())
+    values["runs"] = str(tmp_path / "runs")
+    values["curriculum"] |= {"window": 3, "exhausted": "stop", "sampler": {"name": "uniform"}}
+    values["training"] |= {"checkpoint_every": 1, "eval_every": None}
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(values))
+    code, said = train(file, "whole")
+    assert code == 0, said
+    expected = results(tmp_path / "runs" / "whole")
+    end = json.loads(expected["state"])["step"]
+    assert end < LAST
+    assert end % 10 % 3, "the end lies inside a window, or this tests nothing"
+    code, said = train(file, "parted", patch=partial(cut, at=end - 1, how=how))
+    assert code == (0 if how == INTERRUPT else -how), said  # interrupted in the last step, it has nothing left to do
+    code, said = train(file, "parted", "--resume")
+    assert code == 0, said
+    assert results(tmp_path / "runs" / "parted") == expected
