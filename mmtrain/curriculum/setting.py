@@ -46,6 +46,12 @@ def check_complete(where: str, kind: str, given: Iterable[str], known: Sequence[
     """`given` names each of the `known` streams or tasks and no other. Errors: ConfigError."""
     named = set(given)
     check_known(where, kind, sorted(named), known)
-    missing = [name for name in known if name not in named]
+    check_named(where, kind, named, known)
+
+
+def check_named(where: str, kind: str, given: Iterable[str], needed: Sequence[str]) -> None:
+    """Errors: ConfigError where a needed stream or task (`kind`) is not among the `given`."""
+    named = set(given)
+    missing = [name for name in needed if name not in named]
     if missing:
-        raise ConfigError(f"{where}: nothing is written for {kind} {', '.join(missing)}; name every {kind} of the stage")
+        raise ConfigError(f"{where}: nothing is written for {kind} {', '.join(missing)}; name every {kind}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.schedules import SCHEDULES
 
 TASKS = ("funny", "mood")
 
@@ -48,6 +49,28 @@ SAMPLER_OPTIONS = {
     ],
 }
 
+SCHEDULE_OPTIONS = {
+    "one_at_a_time": [
+        {"patience": 1},
+        {"each": 7, "unit": "steps", "order": ["mood", "funny"]},
+    ],
+    "staged": [
+        {
+            "unit": "steps",
+            "phases": [
+                {"tasks": ["mood"], "end": 8},
+                {"tasks": ["funny"], "start": 6, "end": 19},
+                {"tasks": ["mood", "funny"], "start": 19},
+            ],
+        }
+    ],
+    "assessed": [
+        {"warmup": 8, "every": 7, "unit": "steps"},
+        {"warmup": 3, "every": 13, "unit": "steps", "order": "hard_to_easy", "metric": "f1", "mode": "max"},
+    ],
+    "stop_and_go": [{"patience": 1, "gap": 3}, {"patience": 1, "gap": 2, "metric": "f1", "mode": "max"}],
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -80,3 +103,4 @@ def _rows(table, options):
 
 
 SAMPLER_ROWS = _rows(SAMPLERS, SAMPLER_OPTIONS)
+SCHEDULE_ROWS = _rows(SCHEDULES, SCHEDULE_OPTIONS)

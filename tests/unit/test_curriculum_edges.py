@@ -94,6 +94,7 @@ def test_the_record_of_a_window():
         "passes": {"s0": 0.5, "s1": 0.5},
         "losses": {"s0": {"funny": 0.512346}},
         "active": {"funny": 4},
+        "weights": {"funny": 1.0},
         "events": [],
     }
     assert curriculum.step == 4

@@ -11,7 +11,7 @@ from pydantic import Field
 from mmtrain.curriculum.decision import Names, ShareRule
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers.protocol import normalized
-from mmtrain.curriculum.setting import Setting, check_complete
+from mmtrain.curriculum.setting import Setting, check_complete, check_known, check_named
 from mmtrain.section import Section
 
 ByTask = Mapping[str, Mapping[str, float]]  # stream -> task -> number
@@ -22,7 +22,7 @@ class DoremiConfig(Section):
 
     name: Literal["doremi"] = "doremi"
     reference_losses: dict[str, dict[str, float]] = Field(
-        description="Stream -> task -> mean loss of the reference run, for every stream and task of the stage."
+        description="Stream -> task -> mean loss of the reference run, for every stream and its tasks."
     )
     rate: float = Field(default=1.0, gt=0, le=100, description="eta: step size of the exponentiated gradient.")
     smoothing: float = Field(default=1e-3, gt=0, le=1, description="c: the part of the shares that is always equal.")
@@ -32,7 +32,9 @@ class DoremiConfig(Section):
         where = "sampler doremi: reference_losses"
         check_complete(where, "stream", self.reference_losses, setting.stream_names)
         for stream in setting.streams:
-            check_complete(f"{where}.{stream.name}", "task", self.reference_losses[stream.name], setting.tasks_of(stream))
+            given = self.reference_losses[stream.name]
+            check_known(f"{where}.{stream.name}", "task", given, setting.tasks)
+            check_named(f"{where}.{stream.name}", "task", given, setting.tasks_of(stream))
         return Doremi(reference_losses=self.reference_losses, rate=self.rate, smoothing=self.smoothing)
 
 

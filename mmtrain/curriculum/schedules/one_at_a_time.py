@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mmtrain.curriculum.decision import Names
 from mmtrain.curriculum.reports import EvalReport, WindowReport
-from mmtrain.curriculum.schedules.plateau import Mode, Plateau, WatchedSection, percent, watched
+from mmtrain.curriculum.schedules.plateau import Mode, Plateau, WatchedSection, no_gain, watched
 from mmtrain.curriculum.schedules.protocol import Events, TaskRule
 from mmtrain.curriculum.schedules.staged import Phase, Staged
 from mmtrain.curriculum.setting import Setting, Unit, check_complete
@@ -70,8 +70,7 @@ class OneAtATime:
         if self._plateau.waited < self.patience:
             return ()
         self._turn, self._plateau = self._turn + 1, Plateau(self.improve_by, self.mode)
-        words = f"{task} -> {self.order[self._turn]}, no gain over {percent(self.improve_by)} in {self.patience} evaluations"
-        return (words,)
+        return (f"{task} -> {self.order[self._turn]}, {no_gain(self.improve_by, self.patience)}",)
 
     def state_dict(self) -> dict[str, Any]:
         """Whose turn it is, and how its metric stands."""

@@ -73,6 +73,11 @@ class Plateau:
         self.best, self.mark, self.waited = state["best"], state["mark"], int(state["waited"])
 
 
+def no_gain(improve_by: float, patience: int) -> str:
+    """Why a task counts as converged."""
+    return f"no gain over {percent(improve_by)} in {patience} evaluation{'s' if patience > 1 else ''}"
+
+
 def percent(part: float) -> str:
     """0.001 as 0.1 %."""
     return f"{100 * part:g} %"

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mmtrain.curriculum.decision import Names
 from mmtrain.curriculum.reports import EvalReport, WindowReport
-from mmtrain.curriculum.schedules.plateau import Mode, Plateau, WatchedSection, percent, watched
+from mmtrain.curriculum.schedules.plateau import Mode, Plateau, WatchedSection, no_gain, percent, watched
 from mmtrain.curriculum.schedules.protocol import Events, TaskRule
 from mmtrain.curriculum.setting import Setting
 
@@ -83,8 +83,7 @@ class StopAndGo:
             plateau.update(value)
             if plateau.waited >= self.patience:
                 self._stopped.add(task)
-                gain = percent(self.improve_by)
-                events.append(f"{task}: go -> stop, no gain over {gain} in {self.patience} evaluations")
+                events.append(f"{task}: go -> stop, {no_gain(self.improve_by, self.patience)}")
         return tuple(events)
 
     def _restart(self, task: str, value: float) -> str:
