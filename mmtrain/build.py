@@ -100,6 +100,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         tasks=tuple(parts.tasks),
         batch_size=experiment.batch.size,
         seed=experiment.seed,
+        steps_per_epoch=settings.steps_per_epoch,
     )
     counts = count_parameters(model)
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
@@ -164,7 +165,8 @@ def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.floa
 
 def _spec(stream: Stream, objective: Objective) -> StreamSpec:
     chance = {task: objective.losses[task].chance(training_labels(task, [stream])) for task in stream.tasks}
-    return StreamSpec(name=stream.name, size=len(stream), chance=chance, lengths=stream.lengths().__getitem__)
+    lengths = stream.lengths().__getitem__
+    return StreamSpec(name=stream.name, size=len(stream), tasks=tuple(stream.tasks), chance=chance, lengths=lengths)
 
 
 def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> LoopSettings:
