@@ -11,10 +11,45 @@ from pathlib import Path
 import pytest
 import torch
 
-WORDS = (
-    "the a fish clip is was not very good bad funny sad red blue big small who what you i we go stop look here there "
-    "never always water sea king ship gold dance sing laugh cry"
-).split()
+WORDS = [
+    "the",
+    "a",
+    "fish",
+    "clip",
+    "is",
+    "was",
+    "not",
+    "very",
+    "good",
+    "bad",
+    "funny",
+    "sad",
+    "red",
+    "blue",
+    "big",
+    "small",
+    "who",
+    "what",
+    "you",
+    "i",
+    "we",
+    "go",
+    "stop",
+    "look",
+    "here",
+    "there",
+    "never",
+    "always",
+    "water",
+    "sea",
+    "king",
+    "ship",
+    "gold",
+    "dance",
+    "sing",
+    "laugh",
+    "cry",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

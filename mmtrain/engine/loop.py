@@ -68,11 +68,11 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                     close_window(run, state, start)
                     state.stopped = window.ended
                     _log_timing(run, state, seconds=time.monotonic() - began, steps=state.step - first, meter=meter)
-                stop = interrupted()
+                asked_to_stop = interrupted()
                 reached = state.step == until or state.stopped
-                if not reached and (stop or run.settings.checkpoint_due(state.step)):
+                if not reached and (asked_to_stop or run.settings.checkpoint_due(state.step)):
                     save(run, state)
-                if stop:
+                if asked_to_stop:
                     return reached
             state.stopped = window.ended  # also where it had no step at all
     return True

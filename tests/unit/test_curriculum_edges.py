@@ -95,7 +95,6 @@ def test_the_record_of_a_window():
         "losses": {"s0": {"funny": 0.512346}},
         "active": {"funny": 4},
         "weights": {"funny": 1.0},
-        "weights": {"funny": 1.0},
         "events": [],
     }
     assert curriculum.step == 4
