@@ -8,6 +8,7 @@ import pytest
 from data_prep.synth import synthesize
 from mmtrain.config import load_experiment
 from mmtrain.curriculum.samplers import SAMPLERS
+from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
 from mmtrain.models.fusion import FUSIONS
@@ -27,6 +28,7 @@ ROWS = {
     "tasks.<task>.loss": [config for config, _ in LOSSES],
     "regularizers.<name>": REGULARIZERS,
     "curriculum.sampler": SAMPLERS,
+    "curriculum.schedule": SCHEDULES,
     "curriculum.weighting": WEIGHTINGS,
 }
 
