@@ -90,7 +90,9 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     parts = build_parts(experiment)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
-    _check_selection(experiment, parts.tasks, val_streams)
+    watched = [("selection.metric", experiment.selection.metric)]
+    for where, metric in watched + experiment.curriculum.watched_metrics(tuple(parts.tasks)):
+        _check_metric(where, metric, parts.tasks, val_streams)
     model = parts.model.to(accelerator.device)
     text = getattr(model.text, "encoder", None)
     optimizer = experiment.training.optimizer.build(model, text=text if isinstance(text, nn.Module) else None)
@@ -192,14 +194,18 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     )
 
 
-def _check_selection(experiment: Experiment, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
-    """Errors: ConfigError where no evaluation will give the metric that selects the best checkpoint."""
-    metric = experiment.selection.metric
+def _check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
+    """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
     if metric == "val/loss":
         return
-    known = [f"val/{name}" for name in known_metrics(tasks)]
+    shared = {task: owners for task in tasks if len(owners := [s.name for s in val_streams if task in s.tasks]) > 1}
+    names = known_metrics(tasks)
+    parts = [name.partition("/") for name in names]
+    names += [f"{task}@{stream}/{rest}" for task, _, rest in parts for stream in shared.get(task, ())]
+    known = [f"val/{name}" for name in names]
     if metric not in known:
-        raise ConfigError(f"selection.metric: no metric '{metric}'{nearest(metric, known)}")
-    task = next((name for name in tasks if metric.startswith(f"val/{name}/")), None)
-    if task and not any(stream.labels(task)[1].any() for stream in val_streams if task in stream.tasks):
-        raise ConfigError(f"selection.metric: {metric}, but no validation sample carries a label of '{task}'")
+        raise ConfigError(f"{where}: no metric '{metric}'{nearest(metric, known)}")
+    task, _, only = metric.split("/")[1].partition("@")
+    found = [stream for stream in val_streams if task in stream.tasks and only in ("", stream.name)]
+    if not any(stream.labels(task)[1].any() for stream in found):
+        raise ConfigError(f"{where}: {metric}, but no validation sample carries a label of '{task}'")

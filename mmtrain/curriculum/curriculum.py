@@ -18,7 +18,7 @@ from mmtrain.curriculum.samplers.uniform import UniformConfig
 from mmtrain.curriculum.schedules import ScheduleConfig
 from mmtrain.curriculum.schedules.all import AllConfig
 from mmtrain.curriculum.schedules.protocol import Schedule
-from mmtrain.curriculum.setting import Setting
+from mmtrain.curriculum.setting import Setting, Watching
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.streams import steps_per_epoch as steps_of_epoch
 from mmtrain.curriculum.weighting import WeightingConfig
@@ -39,6 +39,16 @@ class CurriculumConfig(Section):
         description="A stream that ends begins anew (repeat), leaves its share to others (drop) or ends the stage (stop).",
     )
     group_by_length: bool = Field(default=True, description="Samples of like length share a batch: less padding.")
+
+    def watched_metrics(self, tasks: Sequence[str]) -> list[tuple[str, str]]:
+        """(key, metric) of all that reads the evaluations: what a run must be able to give."""
+        parts = {"sampler": self.sampler, "schedule": self.schedule}
+        return [
+            (f"curriculum.{part}.{key}", metric)
+            for part, section in parts.items()
+            if isinstance(section, Watching)
+            for key, metric in section.watched_metrics(tasks)
+        ]
 
     def build(
         self,

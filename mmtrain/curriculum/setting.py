@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.errors import ConfigError
@@ -31,6 +31,14 @@ class Setting:
     def tasks_of(self, stream: StreamSpec) -> tuple[str, ...]:
         """The tasks of a stream; one that names none has all of the stage's."""
         return tuple(stream.tasks or self.tasks)
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A config that reads metrics of the evaluations; they are checked before the run starts."""
+
+    def watched_metrics(self, tasks: Sequence[str]) -> list[tuple[str, str]]:
+        """(key of the config, full name of the metric that it reads), for a stage of these tasks."""
 
 
 def check_known(where: str, kind: str, given: Iterable[str], known: Sequence[str]) -> None:

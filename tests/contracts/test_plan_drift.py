@@ -9,9 +9,14 @@ import pytest
 from mmtrain.curriculum.apportion import UNIT, apportion, to_units
 from mmtrain.curriculum.decision import Decision
 from mmtrain.curriculum.plan import Planner
+from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.curriculum.samplers.dynamic_difficulty import DynamicDifficultyConfig
+from mmtrain.curriculum.schedules.stop_and_go import StopAndGoConfig
+from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 
 NUM_STREAMS, BATCH, WINDOW = 12, 32, 50
+LONG_RUN = 1_000_000  # steps
 STREAMS = [StreamSpec(name=f"s{k}", size=10 ** (k % 7) + k) for k in range(NUM_STREAMS)]
 NAMES = tuple(stream.name for stream in STREAMS)
 
@@ -36,29 +41,66 @@ def rule(kind):
     return Decision(shares=shares, active=active)
 
 
+def constant(kind):
+    """The rule of a kind at every window."""
+    decision = rule(kind)
+    return lambda first, counts: decision  # noqa: ARG005 - a function of the window's first step and its last counts
+
+
+def learning():
+    """A sampler and a schedule that switch by what they hear: difficulties under stop-and-go, one task for each stream."""
+    setting = Setting(streams=STREAMS, tasks=NAMES, steps_per_epoch=100)
+    sampler = DynamicDifficultyConfig(temperature=0.3, floor=0.01).build(setting)
+    schedule = StopAndGoConfig(gap=3, patience=1, restart_below=0.1).build(setting)
+
+    def decide(first, counts):
+        if counts is not None:
+            losses = {name: {name: 1.01 + sin(first * (k + 1) / 700)} for k, name in enumerate(NAMES) if counts[k]}
+            drawn = dict(zip(NAMES, counts, strict=True))
+            sampler.observe(WindowReport(step=first, losses=losses, counts=drawn))
+            metrics = {f"val/{name}/loss": 2 + sin(first * (k + 2) / 900) for k, name in enumerate(NAMES)}
+            schedule.observe(EvalReport(step=first, metrics=metrics))
+        return Decision(shares=sampler.decide(first), active=schedule.decide(first))
+
+    return decide
+
+
+RULES = {"constant": constant, "moving": constant, "switching": constant, "learning": lambda _: learning()}
+
+
 def largest_drift(kind, num_steps):
     planner = Planner(streams=STREAMS, batch_size=BATCH, seed=0)
-    decision, state = rule(kind), planner.start()
-    drift, largest = np.zeros(NUM_STREAMS), 0.0
+    decide, state, counts = RULES[kind](kind), planner.start(), None
+    drift, largest, sets = np.zeros(NUM_STREAMS), 0.0, set()
     for first in range(0, num_steps, WINDOW):
+        decision = decide(first, counts)
         plan, state = planner.plan(state, decision, first_step=first, num_steps=WINDOW)
+        given = []
         for step in range(first, first + WINDOW):
-            shares = decision.shares(step, decision.active(step))
-            drift += [BATCH * shares.get(name, 0.0) for name in NAMES] - plan.counts[step - first]
-            largest = max(largest, np.abs(drift).max())
+            active = decision.active(step)
+            sets.add(active)
+            shares = decision.shares(step, active)
+            given.append([BATCH * shares.get(name, 0.0) for name in NAMES])
+        drifts = drift + np.cumsum(given - plan.counts, axis=0)  # after each step
+        largest, drift = max(largest, np.abs(drifts).max()), drifts[-1]
+        counts = plan.counts.sum(axis=0).tolist()
     assert np.allclose(drift, np.array(state.carries) / UNIT, atol=1e-4)
+    assert (len(sets) > 10) == (kind in ("switching", "learning"))
     return largest
 
 
-@pytest.mark.parametrize("kind", ["constant", "moving", "switching"])
+KINDS = pytest.mark.parametrize("kind", list(RULES))
+
+
+@KINDS
 def test_drift_of_a_short_run(kind):
     assert largest_drift(kind, 3000) <= (NUM_STREAMS - 1) / 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["constant", "moving", "switching"])
+@KINDS
 def test_drift_of_a_long_run(kind):
-    assert largest_drift(kind, 100_000) <= (NUM_STREAMS - 1) / 2
+    assert largest_drift(kind, LONG_RUN) <= (NUM_STREAMS - 1) / 2
 
 
 @pytest.mark.parametrize("count", [2, 3, 12])

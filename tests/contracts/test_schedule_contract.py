@@ -36,7 +36,7 @@ def test_the_table_is_the_union():
 
 
 def check_resume(pair, exhausted):
-    sizes = (5, 7, 60, 4099, 10**9) if exhausted == "repeat" else (60, 50, 70, 150)
+    sizes = (5, 7, 60, 4099, 10**9) if exhausted == "repeat" else (160, 90, 120, 250)
     options = {"exhausted": exhausted, "sizes": sizes}
     trained, checkpoints, records = train(run_of(pair, **options), 43)
     assert len(trained) > 10

@@ -1,6 +1,6 @@
 """The streams whose validation metric is furthest from its target get the larger shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
@@ -33,6 +33,10 @@ class ValidationDrivenConfig(Section):
     name: Literal["validation_driven"] = "validation_driven"
     targets: dict[str, TargetConfig] = Field(description="Stream -> its target. Every stream is named.")
     floor: float = Field(default=0.05, ge=0, le=1, description="The least share of each active stream.")
+
+    def watched_metrics(self, tasks: Sequence[str]) -> list[tuple[str, str]]:  # noqa: ARG002 - as in every such config
+        """The metric of every target."""
+        return [(f"targets.{stream}.metric", target.metric) for stream, target in self.targets.items()]
 
     def build(self, setting: Setting) -> "ValidationDriven":
         """The sampler of this stage. Errors: ConfigError for a stream unknown or not named, and floors that exceed 1."""

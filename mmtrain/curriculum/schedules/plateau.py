@@ -1,6 +1,6 @@
 """Whether a validation metric still improves, and whether it has fallen behind its best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
@@ -18,6 +18,10 @@ class WatchedSection(Section):
 
     metric: str = Field(default="loss", description="Watched per task: `val/<task>/<metric>` of the evaluations.")
     mode: Mode = Field(default="min", description="min: lower is better; max: higher is better.")
+
+    def watched_metrics(self, tasks: Sequence[str]) -> list[tuple[str, str]]:
+        """The metric of every task."""
+        return [("metric", f"val/{task}/{self.metric}") for task in tasks]
 
 
 def watched(report: EvalReport, task: str, metric: str, *, where: str) -> float:
