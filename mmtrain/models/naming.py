@@ -6,8 +6,8 @@ from torch import nn
 
 
 def module_key(name: str, role: str) -> str:
-    """A legal key: a task may be called `type` or `a.b`, an attribute of a module may not."""
-    return f"{name.replace('.', '_')}_{role}"
+    """A legal key, another one for every name: a task may be called `type` or `a.b`, an attribute of a module may not."""
+    return f"{name.replace('.', ':')}_{role}"
 
 
 def module_dict(role: str, modules: Mapping[str, nn.Module]) -> nn.ModuleDict:

@@ -16,6 +16,7 @@ from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
 from mmtrain.models.model import ModelConfig, MultimodalModel, build_model, count_parameters
 
+DIMS = {"audio": 3, "video": 2, "a.b": 2, "a_b": 2}
 TWO = {"video": {"name": "linear"}, "audio": {"name": "linear"}}
 
 
@@ -33,7 +34,7 @@ class Logits(torch.nn.Module):
 def build(config: ModelConfig, outputs: dict[str, int], **head: object) -> MultimodalModel:
     heads = dict.fromkeys(outputs, MlpHeadConfig(**head) if head else LinearHeadConfig())
     scalar = [task for task, count in outputs.items() if count == 1]
-    return build_model(config, dims={"audio": 3, "video": 2, "a.b": 2}, outputs=outputs, heads=heads, scalar_tasks=scalar)
+    return build_model(config, dims=DIMS, outputs=outputs, heads=heads, scalar_tasks=scalar)
 
 
 def sequence(samples: int, dim: int) -> MaskedSequence:
@@ -57,6 +58,12 @@ def test_text_comes_first_then_sequences_in_their_order() -> None:
 def test_any_name_will_do() -> None:
     model = build(ModelConfig(dim=4, sequences={"a.b": LinearEncoderConfig()}), {"type": 1, "x.y": 2, "forward": 1})
     assert set(model({"a.b": sequence(2, 2)}).logits) == {"type", "x.y", "forward"}
+
+
+def test_names_that_look_alike_share_nothing() -> None:
+    sequences = {"a.b": LinearEncoderConfig(), "a_b": LinearEncoderConfig()}
+    model = build(ModelConfig(dim=4, sequences=sequences), {"x.y": 1, "x_y": 1})
+    assert (len(model.sequences), len(model.heads)) == (2, 2)
 
 
 def test_labels_reach_the_head_of_their_task() -> None:
