@@ -105,6 +105,10 @@ def _rows(file: Path, content: str) -> Iterator[tuple[int, dict[str, str]]]:
         return
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     try:
+        names = reader.fieldnames or ()
+        for name in names:
+            if names.count(name) > 1:
+                raise DataError(f"{file}, line 1: the column '{name}' stands there twice; give each a name of its own")
         for row in reader:
             if None in row or None in row.values():
                 columns_named = len(reader.fieldnames or ())
@@ -213,7 +217,8 @@ def parse_label(task: TaskSchema, cell: str) -> Any:
     names = list(task.classes) or ["0", "1"]
     if cell in names:
         return names.index(cell)
-    if cell.isdecimal() and int(cell) < len(names):
+    are_numbers = any(name.isdecimal() for name in names)  # then a number is a name, never a place in the list
+    if cell.isdecimal() and int(cell) < len(names) and not are_numbers:
         return int(cell)
     raise ValueError(f"'{cell}' is not one of {', '.join(names)}")
 

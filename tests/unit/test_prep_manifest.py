@@ -69,6 +69,7 @@ def test_without_splits_groups_are_divided(tmp_path):
         ("id,split,mood\na,dev,1\n", "sample 'a': split 'dev'; write one of train, val, test"),
         ("id,split,mood\na,train,high\n", "line 2, sample 'a', column 'mood': 'high' is not a finite number"),
         ("id,split,mood\na,train,inf\n", "'inf' is not a finite number"),
+        ("id,mood,mood\na,1,2\n", "line 1: the column 'mood' stands there twice; give each a name of its own"),
         ("id,split,mood\na,train\n", "line 2: not as many cells as the 3 columns"),
         ("id,split,mood\na,train,1,2\n", "line 2: not as many cells as the 3 columns"),
         ('id,split,mood\n"a,train,1\n', "not CSV"),
@@ -110,6 +111,7 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 NAMED = TaskSchema(kind="binary", classes=("no", "yes"))
+STARS = TaskSchema(kind="multiclass", classes=("1", "2", "3"))
 TAGS = TaskSchema(kind="multilabel", classes=("x", "y", "z"))
 
 
@@ -119,6 +121,7 @@ TAGS = TaskSchema(kind="multilabel", classes=("x", "y", "z"))
         (TaskSchema(kind="binary"), "1", 1),
         (NAMED, "yes", 1),
         (NAMED, "0", 0),
+        (STARS, "1", 0),
         (TAGS, "z|x", [1, 0, 1]),
         (TAGS, "-", [0, 0, 0]),
         (TaskSchema(kind="regression"), "-1e-3", -0.001),
@@ -133,6 +136,7 @@ def test_labels(task, cell, label):
     [
         (TaskSchema(kind="binary"), "2", "'2' is not one of 0, 1"),
         (NAMED, "maybe", "'maybe' is not one of no, yes"),
+        (STARS, "0", "'0' is not one of 1, 2, 3"),
         (TAGS, "x|w", "write names of x, y, z with | between, or - for none of them"),
     ],
 )
