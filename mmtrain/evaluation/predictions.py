@@ -47,6 +47,14 @@ class TaskPredictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def sources(self) -> npt.NDArray[np.int64]:
+        """[N] a number for each group, told apart by stream: streams of one task read different stores, and a group's
+        name is its store's own.
+        """
+        streams, groups = (np.unique(names, return_inverse=True)[1] for names in (self.streams, self.groups))
+        return streams.astype(np.int64) * len(self) + groups
+
     def subset(self, index: npt.NDArray[Any]) -> "TaskPredictions":
         """The samples at `index` (numbers, repeats allowed, or booleans)."""
         return TaskPredictions(

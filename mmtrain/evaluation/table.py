@@ -84,7 +84,7 @@ def task_rows(
 
 
 def _task_row(item: TaskPredictions, stream: str, metric: str, train: Labels, *, num_resamples: int, seed: int) -> TaskRow:
-    interval = grouped_bootstrap(statistic_of(item, metric), item.groups, num_resamples=num_resamples, seed=seed)
+    interval = grouped_bootstrap(statistic_of(item, metric), item.sources, num_resamples=num_resamples, seed=seed)
     return TaskRow(
         task=item.task,
         stream=stream,

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,15 @@ def test_one_row_for_all_streams_and_one_each() -> None:
         assert row.baseline == 0.25
         assert row.beats_baseline
     assert rows[0].value == dict(metrics(predictions()))["average_precision"]
+
+
+def test_a_group_name_that_two_stores_share_is_two_groups() -> None:
+    item = predictions()
+    shared = replace(item, groups=np.where(np.arange(200) < 195, item.groups, "g0"))
+    streams = np.where(np.arange(200) < 195, "fish", "films")
+    train = {"question": {"fish": np.array([0.0, 1]), "films": np.array([0.0, 1])}}
+    rows = list(task_rows({"question": replace(shared, streams=streams)}, train, num_resamples=20))
+    assert [(row.stream, row.num_groups) for row in rows] == [("all", 40), ("films", 1), ("fish", 39)]
 
 
 def test_noise_does_not_beat_the_baseline() -> None:
