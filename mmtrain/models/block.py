@@ -19,7 +19,7 @@ class MultiHeadAttention(nn.Module):
         if dim % heads:
             fitting = ", ".join(str(count) for count in range(1, min(dim, 64) + 1) if dim % count == 0)
             raise ConfigError(f"dim {dim} is not a multiple of heads {heads}; heads that fit: {fitting}")
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, nn.Dropout(dropout)  # never called: it tells how much, and that there is some
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(self, queries: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class MultiHeadAttention(nn.Module):
             rearrange(rows, "b t (h e) -> b h t e", h=self.heads)
             for rows in (self.query(queries), self.key(context), self.value(context))
         )
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.dropout.p if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask(context_mask), dropout_p=dropout)
         return rearrange(mixed, "b h t e -> b t (h e)")
 

@@ -15,12 +15,13 @@ from mmtrain.data.tokenize import Tokenizer
 from mmtrain.engine.console import main_console
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.interrupt import Interrupt
-from mmtrain.engine.launch import parse_num_processes, peer_failure
+from mmtrain.engine.launch import parse_num_processes, peer_failure, process_notes
 from mmtrain.engine.run import LoopSettings
 from mmtrain.engine.schedule import factor_of
 from mmtrain.engine.state import Selection, load_random_state, random_state
 from mmtrain.engine.tracking.background import Background
 from mmtrain.engine.truncation import truncation_note
+from mmtrain.models.block import MultiHeadAttention
 
 SETTINGS = LoopSettings(
     batch_size=7,
@@ -223,3 +224,9 @@ def test_launchers_words() -> None:
     assert parse_num_processes(["accelerate", "launch", "--num_processes"]) is None
     assert peer_failure(RuntimeError("[/x/third_party/gloo/pair.cc:5] Connection closed by peer")) is not None
     assert peer_failure(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+def test_what_depends_on_the_number_of_processes_is_named() -> None:
+    drops = MultiHeadAttention(dim=4, heads=2, dropout=0.1)
+    assert process_notes(drops, 2) == ["results will differ from a one-process run by: dropout (each process draws its own)"]
+    assert process_notes(drops, 1) == process_notes(MultiHeadAttention(dim=4, heads=2, dropout=0.0), 2) == []
