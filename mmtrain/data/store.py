@@ -113,10 +113,11 @@ class FeatureStore:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of samples.parquet."""
-        if name not in self.table.column_names:
+        try:
+            return self.table[name]
+        except KeyError:  # asked for only now: listing the names costs more than a sample's read
             known = ", ".join(self.table.column_names)
-            raise DataError(f"store '{self.name}' ({self.path}) has no column '{name}'; it has {known}")
-        return self.table[name]
+            raise DataError(f"store '{self.name}' ({self.path}) has no column '{name}'; it has {known}") from None
 
     def sample_id(self, index: int) -> str:
         return str(self.column("id")[index].as_py())
