@@ -64,7 +64,6 @@ class StoreWriter:
             )
         self.name, self.licence, self.provenance = name, licence, dict(provenance or {})
         self.modalities, self.tasks = dict(modalities or {}), dict(tasks or {})
-        self._shard_bytes = shard_bytes
         self._arrow = pa.schema(
             [("id", pa.string()), ("split", pa.string()), ("group", pa.string()), ("text", pa.string())]
             + [("text_characters", pa.int32())]

@@ -1,4 +1,4 @@
-"""From planned indices to the micro-batches of this process, read one step ahead in a thread."""
+"""From planned indices to the micro-batches of this process, read ahead in a thread."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

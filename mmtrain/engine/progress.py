@@ -15,7 +15,7 @@ class ProgressBar:
         self, console: Console | None, name: str, *, total: int, done: int = 0, seconds_between_lines: float = 10.0
     ) -> None:
         self._console, self._name, self._total = console, name, total
-        self._start_done, self._done, self._started = done, done, time.monotonic()
+        self._start_done, self._started = done, time.monotonic()
         self._between, self._last_line = seconds_between_lines, self._started
         self._bars: Progress | None = None
         self._task = TaskID(0)
@@ -49,7 +49,6 @@ class ProgressBar:
 
     def update(self, done: int, note: str = "") -> None:
         """`done` of `total` are finished."""
-        self._done = done
         rate = (done - self._start_done) / max(time.monotonic() - self._started, 1e-9)
         text = f"{note}  {rate:.1f}/s".strip()
         if self._bars is not None:

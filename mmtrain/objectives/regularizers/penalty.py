@@ -26,6 +26,6 @@ def matrices(named_parameters: NamedParameters) -> Iterator[tuple[str, Parameter
     """The trainable parameters with two or more axes: weights of linear, convolution and embedding layers.
 
     Biases and the gains of norms have one axis and are left alone, and so is everything frozen. Embedding tables count as
-    matrices, as they do for the optimizer's weight decay.
+    matrices here, though the optimizer's weight decay leaves them out.
     """
     return ((name, value) for name, value in named_parameters if value.requires_grad and value.ndim >= 2)
