@@ -20,19 +20,15 @@ from mmtrain.engine.state import load_model_state, require_version
 from mmtrain.engine.truncation import truncation_note
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.evaluate import evaluate
+from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.split_metrics import split_metrics
 from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
 from mmtrain.training import build_accelerator
 
-# what a table shows of each kind of task: first the metric that stands for it
-_SHOWN: dict[TaskKind, tuple[str, ...]] = {
-    "binary": ("average_precision", "auroc"),
-    "multiclass": ("accuracy", "macro_f1"),
-    "multilabel": ("macro_average_precision", "macro_f1"),
-    "regression": ("pearson", "mae"),
-}
+# what a table shows of each kind of task beside the metric that stands for it
+_SECOND: dict[TaskKind, str] = {"binary": "auroc", "multiclass": "macro_f1", "multilabel": "macro_f1", "regression": "mae"}
 
 
 def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[TaskRow]:
@@ -93,7 +89,7 @@ def _rows(predictions: Sequence[TaskPredictions], train_streams: Sequence[Stream
         }
         for item in predictions
     }
-    chosen = {item.task: _SHOWN[item.kind] for item in predictions}
+    chosen = {item.task: (PRIMARY[item.kind], _SECOND[item.kind]) for item in predictions}
     return list(task_rows({item.task: item for item in predictions}, labels, chosen=chosen))
 
 
