@@ -67,6 +67,7 @@ imports: install
 
 bench: install
 	$(RUN) benchmarks.bench_plan
+	$(RUN) benchmarks.bench_simulate
 
 clean:
 	rm -rf .venv data stores runs

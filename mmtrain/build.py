@@ -92,7 +92,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     val_streams = build_streams(experiment, parts.stores, "val")
     watched = [("selection.metric", experiment.selection.metric)]
     for where, metric in watched + experiment.curriculum.watched_metrics(tuple(parts.tasks)):
-        _check_metric(where, metric, parts.tasks, val_streams)
+        check_metric(where, metric, parts.tasks, val_streams)
     model = parts.model.to(accelerator.device)
     text = getattr(model.text, "encoder", None)
     optimizer = experiment.training.optimizer.build(model, text=text if isinstance(text, nn.Module) else None)
@@ -194,7 +194,7 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     )
 
 
-def _check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
+def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
     """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
     if metric == "val/loss":
         return

@@ -19,8 +19,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at experiment files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at feature stores.", no_args_is_help=True)
+curriculum_app = typer.Typer(help="Look at curricula.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+app.add_typer(curriculum_app, name="curriculum")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
@@ -110,6 +112,27 @@ def data_probe(
         f"{store}: logistic regression on mean and deviation of {modality} rows: {task} accuracy {result.accuracy:.3f} "
         f"(majority {result.majority:.3f}; {result.num_train} training and {result.num_test} test samples)"
     )
+
+
+@curriculum_app.command("simulate")
+def curriculum_simulate(
+    config: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", help="The picture to write.")] = Path("curriculum.png"),
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Optimizer steps; as many as the run by default.")
+    ] = None,
+    losses: Annotated[
+        Path | None, typer.Option("--losses", help="A run's curriculum.jsonl: take the losses from it.")
+    ] = None,
+) -> None:
+    """Run the curriculum without the model, on losses of synthetic curves, and draw shares, counts and passes."""
+    from mmtrain.simulation import describe, simulate_experiment
+
+    trace = simulate_experiment(config, overrides or [], out=out, steps=steps, losses=losses)
+    for line in describe(trace):
+        typer.echo(line)
+    typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,153 @@
+"""`mmtrain curriculum simulate`: an experiment's curriculum without its model, as pictures of what it would do."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtrain.build import build_streams, check_metric, training_labels
+from mmtrain.compatibility import common_tasks
+from mmtrain.config import Experiment, load_experiment
+from mmtrain.curriculum.setting import Setting
+from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curve
+from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
+from mmtrain.data.store import FeatureStore
+from mmtrain.engine.jsonl import read_jsonl
+from mmtrain.errors import ConfigError
+from mmtrain.objectives.config import ObjectiveConfig
+
+
+@dataclass
+class Trace:
+    """What is drawn: by window, its last step, each stream's share, samples so far, passes so far, and loss (or NaN)."""
+
+    names: tuple[str, ...]
+    steps: list[int] = field(default_factory=list)
+    shares: list[list[float]] = field(default_factory=list)
+    counts: list[list[int]] = field(default_factory=list)
+    passes: list[list[float]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+    events: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """A record of curriculum.jsonl."""
+        self.steps.append(record["step"])
+        self.shares.append([record["shares"][name] for name in self.names])
+        before = self.counts[-1] if self.counts else [0] * len(self.names)
+        self.counts.append([old + record["counts"][name] for old, name in zip(before, self.names, strict=True)])
+        self.passes.append([record["passes"][name] for name in self.names])
+        means = (record["losses"].get(name) for name in self.names)
+        self.losses.append([float(np.mean(list(tasks.values()))) if tasks else float("nan") for tasks in means])
+        self.events += [(record["step"] - record["steps"], words) for words in record["events"]]
+
+
+def simulate_experiment(
+    file: Path, overrides: list[str], *, out: Path, steps: int | None = None, losses: Path | None = None
+) -> Trace:
+    """Run the curriculum of an experiment and draw it. `steps`: None = as many as the run; `losses`: a curriculum.jsonl.
+
+    Errors: ConfigError or DataError where the run itself would be refused, or matplotlib is missing.
+    """
+    _need_matplotlib()
+    experiment = load_experiment(file, overrides)
+    setting = _setting(experiment)  # refuses what the run would refuse
+    curriculum = experiment.curriculum.build(
+        streams=setting.streams,
+        tasks=setting.tasks,
+        batch_size=experiment.batch.size,
+        seed=experiment.seed,
+        steps_per_epoch=setting.steps_per_epoch,
+    )
+    curve = synthetic_curve(setting)
+    if losses is not None:
+        if not losses.is_file():
+            raise ConfigError(f"--losses {losses}: no such file; give the curriculum.jsonl of a run")
+        curve = recorded_curve(list(read_jsonl(losses)), otherwise=curve)
+    trace = Trace(curriculum.stream_names)
+    every = experiment.training.eval_every or setting.steps_per_epoch
+    total = steps or experiment.training.epochs * setting.steps_per_epoch
+    watched = [metric for _, metric in experiment.curriculum.watched_metrics(setting.tasks)]
+    for record in simulate(curriculum, setting, curve, total_steps=total, eval_every=every, metrics=watched):
+        trace.add(record)
+    if not trace.steps:
+        raise ConfigError(
+            "the curriculum fills no batch: curriculum.exhausted is stop, or drop, and the streams are too small"
+        )
+    plot(trace, out, title=f"{experiment.name}: {experiment.curriculum.sampler.name}, {experiment.curriculum.schedule.name}")
+    return trace
+
+
+def plot(trace: Trace, out: Path, *, title: str) -> None:
+    """Four panels over the steps, as one PNG: shares, samples so far, passes so far, losses. Changes are dotted lines."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True).flat
+    keep = np.unique(np.linspace(0, len(trace.steps) - 1, 2000).astype(int))  # more points than pixels show nothing more
+    steps = np.array(trace.steps)[keep]
+    panels = {
+        "share of the batch": trace.shares,
+        "samples drawn": trace.counts,
+        "passes": trace.passes,
+        "loss": trace.losses,
+    }
+    for axis, (label, rows) in zip(axes, panels.items(), strict=True):
+        table = np.array(rows, dtype=np.float64)[keep]
+        for k, name in enumerate(trace.names):
+            seen = np.isfinite(table[:, k])
+            axis.plot(
+                steps[seen], table[seen, k], label=name, drawstyle="steps" if label == "share of the batch" else "default"
+            )
+        for step in sorted({step for step, _ in trace.events})[:100]:
+            axis.axvline(step, color="gray", linestyle=":", linewidth=0.8)
+        axis.set_ylabel(label)
+        axis.set_xlabel("optimizer step")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
+    figure.suptitle(title)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110, format="png")
+
+
+def _setting(experiment: Experiment) -> Setting:
+    stores = {name: FeatureStore(dataset.store) for name, dataset in experiment.datasets.items()}
+    tasks = common_tasks(experiment, stores)
+    streams, val_streams = (build_streams(experiment, stores, split) for split in ("train", "val"))
+    for where, metric in experiment.curriculum.watched_metrics(tuple(tasks)):
+        check_metric(where, metric, tasks, val_streams)
+    losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
+    labels = {name: training_labels(name, streams) for name in tasks}
+    objective = ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
+    specs = [
+        StreamSpec(
+            name=stream.name,
+            size=len(stream),
+            tasks=tuple(stream.tasks),
+            chance={task: objective.losses[task].chance(training_labels(task, [stream])) for task in stream.tasks},
+        )
+        for stream in streams
+    ]
+    epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
+    return Setting(streams=specs, tasks=tuple(tasks), seed=experiment.seed, steps_per_epoch=epoch)
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "curriculum simulate draws with matplotlib, which is missing: pip install 'mmtrain[plot]'"
+        ) from None
+
+
+def describe(trace: Trace, limit: int = 20) -> Iterable[str]:
+    """The first events, dated to the start of their window where they name no step; and what each stream got."""
+    for step, words in trace.events[:limit]:
+        yield words if words.startswith("step ") else f"step {step}: {words}"
+    if len(trace.events) > limit:
+        yield f"... and {len(trace.events) - limit} events more"
+    total = sum(trace.counts[-1])
+    for k, name in enumerate(trace.names):
+        drawn, passes = trace.counts[-1][k], trace.passes[-1][k]
+        yield f"{name}: {drawn:,} samples ({drawn / total:.1%}), {passes:.3g} passes"
