@@ -47,6 +47,14 @@ def test_wandb_that_records_gets_every_step(
     assert "failed" not in capsys.readouterr().out
 
 
+def test_wandb_goes_on_with_a_resumed_run_and_not_with_a_replaced_one(fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids: list[str] = []
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb(init=lambda **words: ids.append(words["id"]) or RecordingRun()))
+    for words in ({}, {"resume": True}, {"overwrite": True}):
+        train_experiment(fields, ["tracking.wandb=offline"], **words)
+    assert ids[0] == ids[1] != ids[2]
+
+
 def refuse(**_: Any) -> None:
     raise OSError("no route to host")
 

@@ -1,11 +1,13 @@
 """Weights & Biases, which may fail or fall silent in any way without stopping the training."""
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
+from mmtrain.engine.run_folder import write_whole
 from mmtrain.engine.tracking.background import Background
 
 
@@ -32,7 +34,7 @@ class WandbTracker:
         self._run = wandb.init(
             project=settings["project"],
             name=settings["name"],
-            id=settings["name"].replace("/", "-"),
+            id=_run_id(settings["folder"]),
             dir=str(settings["folder"]),
             config=dict(settings["config"]),
             mode=settings["mode"],
@@ -49,3 +51,14 @@ class WandbTracker:
     def close(self) -> None:
         self._background.do(self._finish)
         self._background.close()
+
+
+def _run_id(folder: Path) -> str:
+    """What W&B knows the run by: drawn at its first start and kept in its folder, so that a resumed run goes on under it
+    and one that replaces it, or has its name elsewhere, does not.
+    """
+    file = folder / "wandb" / "id.txt"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, secrets.token_hex(8))
+    return file.read_text(encoding="utf-8")
