@@ -27,11 +27,17 @@ class StepValues:
 
 
 class SampleLog:
-    """Grows by `add`, and by `flush` becomes the same arrays on every process."""
+    """Grows by `add`, and by `flush` becomes the same arrays on every process. `arrays`: what a checkpoint kept of it."""
 
-    def __init__(self) -> None:
-        self.arrays: Arrays = {}
+    def __init__(self, arrays: Arrays | None = None) -> None:
+        self._parts: list[Arrays] = [arrays] if arrays else []  # one a flush: joined only where all of it is asked for
         self._pending: list[StepValues] = []
+
+    @property
+    def arrays(self) -> Arrays:
+        """All samples since the last evaluation, column by column; empty where there is none."""
+        self._parts = [_joined(self._parts)] if self._parts else []
+        return self._parts[0] if self._parts else {}
 
     def add(self, values: StepValues) -> None:
         self._pending.append(values)
@@ -52,7 +58,7 @@ class SampleLog:
         in_order = np.lexsort((fresh["order"], fresh["step"]))
         fresh = {key: column[in_order] for key, column in fresh.items()}
         records = self._records(fresh, np.sum([part for _, part in gathered], axis=0))
-        self.arrays = {key: np.concatenate([self.arrays[key], fresh[key]]) for key in fresh} if self.arrays else fresh
+        self._parts.append(fresh)
         self._pending = []
         return records
 
@@ -76,14 +82,21 @@ class SampleLog:
 
     def since(self, step: int) -> Arrays:
         """The samples of the steps from `step` on."""
-        if not self.arrays:
+        parts = [part for part in self._parts if part["step"][-1] >= step]
+        if not parts:
             return {}
-        first = int(np.searchsorted(self.arrays["step"], step))
-        return {key: column[first:] for key, column in self.arrays.items()}
+        arrays = _joined(parts)
+        first = int(np.searchsorted(arrays["step"], step))
+        return {key: column[first:] for key, column in arrays.items()}
 
     def clear(self) -> None:
         assert not self._pending
-        self.arrays = {}
+        self._parts = []
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    """In the last part's order of columns, which is the model's; a checkpoint's is another."""
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[-1]} if len(parts) > 1 else parts[-1]
 
 
 def tasks_of(arrays: Arrays) -> list[str]:

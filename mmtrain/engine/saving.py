@@ -8,6 +8,7 @@ import torch
 from mmtrain.engine import checkpoint as files
 from mmtrain.engine.checkpoint import Checkpoint, Tensors
 from mmtrain.engine.run import Run
+from mmtrain.engine.sample_log import SampleLog
 from mmtrain.engine.state import (
     VERSION,
     RunState,
@@ -123,15 +124,14 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
             f"the checkpoint is of {known} process{'es' if known > 1 else ''}, {run.accelerator.num_processes} run now: "
             "the batches stay the same, dropout will not be that of the run uninterrupted"
         )
-    state = RunState(
+    return RunState(
         step=values["step"],
         evaluated=values["evaluated"],
         skipped=values["skipped"],
         stopped=values["stopped"],
         selection=Selection(**values["selection"]),
+        log=SampleLog({name: tensor.numpy() for name, tensor in tensors["samples"].items()}),
     )
-    state.log.arrays = {name: tensor.numpy() for name, tensor in tensors["samples"].items()}
-    return state
 
 
 def require_identity(checkpoint: Checkpoint, identity: Any) -> None:

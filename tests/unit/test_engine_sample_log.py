@@ -1,0 +1,47 @@
+"""The log of training samples: flushes join to one, and what is asked for of it costs no more than it holds."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from mmtrain.engine.sample_log import SampleLog, StepValues
+
+ALONE = SimpleNamespace(num_processes=1, process_index=0)
+
+
+def values(step: int) -> StepValues:
+    """A step of two micro-batches, of 2 and 1 samples, whose index is ten times the step and on."""
+    micros = [
+        {
+            "stream": torch.zeros(len(index), dtype=torch.int64),
+            "index": torch.tensor(index),
+            "a/loss": torch.tensor(index, dtype=torch.float32),
+            "a/labelled": torch.ones(len(index), dtype=torch.bool),
+        }
+        for index in ([10 * step, 10 * step + 1], [10 * step + 2])
+    ]
+    return StepValues(step, torch.zeros(()), {}, 1.0, {}, micros)
+
+
+def test_flushes_join_and_begin_anywhere() -> None:
+    log = SampleLog()
+    assert log.flush(ALONE) == []
+    assert log.arrays == log.since(0) == {}
+    for steps in ([0, 1], [2], [3, 4]):
+        for step in steps:
+            log.add(values(step))
+        records = log.flush(ALONE)
+        assert [(record["step"], record["loss"]["a"]) for record in records] == [(s + 1, 10 * s + 1) for s in steps]
+    assert log.since(3)["index"].tolist() == [30, 31, 32, 40, 41, 42]
+    assert log.since(1)["index"].tolist() == [10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]
+    assert log.since(5) == {}
+    assert log.arrays["step"].tolist() == np.repeat(range(5), 3).tolist()
+    assert log.since(4)["index"].tolist() == [40, 41, 42]
+    resumed = SampleLog(dict(sorted(log.arrays.items())))
+    resumed.add(values(5))
+    resumed.flush(ALONE)
+    assert resumed.since(4)["index"].tolist() == [40, 41, 42, 50, 51, 52]
+    assert list(resumed.arrays) == list(log.arrays)
+    log.clear()
+    assert log.arrays == {}
