@@ -36,7 +36,8 @@ class CurriculumConfig(Section):
     weighting: WeightingConfig = FixedConfig()
     exhausted: Exhausted = Field(
         default="repeat",
-        description="A stream that ends begins anew (repeat), leaves its share to others (drop) or ends the stage (stop).",
+        description="A stream that ends begins anew (repeat), leaves its share to the other active ones, the last of which "
+        "ends the stage (drop), or ends the stage (stop).",
     )
     group_by_length: bool = Field(default=True, description="Samples of like length share a batch: less padding.")
 

@@ -55,6 +55,22 @@ def test_only_samples_of_an_active_task_are_learned_from():
     assert [record["active"] for record in records[:3]] == [{"x": 4}, {"x": 2, "y": 2}, {"y": 2}]
 
 
+def test_a_sample_with_labels_of_an_inactive_task_teaches_nothing_of_it():
+    trained = {}
+
+    def curve(stream, task, _step, samples):
+        trained[stream, task] = samples
+        return 1.0
+
+    setting = Setting(streams=[StreamSpec(name="c", size=40)], tasks=("x", "y"), steps_per_epoch=10)
+    phases = [{"tasks": ["x"], "end": 6}, {"tasks": ["y"], "start": 6}]
+    config = CurriculumConfig(window=4, schedule={"name": "staged", "unit": "steps", "phases": phases})
+    curriculum = config.build(streams=setting.streams, tasks=("x", "y"), batch_size=8, seed=0)
+    for _ in simulate(curriculum, setting, curve, total_steps=20, eval_every=10):
+        pass
+    assert trained == {("c", "x"): 6 * 8, ("c", "y"): 14 * 8}
+
+
 def test_evaluations_drive_the_schedule():
     flat = run(lambda stream, _task, step, _: 1.0 if stream == "a" else 1 / (1 + step), total=60,
                schedule={"name": "stop_and_go", "patience": 2})  # fmt: skip

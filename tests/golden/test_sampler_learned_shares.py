@@ -139,6 +139,15 @@ def test_ucb1():
     assert shares(cautious)["a"] == 1
 
 
+def test_ucb1_s_bound_has_the_factor_of_the_paper():
+    """a: mean 0.47 of 2 plays + sqrt(2 ln 3 / 2) = 1.518; b: 0.1 of 1 + sqrt(2 ln 3) = 1.582. Without the 2, a led."""
+    sampler = UcbConfig(floor=0.0).build(setting())
+    sampler.load_state_dict({"losses": {}, "plays": {"a": 2.0, "b": 1.0}, "earned": {"a": 0.94, "b": 0.1}})
+    assert shares(sampler)["b"] == 1
+    sampler.load_state_dict({"losses": {}, "plays": {"a": 2.0, "b": 1.0}, "earned": {"a": 1.1, "b": 0.1}})
+    assert shares(sampler)["a"] == 1
+
+
 def test_ucb_with_floors_counts_parts_of_plays():
     sampler = UcbConfig(floor=0.1).build(setting())
     assert shares(sampler) == near(a=0.9, b=0.1)

@@ -58,6 +58,8 @@ def test_scheduled_shares_lie_on_straight_lines():
 def test_scheduled_points_must_be_in_order():
     with pytest.raises(ConfigError, match=r"step 10 follows step 10 \(an epoch has 10 steps\). Sort them by `at`"):
         ScheduledConfig(points=points((1, {"a": 1}), (1.01, {"a": 1}))).build(setting(a=1))
+    with pytest.raises(ConfigError, match="points is empty; write one at least"):
+        ScheduledConfig(points=[]).build(setting(a=1))
     with pytest.raises(ConfigError, match=r"points.0.shares: all are 0; give one stream at least"):
         ScheduledConfig(points=points((0, {"a": 0}))).build(setting(a=1))
     with pytest.raises(ConfigError, match=r"points.0.shares: nothing is written for stream b"):

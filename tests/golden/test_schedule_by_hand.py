@@ -128,6 +128,8 @@ def test_staged_messages():
     with pytest.raises(ConfigError, match=r"no phase trains a task at step 8. Let one start there"):
         build(staged((["gory"], 0, 8), (["mood"], 9)))
     with pytest.raises(ConfigError, match="at step 0"):
+        build(staged())
+    with pytest.raises(ConfigError, match="at step 0"):
         build(staged((["gory"], 1)))
     with pytest.raises(ConfigError, match=r"at step 9.* leave out the `end`"):
         build(staged((["gory"], 0, 8), (["mood"], 0, 9)))

@@ -30,10 +30,12 @@ class ScheduledConfig(Section):
 
     name: Literal["scheduled"] = "scheduled"
     unit: Unit = Field(default="epochs", description="What `at` counts: epochs (fractions allowed) or optimizer steps.")
-    points: tuple[SharePoint, ...] = Field(min_length=1, description="In order of time.")
+    points: tuple[SharePoint, ...] = Field(description="In order of time, one at least.")
 
     def build(self, setting: Setting) -> "Scheduled":
-        """The sampler of this stage. Errors: ConfigError for streams unknown or not named, and points out of order."""
+        """The sampler of this stage. Errors: ConfigError for streams unknown or not named, and points missing or out of order."""
+        if not self.points:
+            raise ConfigError("sampler scheduled: points is empty; write one at least, with `at` and `shares`")
         for number, point in enumerate(self.points):
             where = f"sampler scheduled: points.{number}.shares"
             check_complete(where, "stream", point.shares, setting.stream_names)

@@ -26,7 +26,7 @@ class StagedConfig(Section):
 
     name: Literal["staged"] = "staged"
     unit: Unit = Field(default="epochs", description="What `start` and `end` count: epochs or optimizer steps.")
-    phases: tuple[PhaseConfig, ...] = Field(min_length=1, description="They may overlap, and leave no time without a task.")
+    phases: tuple[PhaseConfig, ...] = Field(description="They may overlap, and leave no time without a task.")
 
     def build(self, setting: Setting) -> "Staged":
         """The schedule of this stage. Errors: ConfigError for unknown tasks, empty phases, or a time without a task."""
