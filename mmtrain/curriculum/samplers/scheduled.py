@@ -33,7 +33,7 @@ class ScheduledConfig(Section):
     points: tuple[SharePoint, ...] = Field(description="In order of time, one at least.")
 
     def build(self, setting: Setting) -> "Scheduled":
-        """The sampler of this stage. Errors: ConfigError for streams unknown or not named, and points missing or out of order."""
+        """The sampler of this stage. Errors: ConfigError for streams unknown or unnamed, points missing or unsorted."""
         if not self.points:
             raise ConfigError("sampler scheduled: points is empty; write one at least, with `at` and `shares`")
         for number, point in enumerate(self.points):
