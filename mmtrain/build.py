@@ -166,7 +166,8 @@ def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.floa
 
 
 def _spec(stream: Stream, objective: Objective) -> StreamSpec:
-    chance = {task: objective.losses[task].chance(training_labels(task, [stream])) for task in stream.tasks}
+    labels = {task: training_labels(task, [stream]) for task in stream.tasks}
+    chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
     lengths = stream.lengths().__getitem__
     return StreamSpec(name=stream.name, size=len(stream), tasks=tuple(stream.tasks), chance=chance, lengths=lengths)
 
@@ -198,14 +199,14 @@ def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_s
     """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
     if metric == "val/loss":
         return
-    shared = {task: owners for task in tasks if len(owners := [s.name for s in val_streams if task in s.tasks]) > 1}
+    labelled = {task: [s.name for s in val_streams if task in s.tasks and s.labels(task)[1].any()] for task in tasks}
+    shared = {task: owners for task, owners in labelled.items() if len(owners) > 1}
     names = known_metrics(tasks)
     parts = [name.partition("/") for name in names]
     names += [f"{task}@{stream}/{rest}" for task, _, rest in parts for stream in shared.get(task, ())]
     known = [f"val/{name}" for name in names]
     if metric not in known:
         raise ConfigError(f"{where}: no metric '{metric}'{nearest(metric, known)}")
-    task, _, only = metric.split("/")[1].partition("@")
-    found = [stream for stream in val_streams if task in stream.tasks and only in ("", stream.name)]
-    if not any(stream.labels(task)[1].any() for stream in found):
+    task = metric.split("/")[1].partition("@")[0]
+    if not labelled[task]:
         raise ConfigError(f"{where}: {metric}, but no validation sample carries a label of '{task}'")
