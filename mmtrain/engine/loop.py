@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from accelerate.utils import broadcast
+
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
@@ -95,6 +97,7 @@ def validate(run: Run, state: RunState) -> None:
     """Evaluate, put training and validation side by side, select, and save."""
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
+    share_buffers(run)
     with ProgressBar(run.console, "validation", total=1) as progress:
         val = evaluate(
             run.accelerator.unwrap_model(run.model),
@@ -124,6 +127,13 @@ def validate(run: Run, state: RunState) -> None:
         run.say(note)
     state.log.clear()
     save(run, state, is_best=is_best)
+
+
+def share_buffers(run: Run) -> None:
+    """Give every process the first one's running statistics: a checkpoint keeps them, and DDP goes on with them."""
+    if run.accelerator.num_processes > 1:
+        for buffer in run.model.buffers():
+            buffer.copy_(broadcast(buffer))
 
 
 def _log_timing(run: Run, state: RunState, *, seconds: float, steps: int, meter: PaddingMeter) -> None:

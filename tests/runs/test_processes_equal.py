@@ -181,3 +181,13 @@ def test_a_run_of_two_processes_goes_on_with_one(write_experiment: Write) -> Non
 def cut_double(*, at: int, how: int) -> None:
     double()
     cut(at=at, how=how)
+
+
+def test_two_processes_evaluate_with_the_running_statistics_that_are_saved(write_experiment: Write) -> None:
+    """Batch normalization sees each process's own slice; an evaluation is of the one model that a checkpoint keeps."""
+    norm = {"name": "mlp", "hidden": [8], "dropout": 0.0, "batch_norm": True}
+    run = run_of(float64(write_experiment), "norm", world=2, tasks={"funny": {"head": norm}}, training={"eval_every": None})
+    scored = live(["evaluate", str(run), "--split", "val", "--checkpoint", "last"], cwd=run.parent)
+    assert scored.code == 0, scored.err
+    metrics = json.loads((run / "evaluation" / "val.json").read_text())["metrics"]
+    assert metrics["val/funny/loss"] == pytest.approx(history(run).evaluations["val/funny/loss"][-1], rel=1e-6)
