@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from rich.console import Console
@@ -12,7 +13,7 @@ from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.engine.console import main_console
 from mmtrain.engine.history import History
-from mmtrain.engine.launch import PATIENCE, launch_complaint, peer_failure
+from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
 from mmtrain.engine.loop import fit
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.saving import resume as resume_run
@@ -67,6 +68,9 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
         )
     if precision == "fp16" and processes.device.type == "cpu":
         raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
+    threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
+    if processes.device.type == "cpu" and threads is not None:
+        torch.set_num_threads(threads)
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 

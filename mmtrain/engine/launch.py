@@ -1,4 +1,4 @@
-"""Whether the processes that run are those that were asked for, and what does not come out alike on several."""
+"""Whether what runs is what was asked for (processes, CPU threads), and what does not come out alike on several."""
 
 import os
 from collections.abc import Sequence
@@ -19,13 +19,33 @@ def peer_failure(error: RuntimeError) -> str | None:
 
 def asked_processes() -> int | None:
     """The number of processes named on the launcher's command line (`--num_processes N`), where there is one."""
+    words, _ = _launcher()
+    return parse_num_processes(words)
+
+
+def cpu_threads(*, local_processes: int) -> int | None:
+    """Threads that each process on a CPU should compute with; None where the launcher did not restrict them unasked.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 where nobody said otherwise, which leaves all cores but one idle.
+    """
+    words, environment = _launcher()
+    named = any(word.partition("=")[0].replace("-", "_") == "__num_cpu_threads_per_process" for word in words)
+    launched = any("accelerate" in word for word in words)
+    if not launched or named or "OMP_NUM_THREADS" in environment or os.environ.get("OMP_NUM_THREADS") != "1":
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_processes)
+
+
+def _launcher() -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of the process that started this one; empty where they cannot be read."""
     import psutil
 
     try:
-        words = psutil.Process(os.getppid()).cmdline()
+        parent = psutil.Process(os.getppid())
+        return parent.cmdline(), parent.environ()
     except psutil.Error:
-        return None
-    return parse_num_processes(words)
+        return [], {}
 
 
 def parse_num_processes(words: Sequence[str]) -> int | None:
