@@ -166,10 +166,11 @@ def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.floa
 
 
 def _spec(stream: Stream, objective: Objective) -> StreamSpec:
+    """What the curriculum knows of a stream; a task without a training label there is not one of its tasks."""
     labels = {task: training_labels(task, [stream]) for task in stream.tasks}
     chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
     lengths = stream.lengths().__getitem__
-    return StreamSpec(name=stream.name, size=len(stream), tasks=tuple(stream.tasks), chance=chance, lengths=lengths)
+    return StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance, lengths=lengths)
 
 
 def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> LoopSettings:

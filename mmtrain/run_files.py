@@ -19,7 +19,6 @@ _FREE_KEYS = (
     ("runs",),
     ("tracking",),
     ("batch", "prefetch"),
-    ("batch", "micro"),
     ("training", "checkpoint_every"),
     ("training", "keep_checkpoints"),
 )

@@ -1,5 +1,6 @@
 """The meta-loop: train a stretch, evaluate, tell the curriculum, keep the best, save."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -110,7 +111,10 @@ def validate(run: Run, state: RunState) -> None:
         )
     metrics = split_metrics("train", train) | split_metrics("val", val)
     run.curriculum.observe_evaluation(EvalReport(step, metrics))
-    is_best = state.selection.update(metrics[run.settings.metric], step=step, mode=run.settings.mode)
+    selecting = metrics[run.settings.metric]
+    if not math.isfinite(selecting):
+        run.say(f"{run.settings.metric} is {selecting} here: this evaluation cannot be the best")
+    is_best = state.selection.update(selecting, step=step, mode=run.settings.mode)
     is_first, state.evaluated = state.evaluated == 0, step
     patience = run.settings.patience
     state.stopped |= patience is not None and state.selection.evaluations_without_gain >= patience

@@ -30,11 +30,16 @@ def resume(file: Path, *overrides: str) -> str:
 
 
 def test_another_config_is_refused_with_what_differs(done: Path) -> None:
-    message = resume(done, "batch.size=8", "model.dim=16", "seed=4")
+    message = resume(done, "batch.size=8", "batch.micro=2", "model.dim=16", "seed=4")
     assert message.startswith("cannot resume, the run was made with other settings:\n")
-    for line in ("config.batch.size: was 7, is 8", "config.model.dim: was 8, is 16", "config.seed: was 3, is 4"):
+    for line in (
+        "config.batch.size: was 7, is 8",
+        "config.batch.micro: was 3, is 2",
+        "config.model.dim: was 8, is 16",
+        "config.seed: was 3, is 4",
+    ):
         assert line in message
-    train_experiment(done, ["batch.micro=2", "batch.prefetch=0", "tracking.project=other"], resume=True)  # free to change
+    train_experiment(done, ["batch.prefetch=0", "tracking.project=other"], resume=True)  # free to change
 
 
 def test_other_data_are_refused(done: Path, tmp_path: Path) -> None:

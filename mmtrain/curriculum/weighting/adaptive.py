@@ -32,8 +32,8 @@ class AdaptiveConfig(Section):
 
 class Adaptive:
     """v_k <- clip(v_k factor^s, lowest, highest), s = +1 where L_k rose since the last window, -1 where it fell, 0 else;
-    w_k = K v_k / sum_i v_i. All v are 1 at the start. The rule of the earlier comic-mischief studies, with the steps undone
-    by the opposite steps and the bounds written down.
+    w_k = K v_k / sum_i v_i. All v are 1 at the start. A heuristic without a paper: opposite steps undo each other, and
+    the bounds keep every task in training.
     """
 
     def __init__(self, *, tasks: Sequence[str], factor: float = 1.1, lowest: float = 0.2, highest: float = 5.0) -> None:
