@@ -1,7 +1,7 @@
 """A manifest and its media files to a feature store; a file that cannot be read is named, never replaced by zeros."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from rich.console import Console
 from data_prep.extractors import AUDIO, VIDEO, Extractor
 from data_prep.failures import Failure, MediaError
 from data_prep.fetch.record import write_text
-from data_prep.manifest import Entry, Manifest, read_manifest
+from data_prep.manifest import MEDIA, Entry, Manifest, read_manifest
 from data_prep.progress import track
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import ConfigError, DataError
@@ -39,6 +39,8 @@ def extract(
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     read = read_manifest(manifest, tasks=tasks)
     extractors = _choose(read, audio, video)
+    for note in _notes(read, extractors):
+        console.print(note, markup=False, highlight=False)
     report = out.with_name(out.name + ".failures.jsonl")
     failures: list[Failure] = []
     with StoreWriter(
@@ -60,6 +62,16 @@ def extract(
         if len(failures) > allow_failures:
             raise MediaError(_summary(failures, read, report, allow_failures))
     return failures
+
+
+def _notes(read: Manifest, extractors: Mapping[str, Extractor]) -> Iterator[str]:
+    """What of the manifest does not go into the store, and could."""
+    if not read.tasks:
+        yield f"{read.file} has no task: say which columns are labels by --task column=kind, or in its sidecar"
+    for modality in MEDIA:
+        count = sum(modality in entry.media for entry in read.entries)
+        if count and modality not in extractors:
+            yield f"column '{modality}' ({count} files) is left out: name an extractor by --{modality}"
 
 
 def _choose(read: Manifest, audio: str | None, video: str | None) -> dict[str, Extractor]:

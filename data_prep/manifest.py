@@ -74,12 +74,18 @@ def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Mani
         if task not in columns:
             raise DataError(f"{file} has no column '{task}' for the task of that name; it has {', '.join(columns)}")
     splits = _splits(file, rows) if "split" not in columns else {}
-    entries, seen = [], dict[str, int]()
+    entries, seen, sides = [], dict[str, int](), dict[str, tuple[str, int]]()
     for line, row in rows:
         entry = _entry(file, line, row, schemas, splits)
         if entry.id in seen:
             raise DataError(f"{file}, line {line}: the id '{entry.id}' stands in line {seen[entry.id]} too; ids are unique")
         seen[entry.id] = line
+        split, first = sides.setdefault(entry.group, (entry.split, line))
+        if split != entry.split:
+            raise DataError(
+                f"{file}, line {line}: group '{entry.group}' is in {entry.split}, in line {first} it is in {split}; what "
+                "shares a source stays on one side. Change the split, or leave that column out to have groups divided"
+            )
         entries.append(entry)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Manifest(file, digest, sidecar.name or file.stem, sidecar.licence, schemas, entries)

@@ -11,7 +11,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks
+from mmtrain.compatibility import common_dims, common_tasks, group_warnings
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.config_errors import nearest
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
@@ -137,7 +137,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         logs=open_logs(folder) if accelerator.is_main_process else None,
         trackers=open_trackers(experiment, folder, console) if accelerator.is_main_process and console is not None else [],
     )
-    for note in process_notes(model, accelerator.num_processes):
+    for note in (*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)):
         run.say(note)
     run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
     run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pyarrow.compute as pc
+
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
 from mmtrain.data.schema import TEXT, TaskSchema
@@ -52,3 +54,18 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
         if not has_text and not any(modality in store.schema.modalities for modality in wanted):
             raise DataError(f"streams.{name}: store '{store.name}' has nothing that is read of it ({', '.join(wanted)})")
     return {modality: dim for modality, (_, dim) in dims.items()}
+
+
+def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
+    """A sentence for each store that has a group on two sides of its split: its scores would be too good."""
+    warnings = []
+    for name, store in stores.items():
+        sides = store.table.select(["group", "split"]).group_by(["group", "split"]).aggregate([])
+        counts = sides.group_by("group").aggregate([("split", "count")])
+        straddling = counts.filter(pc.greater(counts["split_count"], 1))["group"]
+        if len(straddling):
+            warnings.append(
+                f"warning: dataset '{name}': {len(straddling)} groups stand in more than one split (such as "
+                f"'{straddling[0]}'), so scores will be too good. `mmtrain data check {store.path}` names them"
+            )
+    return warnings

@@ -30,6 +30,8 @@ from mmtrain.training import build_accelerator
 # what a table shows of each kind of task beside the metric that stands for it
 _SECOND: dict[TaskKind, str] = {"binary": "auroc", "multiclass": "macro_f1", "multilabel": "macro_f1", "regression": "mae"}
 
+_LEGEND = "* the whole 95 % interval (bootstrap over groups) is better than the baseline: the constant learned in training"
+
 
 def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[TaskRow]:
     """Evaluate and write predictions/<split>.parquet and evaluation/<split>.{json,md}; returns the table's rows.
@@ -117,7 +119,8 @@ def _write(
     tables = [summary_table(rows, title=f"{run.path.name}: {split} split, checkpoint of step {step}"), shares_table(shares)]
     folder = run.path / "evaluation"
     folder.mkdir(exist_ok=True)
-    (folder / f"{split}.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    text = "\n".join([*(table.markdown() for table in tables), _LEGEND, ""])
+    (folder / f"{split}.md").write_text(text, encoding="utf-8")
     values = {
         "split": split,
         "step": step,
@@ -128,5 +131,5 @@ def _write(
     (folder / f"{split}.json").write_text(json.dumps(plain(values), indent=1, allow_nan=False), encoding="utf-8")
     for table in tables:
         console.print(table.rich())
-    console.print("* the whole 95 % interval (bootstrap over groups) is better than the baseline", highlight=False)
+    console.print(_LEGEND, highlight=False, markup=False)
     console.print(f"written: {run.predictions(split)}, {folder / split}.md, {folder / split}.json", highlight=False)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a flag that the loop reads between steps; a second signal ends the process at once."""
+"""Ctrl-C, SIGTERM and a closed terminal as a flag read between steps; a second signal ends the process at once."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from accelerate import Accelerator
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 class Interrupt:
@@ -22,7 +22,8 @@ class Interrupt:
     def __enter__(self) -> Self:
         # elsewhere (a notebook's worker thread) Python allows no handler: signals do there what they did before
         for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
-            self._before[number] = signal.signal(number, self._note)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asked to survive a closed terminal
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

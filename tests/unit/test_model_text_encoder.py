@@ -159,3 +159,8 @@ def test_tokenizer_of_another_encoder_is_refused(tiny_bert: Path, tmp_path: Path
     folder_of(tmp_path, "bert")
     with pytest.raises(ConfigError, match=r"tokenizer of .* has \d+ tokens, its encoder knows 60"):
         TransformersTextConfig(path=str(tmp_path)).build_tokenizer()
+
+
+def test_a_mistyped_folder_is_not_asked_of_a_hub(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no folder .*nothing; write the folder of a model"):
+        TransformersTextConfig(path=str(tmp_path / "nothing")).build(dim=4)

@@ -34,6 +34,8 @@ def load_config(path: str) -> Any:
         raise ConfigError(f"text.path: folder {folder} is not a Hugging Face model: no config.json in it (found: {found})")
     if folder.is_file():
         raise ConfigError(f"text.path: {folder} is a file; write the folder that holds it, beside its config.json")
+    if not folder.exists() and (folder.is_absolute() or (len(folder.parts) > 1 and folder.parent.is_dir())):
+        raise ConfigError(f"model.text.path: there is no folder {folder}; write the folder of a model, or a name on the hub")
     from transformers import AutoConfig  # slow to import
 
     with _quiet("config", path):
