@@ -72,6 +72,8 @@ def test_a_damaged_file_is_named_and_never_zeros(media):
 def test_text_alone_needs_no_extractor(media):
     done = _run("extract", "clips.csv", "--out", "store", folder=media)
     assert done.returncode == 0, done.stderr
+    said = " ".join((done.stdout + done.stderr).split())  # the console may wrap a long line
+    assert "column 'audio' (11 files) is left out: name an extractor by --audio" in said
     assert FeatureStore(media / "store").schema.modalities == {}
 
 
