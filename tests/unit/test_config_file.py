@@ -37,8 +37,8 @@ def test_a_chain_of_bases_refines_from_the_bottom(write):
 
 
 def test_a_base_is_relative_to_the_file_that_names_it(write):
-    write("a: 1", "shared/base.yaml")
-    write("base: ../shared/base.yaml", "mine/c.yaml")
+    write("a: 1", "common/base.yaml")
+    write("base: ../common/base.yaml", "mine/c.yaml")
     assert load_tree("mine/c.yaml").values == {"a": 1}
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mmtrain.curriculum.samplers.protocol import Stateless
 from mmtrain.curriculum.setting import Setting, check_known
-from mmtrain.curriculum.weighting.protocol import Stateless
 from mmtrain.errors import ConfigError
 from mmtrain.section import Section
 

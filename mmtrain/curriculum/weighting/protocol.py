@@ -22,19 +22,6 @@ class Weighting(Protocol):
         """Continue where `state_dict` was taken."""
 
 
-class Stateless:
-    """A weighting that nothing it sees can change."""
-
-    def observe(self, report: WindowReport | EvalReport) -> None:
-        """Nothing is heard."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """There is no state."""
-
-
 def normalized_to_count(raw: Mapping[str, float]) -> dict[str, float]:
     """Weights that sum to the number of tasks, so that the size of a step does not depend on the weighting."""
     total = sum(raw.values())

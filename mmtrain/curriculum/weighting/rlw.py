@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 
 from mmtrain.curriculum.permutation import derive_key, hash_words
+from mmtrain.curriculum.samplers.protocol import Stateless
 from mmtrain.curriculum.setting import Setting
-from mmtrain.curriculum.weighting.protocol import Stateless, normalized_to_count
+from mmtrain.curriculum.weighting.protocol import normalized_to_count
 from mmtrain.section import Section
 
 
