@@ -100,23 +100,14 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     curriculum = experiment.curriculum.build(
         streams=[_spec(stream, parts.objective) for stream in parts.train_streams],
         tasks=tuple(parts.tasks),
-        batch_size=experiment.batch.size,
-        seed=experiment.seed,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
         steps_per_epoch=settings.steps_per_epoch,
     )
     counts = count_parameters(model)
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     folder = RunFolder(experiment.folder)
-    loader = Loader(
-        streams=parts.train_streams,
-        collate=parts.collate,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        micro=experiment.batch.micro,
-        prefetch=experiment.batch.prefetch,
-        pin_memory=accelerator.device.type == "cuda",
-    )
     if accelerator.is_main_process:
         begin_run(experiment, accelerator, continues=continues)
     run = Run(
@@ -127,7 +118,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         lr_schedule=lr_schedule,
         objective=parts.objective,
         curriculum=curriculum,
-        loader=loader,
+        loader=_loader(experiment, parts, accelerator),
         val_streams=val_streams,
         curve=Curve(experiment.curve.every),
         settings=settings,
@@ -163,6 +154,18 @@ def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.floa
     """Labels of a task over all streams that have it, [N] or [N, C]."""
     found = [stream.labels(task) for stream in streams if task in stream.tasks]
     return np.concatenate([values[labelled] for values, labelled in found])
+
+
+def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> Loader:
+    return Loader(
+        streams=parts.train_streams,
+        collate=parts.collate,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        micro=experiment.batch.micro,
+        prefetch=experiment.batch.prefetch,
+        pin_memory=accelerator.device.type == "cuda",
+    )
 
 
 def _spec(stream: Stream, objective: Objective) -> StreamSpec:

@@ -34,8 +34,9 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
     try:
         result = _train(experiment, accelerator, console, continues=continues)
     except RuntimeError as error:
-        if accelerator.num_processes > 1 and peer_failure(error):
-            raise PeerError(peer_failure(error)) from error
+        cause = peer_failure(error) if accelerator.num_processes > 1 else None
+        if cause is not None:
+            raise PeerError(cause) from error
         raise
     accelerator.end_training()
     return result
