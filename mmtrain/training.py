@@ -60,19 +60,31 @@ def _train(experiment: Experiment, accelerator: Accelerator, console: Console | 
 def build_accelerator(experiment: Experiment) -> Accelerator:
     """Errors: ConfigError where the device cannot do the precision asked for, or the processes would not train together."""
     precision = experiment.training.precision
-    processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
-    started = get_int_from_env(["WORLD_SIZE"], 1)
-    if started > processes.num_processes:
-        raise ConfigError(
-            f"{started} processes were started, and each would train alone, into one folder. On CPUs write "
-            f"ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes {started} ..."
-        )
+    processes = _join_processes()
     if precision == "fp16" and processes.device.type == "cpu":
         raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
     threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
     if processes.device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
+
+
+def _join_processes() -> PartialState:
+    """This process among those that were started together. Nothing is connected where they would not train together."""
+    on_cpu, started = parse_flag_from_env("ACCELERATE_USE_CPU"), get_int_from_env(["WORLD_SIZE"], 1)
+    together = started == 1 or on_cpu or torch.accelerator.is_available()
+    try:
+        processes = PartialState(cpu=on_cpu, timeout=PATIENCE) if together else None
+    except RuntimeError as error:
+        if (cause := peer_failure(error)) is not None:
+            raise PeerError(cause) from error
+        raise
+    if processes is None or started > processes.num_processes:
+        raise ConfigError(
+            f"{started} processes were started, and each would train alone, into one folder. On CPUs write "
+            f"ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes {started} ..."
+        )
+    return processes
 
 
 def _check_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
