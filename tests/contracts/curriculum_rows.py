@@ -1,10 +1,11 @@
-"""Every sampler and schedule of the tables, each with the options that contract tests try it under."""
+"""Every sampler, schedule and weighting of the tables, each with the options that contract tests try it under."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
+from mmtrain.curriculum.weighting import WEIGHTINGS
 
 TASKS = ("funny", "mood")
 
@@ -43,7 +44,7 @@ SAMPLER_OPTIONS = {
     "validation_driven": [
         {
             "targets": Each(
-                ({"metric": "val/funny/f1", "target": 4}, {"metric": "val/loss", "target": 1, "mode": "min"}),
+                ({"metric": "val/funny/macro_f1", "target": 4}, {"metric": "val/loss", "target": 1, "mode": "min"}),
             )
         }
     ],
@@ -66,9 +67,9 @@ SCHEDULE_OPTIONS = {
     ],
     "assessed": [
         {"warmup": 8, "every": 7, "unit": "steps"},
-        {"warmup": 3, "every": 13, "unit": "steps", "order": "hard_to_easy", "metric": "f1", "mode": "max"},
+        {"warmup": 3, "every": 13, "unit": "steps", "order": "hard_to_easy", "metric": "macro_f1", "mode": "max"},
     ],
-    "stop_and_go": [{"patience": 1, "gap": 3}, {"patience": 1, "gap": 2, "metric": "f1", "mode": "max"}],
+    "stop_and_go": [{"patience": 1, "gap": 3}, {"patience": 1, "gap": 2, "metric": "macro_f1", "mode": "max"}],
 }
 
 
@@ -104,3 +105,4 @@ def _rows(table, options):
 
 SAMPLER_ROWS = _rows(SAMPLERS, SAMPLER_OPTIONS)
 SCHEDULE_ROWS = _rows(SCHEDULES, SCHEDULE_OPTIONS)
+WEIGHTING_ROWS = _rows(WEIGHTINGS, {})
