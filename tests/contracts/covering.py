@@ -22,7 +22,7 @@ def pairwise_covering(tables: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         chosen[first[0]], chosen[first[2]] = first[1], first[3]
         for table in range(len(tables)):
             if table not in chosen:
-                chosen[table] = max(range(len(tables[table])), key=lambda row: _gain(table, row, chosen, missing))  # noqa: B023
+                chosen[table] = max(range(len(tables[table])), key=lambda row: _gain(table, row, chosen, missing))
         cover.append(tuple(tables[table][chosen[table]] for table in range(len(tables))))
         missing -= {(a, chosen[a], b, chosen[b]) for a, b in combinations(range(len(tables)), 2)}
     return cover
