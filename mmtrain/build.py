@@ -196,6 +196,7 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,
         seed=experiment.seed,
+        train_predictions=training.train_predictions,
     )
 
 
