@@ -55,7 +55,7 @@ def test_the_second_run_hears_the_first_ones_losses(
     told_losses = config["curriculum"]["sampler"]["reference_losses"]
     for stream, tasks in means.items():
         assert told_losses[stream] == pytest.approx(tasks, rel=1e-5)
-    assert f"{reference.path} gives reference_losses: {{calls: {{funny: " in capsys.readouterr().out.replace("\n", " ")
+    assert f"{reference.path} gives reference_losses: {{calls: {{funny: " in " ".join(capsys.readouterr().out.split())
     fit(run, RunState())
     first, second, *_ = read_jsonl(run.folder.curriculum)
     assert first["shares"] == {"clips": 0.5, "calls": 0.5}
@@ -86,7 +86,7 @@ def test_a_changed_reference_is_refused_and_the_same_numbers_from_elsewhere_are_
     with pytest.raises(ConfigError, match=r"sampler.reference: \S+ is not a run folder"):
         train_experiment(file, resume=True)
     train_experiment(file, [f"curriculum.sampler={{name: doremi, reference: {moved}, reference_epoch: 2}}"], resume=True)
-    lines = capsys.readouterr().out.replace("\n", " ")
+    lines = " ".join(capsys.readouterr().out.split())
     numbers = lines.partition("gives reference_losses: ")[2].partition("}}")[0] + "}}"
     null = [f"curriculum.sampler.{key}=null" for key in ("reference", "reference_epoch")]
     train_experiment(file, [*null, f"curriculum.sampler.reference_losses={numbers}"], resume=True)
