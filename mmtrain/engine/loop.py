@@ -13,7 +13,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.padding import PaddingMeter
-from mmtrain.engine.progress import ProgressBar
+from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import stream_losses
 from mmtrain.engine.saving import record_steps, save
@@ -60,7 +60,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
         while state.step < until and not state.stopped:
             start, stop = run.settings.window_of(state.step)
             window = run.curriculum.next_window(start, stop - start)
-            meter = PaddingMeter()
+            meter, shares = PaddingMeter(), shares_note(run.curriculum.stream_names, window.shares)
             began, first = time.monotonic(), state.step
             for inputs in run.loader.steps(window, first=state.step):
                 values, updated = train_step(run, inputs)
@@ -68,7 +68,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 state.step += 1
                 state.skipped += not updated
                 meter.add(inputs.micro_batches)
-                progress.update(state.step, note=f"objective {float(values.objective):.3f}")
+                progress.update(state.step, note=f"objective {float(values.objective):.3f}  {shares}".rstrip())
                 if state.step == window.stop_step:
                     close_window(run, state, start)
                     state.stopped = window.ended
