@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmtrain.curriculum.weighting import WEIGHTINGS
 from mmtrain.engine import loop
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.loop import fit
@@ -15,6 +16,8 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.state import RunState
 
 Build = Callable[..., Run]
+NAMES = [config.model_fields["name"].default for config in WEIGHTINGS]
+LEARNED = [name for name in NAMES if name in ("gradnorm", "uncertainty")]  # with parameters of their own
 
 
 def samples_trained_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
@@ -135,3 +138,28 @@ def test_the_weights_that_are_recorded_are_those_that_train(small_run: Build, na
         assert record["objective"] == pytest.approx(expected, rel=1e-5)
     assert len(found.steps["step"]) == 20
     assert (len({tuple(by_task.values()) for by_task in weights}) > 3) == (name != "fixed")
+
+
+@pytest.mark.parametrize("name", ["inverse_loss", "adaptive", *LEARNED])
+def test_weights_that_change_keep_their_sum_and_never_reach_zero(small_run: Build, name: str) -> None:
+    """A factor that is merely minimized with the loss it multiplies falls without end; noises have no sum to keep."""
+    weighting = {"name": name, "lr": 0.5} if name in LEARNED else {"name": name}
+    run = small_run(curriculum={"window": 2, "weighting": weighting})
+    fit(run, RunState())
+    seen = [tuple(window["weights"].values()) for window in read_jsonl(run.folder.curriculum)]
+    assert min(map(min, seen)) > 0
+    if name != "uncertainty":
+        assert [sum(weights) for weights in seen] == pytest.approx([3] * len(seen))
+    assert len(set(seen)) > 3
+
+
+def test_an_evaluation_is_made_without_dropout(small_run: Build) -> None:
+    head = {"head": {"name": "mlp", "hidden": [8], "dropout": 0.5}}
+    run = small_run(tasks={"funny": head, "mood": head})
+    run.model.train()
+    first, second = (loop.predict(run, run.val_streams, name="validation") for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert one.logits.tolist() == other.logits.tolist()
+    batch = next(iter(run.loader.steps(run.curriculum.next_window(0, 4), first=0))).micro_batches[0]
+    train = [run.model(batch.inputs, batch.labelled).logits["funny"] for _ in range(2)]
+    assert not torch.equal(*train), "training has dropout, or this tests nothing"
