@@ -44,7 +44,7 @@ class ProgressBar:
         if console is not None and console.is_terminal:
             self._bars = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=None),  # it gives way to the note where the terminal is narrow
+                BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[note]}"),
                 TimeRemainingColumn(),
