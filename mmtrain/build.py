@@ -29,6 +29,7 @@ from mmtrain.evaluation.split_metrics import known_metrics
 from mmtrain.models.model import MultimodalModel, build_model, count_parameters
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.objective import Objective
+from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
 
 
@@ -97,8 +98,10 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     text = getattr(model.text, "encoder", None)
     optimizer = experiment.training.optimizer.build(model, text=text if isinstance(text, nn.Module) else None)
     lr_schedule = experiment.training.schedule.build(optimizer, total=settings.total_steps)
-    curriculum = experiment.curriculum.build(
-        streams=[_spec(stream, parts.objective) for stream in parts.train_streams],
+    specs = [_spec(stream, parts.objective) for stream in parts.train_streams]
+    resolved = with_references(experiment, specs)
+    curriculum = resolved.curriculum.build(
+        streams=specs,
         tasks=tuple(parts.tasks),
         batch_size=settings.batch_size,
         seed=settings.seed,
@@ -122,7 +125,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         val_streams=val_streams,
         curve=Curve(experiment.curve.every),
         settings=settings,
-        identity=identity(experiment, parts.stores),
+        identity=identity(resolved, parts.stores),
         texts={"config.yaml": dump_yaml(experiment)},
         console=console,
         logs=open_logs(folder) if accelerator.is_main_process else None,
@@ -130,6 +133,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     )
     for note in (*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)):
         run.say(note)
+    if resolved is not experiment:
+        run.say(reference_note(experiment, resolved))
     run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
     run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")
     return run
@@ -196,6 +201,7 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,
         seed=experiment.seed,
+        train_predictions=training.train_predictions,
     )
 
 

@@ -68,6 +68,11 @@ class TrainingConfig(Section):
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
+    train_predictions: bool = Field(
+        default=False,
+        description="After every epoch evaluate all training samples and write predictions/train-epoch-NNNN.parquet: data "
+        "maps, pacing and DoReMi read it. Costs one evaluation of the training data an epoch.",
+    )
 
 
 class SelectionConfig(Section):

@@ -43,7 +43,8 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
     if not run.is_run():
         raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
     if split not in SPLITS:
-        raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}")
+        by_run = "; training.train_predictions: true has the run itself write those" if "train-epoch" in split else ""
+        raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}{by_run}")
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)

@@ -17,6 +17,7 @@ from mmtrain.data.store import FeatureStore
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.config import ObjectiveConfig
+from mmtrain.references import with_references
 
 
 @dataclass
@@ -53,7 +54,7 @@ def simulate_experiment(
     _need_matplotlib()
     experiment = load_experiment(file, overrides)
     setting = _setting(experiment)  # refuses what the run would refuse
-    curriculum = experiment.curriculum.build(
+    curriculum = with_references(experiment, setting.streams).curriculum.build(
         streams=setting.streams,
         tasks=setting.tasks,
         batch_size=experiment.batch.size,
@@ -119,15 +120,11 @@ def _setting(experiment: Experiment) -> Setting:
     losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
     labels = {name: training_labels(name, streams) for name in tasks}
     objective = ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
-    specs = [
-        StreamSpec(
-            name=stream.name,
-            size=len(stream),
-            tasks=tuple(stream.tasks),
-            chance={task: objective.losses[task].chance(training_labels(task, [stream])) for task in stream.tasks},
-        )
-        for stream in streams
-    ]
+    specs = []
+    for stream in streams:
+        labels = {task: training_labels(task, [stream]) for task in stream.tasks}
+        chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
+        specs.append(StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance))
     epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
     return Setting(streams=specs, tasks=tuple(tasks), seed=experiment.seed, steps_per_epoch=epoch)
 

@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from accelerate.utils import broadcast
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.data.dataset import Stream
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.padding import PaddingMeter
-from mmtrain.engine.progress import ProgressBar
+from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import stream_losses
 from mmtrain.engine.saving import record_steps, save
@@ -23,6 +24,7 @@ from mmtrain.engine.truncation import truncation_note
 from mmtrain.errors import ConfigError, Interrupted
 from mmtrain.evaluation.evaluate import evaluate, task_predictions
 from mmtrain.evaluation.prediction_file import write_predictions
+from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.split_metrics import gap_rows, split_metrics
 from mmtrain.evaluation.table import gap_table
 
@@ -58,7 +60,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
         while state.step < until and not state.stopped:
             start, stop = run.settings.window_of(state.step)
             window = run.curriculum.next_window(start, stop - start)
-            meter = PaddingMeter()
+            meter, shares = PaddingMeter(), shares_note(run.curriculum.stream_names, window.shares)
             began, first = time.monotonic(), state.step
             for inputs in run.loader.steps(window, first=state.step):
                 values, updated = train_step(run, inputs)
@@ -66,7 +68,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 state.step += 1
                 state.skipped += not updated
                 meter.add(inputs.micro_batches)
-                progress.update(state.step, note=f"objective {float(values.objective):.3f}")
+                progress.update(state.step, note=f"objective {float(values.objective):.3f}  {shares}".rstrip())
                 if state.step == window.stop_step:
                     close_window(run, state, start)
                     state.stopped = window.ended
@@ -99,16 +101,7 @@ def validate(run: Run, state: RunState) -> None:
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
     share_buffers(run)
-    with ProgressBar(run.console, "validation", total=1) as progress:
-        val = evaluate(
-            run.accelerator.unwrap_model(run.model),
-            run.val_streams,
-            objective=run.objective,
-            collate=run.loader.collate,
-            accelerator=run.accelerator,
-            batch_size=run.settings.eval_batch,
-            progress=progress.count,
-        )
+    val = predict(run, run.val_streams, name="validation")
     metrics = split_metrics("train", train) | split_metrics("val", val)
     run.curriculum.observe_evaluation(EvalReport(step, metrics))
     selecting = metrics[run.settings.metric]
@@ -129,8 +122,31 @@ def validate(run: Run, state: RunState) -> None:
         run.console.print(gap_table(gap_rows(metrics, val), title=f"Epoch {record['epoch']}, step {step}").rich())
     if is_first and (note := truncation_note(run.loader.collate.tokenizer, run.accelerator)):
         run.say(note)
+    if run.settings.train_predictions and (run.settings.ends_epoch(step) or state.finished(run.settings.total_steps)):
+        predict_training(run, step)  # before the checkpoint: a run killed in between comes by here again
     state.log.clear()
     save(run, state, is_best=is_best)
+
+
+def predict(run: Run, streams: Sequence[Stream], *, name: str) -> list[TaskPredictions]:
+    """The model as it is now over whole streams, in eval mode; `name` stands beside the progress."""
+    with ProgressBar(run.console, name, total=1) as progress:
+        return evaluate(
+            run.accelerator.unwrap_model(run.model),
+            streams,
+            objective=run.objective,
+            collate=run.loader.collate,
+            accelerator=run.accelerator,
+            batch_size=run.settings.eval_batch,
+            progress=progress.count,
+        )
+
+
+def predict_training(run: Run, step: int) -> None:
+    """Write predictions of every labelled training sample after the epoch of `step`, which is finished or cut short."""
+    predictions = predict(run, run.train_streams, name="training samples")
+    if run.logs is not None:
+        write_predictions(run.folder.train_predictions(run.settings.epoch_of(step)), predictions)
 
 
 def share_buffers(run: Run) -> None:

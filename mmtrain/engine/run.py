@@ -36,10 +36,15 @@ class LoopSettings:
     mode: Literal["min", "max"]
     patience: int | None  # evaluations without gain before the run stops
     seed: int
+    train_predictions: bool = False  # write those of all training samples after every epoch
 
     def epoch_of(self, step: int) -> int:
         """The epoch (from 1) that the `step`-th finished step belongs to."""
         return max(step - 1, 0) // self.steps_per_epoch + 1
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether the `step`-th finished step is an epoch's last."""
+        return step % self.steps_per_epoch == 0
 
     def next_evaluation(self, step: int) -> int:
         """The first evaluation after `step`: every `eval_every` steps inside an epoch, and at its end."""

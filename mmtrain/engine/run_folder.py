@@ -1,10 +1,13 @@
 """Where a run keeps its files, and the refusal to write over somebody else's."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmtrain.errors import ConfigError
+
+_TRAIN_EPOCH = re.compile(r"train-epoch-(\d{4,})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,15 @@ class RunFolder:
 
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
+
+    def train_predictions(self, epoch: int) -> Path:
+        """Of every training sample, after an epoch (counted from 1)."""
+        return self.predictions(f"train-epoch-{epoch:04d}")
+
+    def epochs_predicted(self) -> list[int]:
+        """The epochs whose training predictions are there, in order."""
+        names = [_TRAIN_EPOCH.fullmatch(path.name) for path in self.predictions("any").parent.glob("train-epoch-*.parquet")]
+        return sorted(int(match[1]) for match in names if match)
 
     def is_run(self) -> bool:
         """Whether a run began here: config.yaml alone could be anybody's."""

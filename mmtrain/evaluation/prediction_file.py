@@ -69,7 +69,10 @@ def read_predictions(path: str | Path) -> dict[str, TaskPredictions]:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such predictions file; `mmtrain evaluate RUN --split SPLIT` writes one") from None
+        raise DataError(
+            f"{path}: no such predictions file; `mmtrain evaluate RUN --split SPLIT` writes a split's, "
+            "training.train_predictions: true those of the training samples after every epoch"
+        ) from None
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a predictions file ({error})") from None
     notes = (table.schema.metadata or {}).get(_KEY)

@@ -3,6 +3,7 @@
 from math import exp, log, sqrt
 
 import pytest
+from pydantic import ValidationError
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers.doremi import DoremiConfig
@@ -186,6 +187,24 @@ def test_doremi_needs_a_reference_for_every_stream_and_task():
         DoremiConfig(reference_losses={"a": {"x": 1}}).build(setting())
     with pytest.raises(ConfigError, match=r"reference_losses.b: unknown task 'y'; The stage has x"):
         DoremiConfig(reference_losses={"a": {"x": 1}, "b": {"y": 1}}).build(setting())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "reference .* or reference_losses .*; neither stands here"),
+        ({"reference": "runs/uniform", "reference_losses": {"a": {"x": 1}}}, "both stand here; make one null"),
+        ({"reference_losses": {"a": {"x": 1}}, "reference_epoch": 2}, "with reference_losses leave it out"),
+    ],
+)
+def test_doremi_has_one_reference(given, message):
+    with pytest.raises(ValidationError, match=message):
+        DoremiConfig(**given)
+
+
+def test_doremi_reads_no_files():
+    with pytest.raises(ConfigError, match="reference runs/uniform is read by a run alone; here give reference_losses"):
+        DoremiConfig(reference="runs/uniform").build(setting())
 
 
 def test_validation_driven():

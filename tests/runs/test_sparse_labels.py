@@ -9,6 +9,7 @@ import yaml
 from mmtrain.data.schema import FeatureSpec, TaskSchema
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import ConfigError
+from mmtrain.simulation import simulate_experiment
 from mmtrain.training import train_experiment
 
 SPLITS = ("train", "train", "val", "test")
@@ -45,3 +46,8 @@ def test_one_stream_with_validation_labels_has_no_metric_apart(fields: Path, tmp
     found = train_experiment(file, ["selection.metric=val/mood@full/mae"])
     assert "val/funny/auroc" in found.evaluations
     assert "val/funny@full/auroc" not in found.evaluations
+
+
+def test_what_trains_can_be_simulated(fields: Path, tmp_path: Path) -> None:
+    file = sparse(fields, tmp_path, unlabelled="train")
+    assert simulate_experiment(file, [], out=tmp_path / "curriculum.png").steps[-1] == 4

@@ -1,6 +1,8 @@
 """Whole small runs: early stopping, history, training metrics, truncation."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,20 @@ def test_training_metrics_are_of_the_epochs_own_forward_passes(small_run: Build,
     per_step = [seen["funny/loss"][rows & (seen["step"] == step)] for step in range(10)]
     expected = [losses.mean(dtype=np.float64) if len(losses) else np.nan for losses in per_step]
     assert found.steps["loss/funny"] == pytest.approx(np.array(expected), nan_ok=True)
+
+
+def test_progress_shows_objective_and_the_shares_of_the_window(
+    small_run: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loop, "ProgressBar", partial(loop.ProgressBar, seconds_between_lines=0.0))
+    sampler = {"name": "fixed", "shares": {"clips": 1.0, "calls": 3.0}}
+    training = {"epochs": 1, "steps_per_epoch": 4, "eval_every": None, "train_predictions": True}
+    fit(small_run(curriculum={"sampler": sampler}, training=training), RunState())
+    said = capsys.readouterr().out
+    steps = re.findall(r"^epoch 1 (\d)/4  objective \d\.\d+  calls 75% clips 25%  \S+/s  \S+ s left$", said, re.M)
+    assert steps == ["1", "2", "3", "4"]
+    assert re.search(r"^validation 1/\d+ ", said, re.M)
+    assert re.search(r"^training samples 1/\d+ ", said, re.M)
 
 
 def test_cut_texts_are_said_once(write_experiment: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,3 +60,14 @@ def test_a_run_inside_a_run_and_a_file_are_refused(run: RunFolder, tmp_path: Pat
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="is a file"):
         RunFolder(tmp_path / "file").check(resume=False, overwrite=True)
+
+
+def test_training_predictions_are_known_by_their_epoch(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.epochs_predicted() == []
+    assert folder.train_predictions(3) == tmp_path / "predictions" / "train-epoch-0003.parquet"
+    folder.train_predictions(3).parent.mkdir()
+    for path in (folder.train_predictions(12_345), folder.train_predictions(3), folder.predictions("train-epoch-last")):
+        path.touch()
+    folder.train_predictions(4).with_suffix(".parquet.partial").touch()
+    assert folder.epochs_predicted() == [3, 12_345]

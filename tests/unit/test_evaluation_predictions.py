@@ -89,7 +89,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such predictions file; `mmtrain evaluate"):
+    with pytest.raises(
+        DataError,
+        match=r"no such predictions file; `mmtrain evaluate .* training.train_predictions: true",
+    ):
         read_predictions(tmp_path / "val.parquet")
     (tmp_path / "text.parquet").write_text("not parquet")
     with pytest.raises(DataError, match="not a predictions file"):

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from functools import cache
 from math import exp
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mmtrain.curriculum.decision import Names, ShareRule
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers.protocol import normalized
 from mmtrain.curriculum.setting import Setting, check_complete, check_known, check_named
+from mmtrain.errors import ConfigError
 from mmtrain.section import Section
 
 ByTask = Mapping[str, Mapping[str, float]]  # stream -> task -> number
@@ -21,14 +22,42 @@ class DoremiConfig(Section):
     """Shares grow exponentially with the loss in excess of an earlier run's."""
 
     name: Literal["doremi"] = "doremi"
-    reference_losses: dict[str, dict[str, float]] = Field(
-        description="Stream -> task -> mean loss of the reference run, for every stream and its tasks."
+    reference: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The reference run's folder; its predictions of all training samples give the losses.",
+    )
+    reference_epoch: int | None = Field(default=None, ge=1, description="Of which of its epochs; null: the newest there.")
+    reference_losses: dict[str, dict[str, float]] | None = Field(
+        default=None, description="In place of `reference`: stream -> task -> its mean loss, for every stream and its tasks."
     )
     rate: float = Field(default=1.0, gt=0, le=100, description="eta: step size of the exponentiated gradient.")
     smoothing: float = Field(default=1e-3, gt=0, le=1, description="c: the part of the shares that is always equal.")
 
+    @model_validator(mode="after")
+    def _one_reference(self) -> Self:
+        if (self.reference is None) == (self.reference_losses is None):
+            given = "neither stands here" if self.reference is None else "both stand here; make one null"
+            raise ValueError(
+                f"it needs reference (the folder of a run) or reference_losses (stream -> task -> mean loss); {given}"
+            )
+        if self.reference is None and self.reference_epoch is not None:
+            raise ValueError("reference_epoch is an epoch of the run in `reference`; with reference_losses leave it out")
+        return self
+
+    def with_losses(self, losses: dict[str, dict[str, float]]) -> "DoremiConfig":
+        """The same with the numbers that its reference run gave."""
+        return DoremiConfig(reference_losses=losses, rate=self.rate, smoothing=self.smoothing)
+
     def build(self, setting: Setting) -> "Doremi":
-        """The sampler of this stage. Errors: ConfigError for a stream or task that is unknown or has no reference."""
+        """The sampler of this stage. Errors: ConfigError for a stream or task that is unknown or has no reference.
+
+        A run that is trained or simulated has read `reference` before, and passed it on by `with_losses`.
+        """
+        if self.reference_losses is None:
+            raise ConfigError(
+                f"sampler doremi: reference {self.reference} is read by a run alone; here give reference_losses"
+            )
         where = "sampler doremi: reference_losses"
         check_complete(where, "stream", self.reference_losses, setting.stream_names)
         for stream in setting.streams:
@@ -46,6 +75,7 @@ class Doremi:
     streams the shares are scaled to sum to 1.
     Source: Xie et al. 2023, "DoReMi", algorithm 1. Two differences: there the excess is cut at 0 token by token, here the
     reports hold means and the mean is cut; there a weighs losses in the proxy model's batches, here it is the share.
+    A window's losses are those of training (with dropout); a reference run's are of an evaluation, which is lower.
     """
 
     def __init__(self, *, reference_losses: ByTask, rate: float = 1.0, smoothing: float = 1e-3) -> None:
