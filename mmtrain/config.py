@@ -10,8 +10,12 @@ from mmtrain.config_errors import config_error, nearest, refuse_truth_as_number
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.curriculum import CurriculumConfig
-from mmtrain.engine.optimizer import AdamWConfig
-from mmtrain.engine.schedule import LrScheduleConfig
+from mmtrain.engine.optimizers import OptimizerConfig
+from mmtrain.engine.optimizers.adamw import AdamWConfig
+from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfig
+from mmtrain.engine.schedules import LrScheduleConfig
+from mmtrain.engine.schedules.constant import ConstantConfig
+from mmtrain.engine.schedules.linear import LinearConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
@@ -63,11 +67,32 @@ class TrainingConfig(Section):
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-    optimizer: AdamWConfig = AdamWConfig()
-    schedule: LrScheduleConfig = LrScheduleConfig()
+    optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
+    schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_names(cls, values: Any) -> Any:
+        """An optimizer or schedule that does not say its name is the usual one."""
+        if not isinstance(values, dict):
+            return values
+        usual = {"optimizer": "adamw", "schedule": "linear"}
+        nameless = {
+            key: name for key, name in usual.items() if isinstance(values.get(key), dict) and "name" not in values[key]
+        }
+        return values | {key: {"name": name} | values[key] for key, name in nameless.items()}
+
+    @model_validator(mode="after")
+    def _schedule_free(self) -> Self:
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and not isinstance(self.schedule, ConstantConfig):
+            raise ValueError(
+                "optimizer: schedule_free_adamw averages in place of a falling rate; "
+                f"training.schedule is '{self.schedule.name}', write {{name: constant}}"
+            )
+        return self
 
 
 class SelectionConfig(Section):

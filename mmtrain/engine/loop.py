@@ -9,6 +9,7 @@ from typing import Any
 from accelerate.utils import broadcast
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.engine.evaluation_weights import evaluation_weights
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.padding import PaddingMeter
@@ -99,7 +100,8 @@ def validate(run: Run, state: RunState) -> None:
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
     share_buffers(run)
-    with ProgressBar(run.console, "validation", total=1) as progress:
+    progress_bar = ProgressBar(run.console, "validation", total=1)
+    with progress_bar as progress, evaluation_weights(run.model, run.optimizer, run.accelerator):
         val = evaluate(
             run.accelerator.unwrap_model(run.model),
             run.val_streams,
@@ -110,7 +112,9 @@ def validate(run: Run, state: RunState) -> None:
             progress=progress.count,
         )
     metrics = split_metrics("train", train) | split_metrics("val", val)
-    run.curriculum.observe_evaluation(EvalReport(step, metrics))
+    report = EvalReport(step, metrics)
+    run.curriculum.observe_evaluation(report)
+    run.lr_schedule.observe(report)
     selecting = metrics[run.settings.metric]
     if not math.isfinite(selecting):
         run.say(f"{run.settings.metric} is {selecting} here: this evaluation cannot be the best")

@@ -15,6 +15,7 @@ from mmtrain.engine.curve import Curve
 from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.schedules.schedule import LrSchedule
 from mmtrain.engine.tracking import Tracker
 from mmtrain.objectives.objective import Objective
 
@@ -80,7 +81,7 @@ class Run:
     accelerator: Accelerator
     model: nn.Module  # prepared
     optimizer: torch.optim.Optimizer  # prepared
-    lr_schedule: torch.optim.lr_scheduler.LRScheduler
+    lr_schedule: LrSchedule
     objective: Objective
     curriculum: Curriculum
     loader: Loader
