@@ -44,7 +44,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
         raise NonFiniteError(_describe(run, inputs, objective))
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
     run.optimizer.step()
-    skipped = bool(getattr(run.optimizer, "step_was_skipped", False))
+    # a fused optimizer skips a step inside itself, and Accelerate does not see it
+    skipped = bool(getattr(run.optimizer, "step_was_skipped", False)) or not math.isfinite(norm)
     if not skipped:
         run.lr_schedule.step()
     detached = {name: value.detach() for name, value in penalties.items()}
