@@ -101,6 +101,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     lr_schedule = experiment.training.schedule.build(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
+    unfreeze = experiment.training.unfreeze
+    unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
     curriculum = experiment.curriculum.build(
         streams=[_spec(stream, parts.objective) for stream in parts.train_streams],
         tasks=tuple(parts.tasks),
@@ -120,6 +122,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         model=prepared_model,
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
+        unfreezing=unfreezing,
         objective=parts.objective,
         curriculum=curriculum,
         loader=_loader(experiment, parts, accelerator),
@@ -134,6 +137,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     )
     for note in (*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)):
         run.say(note)
+    if unfreezing is not None:
+        run.say(unfreezing.note())
     run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
     run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")
     return run

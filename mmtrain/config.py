@@ -16,6 +16,7 @@ from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfi
 from mmtrain.engine.schedules import LrScheduleConfig
 from mmtrain.engine.schedules.constant import ConstantConfig
 from mmtrain.engine.schedules.linear import LinearConfig
+from mmtrain.engine.unfreezing import UnfreezeConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
@@ -69,6 +70,7 @@ class TrainingConfig(Section):
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
     optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
     schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
+    unfreeze: UnfreezeConfig | None = Field(default=None, description="Null: what is trained is so throughout.")
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
@@ -86,7 +88,9 @@ class TrainingConfig(Section):
         return values | {key: {"name": name} | values[key] for key, name in nameless.items()}
 
     @model_validator(mode="after")
-    def _schedule_free(self) -> Self:
+    def _schedule_free_has_no_rival(self) -> Self:
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.unfreeze is not None:
+            raise ValueError("unfreeze: schedule_free_adamw counts the steps of whole groups; write another optimizer")
         if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and not isinstance(self.schedule, ConstantConfig):
             raise ValueError(
                 "optimizer: schedule_free_adamw averages in place of a falling rate; "
@@ -173,6 +177,11 @@ class Experiment(Section):
                 f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
                 f"window borders; write {max(every // window, 1) * window}, or another window"
             )
+        text = self.model.text
+        if self.training.unfreeze is not None and text is None:
+            yield "training.unfreeze: the model reads no text; write null"
+        elif self.training.unfreeze is not None and text is not None and text.trainable_layers is not None:
+            yield f"training.unfreeze: model.text.trainable_layers is {text.trainable_layers}; write null for one of them"
         r_drops = [name for name, config in self.regularizers.items() if isinstance(config, RDropConfig)]
         if len(r_drops) > 1:
             yield f"regularizers.{r_drops[1]}: r_drop stands under '{r_drops[0]}' already; its strength is one number"

@@ -17,6 +17,7 @@ from mmtrain.engine.loading import Loader
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.schedules.schedule import LrSchedule
 from mmtrain.engine.tracking import Tracker
+from mmtrain.engine.unfreezing import Unfreezing
 from mmtrain.objectives.objective import Objective
 
 
@@ -82,6 +83,7 @@ class Run:
     model: nn.Module  # prepared
     optimizer: torch.optim.Optimizer  # prepared
     lr_schedule: LrSchedule
+    unfreezing: Unfreezing | None  # None: what trains does so throughout
     objective: Objective
     curriculum: Curriculum
     loader: Loader

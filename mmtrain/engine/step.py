@@ -23,6 +23,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     same for any number of processes and micro-batches. Errors: NonFiniteError before any weight is touched.
     """
     run.optimizer.zero_grad(set_to_none=True)
+    if run.unfreezing is not None:
+        run.unfreezing.begin(inputs.step)
     objective = torch.zeros((), device=run.accelerator.device)
     penalties: Mapping[str, Tensor] = {}
     samples = []
@@ -39,6 +41,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
                 total = total + sum(penalties.values())
             run.accelerator.backward(total)
         samples.append(columns)
+    if run.unfreezing is not None:
+        run.unfreezing.drop_gradients(inputs.step)
     norm = float(run.accelerator.clip_grad_norm_(run.model.parameters(), run.settings.clip_norm or math.inf))
     if not math.isfinite(norm) and _is_final(run):
         raise NonFiniteError(_describe(run, inputs, objective))

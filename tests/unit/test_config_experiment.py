@@ -99,6 +99,16 @@ WRONG = {
     "training.optimizer.name=schedule_free_adamw": (
         "training.optimizer: schedule_free_adamw averages in place of a falling rate; training.schedule is 'linear', write"
     ),
+    "training.unfreeze={stages: [{at: 1, layers: 0}]}": "training.unfreeze.stages: the first begins at 1; write a stage for",
+    "training.unfreeze={stages: [{at: 0, layers: 0}, {at: 0, layers: 1}]}": (
+        "training.unfreeze.stages: 0 stands behind 0; write them in rising order"
+    ),
+    "training.unfreeze={stages: []}": "training.unfreeze.stages: there is none; write a stage for the run's start, at: 0",
+    "training.unfreeze={stages: [{at: 0}]}": "training.unfreeze.stages.0.layers: is required and missing",
+    "training.unfreeze={stages: [{at: 0, layers: 1}]}": "training.unfreeze: the model reads no text; write null",
+    "training={unfreeze: {stages: [{at: 0, layers: 1}]}, optimizer: {name: schedule_free_adamw}}": (
+        "training.unfreeze: schedule_free_adamw counts the steps of whole groups; write another optimizer"
+    ),
     "tasks.funny.loss={name: binary, pos_weight: -1}": (
         "tasks.funny.loss.pos_weight: input should be greater than 0, or: input should be 'auto' (found -1)"
     ),
@@ -214,6 +224,12 @@ def test_an_optimizer_without_name_is_adamw_and_a_schedule_linear(load):
     assert (training.optimizer.name, training.optimizer.lr, training.schedule.name) == ("sgd", 1, "cosine")
     free = load("training.optimizer.name=schedule_free_adamw", "training.schedule.name=constant").training
     assert (free.optimizer.name, free.schedule.name) == ("schedule_free_adamw", "constant")
+
+
+def test_two_ways_to_freeze_exclude_each_other(complaint):
+    text = "model.text={name: transformers, path: a/b, trainable_layers: 2}"
+    found = complaint(text, "training.unfreeze={stages: [{at: 0, layers: 1}]}")
+    assert found.endswith("training.unfreeze: model.text.trainable_layers is 2; write null for one of them")
 
 
 def test_one_dataset_may_be_seen_by_two_streams_through_different_tasks(load):

@@ -67,7 +67,7 @@ def parameter_groups(
 
 
 def is_fusable(model: nn.Module) -> bool:
-    """Whether torch has the fused form of Adam and SGD for the devices of all parameters."""
+    """Whether torch has the fused form of Adam for the devices of all parameters."""
     return all(parameter.device.type in ("cpu", "cuda") for parameter in model.parameters())
 
 

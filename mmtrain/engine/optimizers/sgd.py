@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from mmtrain.engine.optimizers.groups import Decay, RatesSection, is_fusable
+from mmtrain.engine.optimizers.groups import Decay, RatesSection
 from mmtrain.engine.text_layers import TextLayers
 
 
@@ -27,6 +27,6 @@ class SGDConfig(RatesSection):
         return self
 
     def build(self, model: nn.Module, *, text: TextLayers | None) -> torch.optim.Optimizer:
-        """SGD over the parameters that train, fused where the device has it."""
+        """SGD over the parameters that train; torch's fused form fails where some have a momentum and others have none."""
         groups = self.groups(model, text=text)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=is_fusable(model))
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
