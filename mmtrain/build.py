@@ -103,6 +103,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     )
     unfreeze = experiment.training.unfreeze
     unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
+    average = experiment.training.average
+    weight_average = average.build(model, total=settings.total_steps) if average else None
     curriculum = experiment.curriculum.build(
         streams=[_spec(stream, parts.objective) for stream in parts.train_streams],
         tasks=tuple(parts.tasks),
@@ -123,6 +125,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
         unfreezing=unfreezing,
+        average=weight_average,
         objective=parts.objective,
         curriculum=curriculum,
         loader=_loader(experiment, parts, accelerator),

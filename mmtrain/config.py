@@ -10,6 +10,7 @@ from mmtrain.config_errors import config_error, nearest, refuse_truth_as_number
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.engine.averages import AverageConfig
 from mmtrain.engine.optimizers import OptimizerConfig
 from mmtrain.engine.optimizers.adamw import AdamWConfig
 from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfig
@@ -71,6 +72,7 @@ class TrainingConfig(Section):
     optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
     schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
     unfreeze: UnfreezeConfig | None = Field(default=None, description="Null: what is trained is so throughout.")
+    average: AverageConfig | None = Field(default=None, description="Of the weights, kept besides; null: none.")
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
@@ -91,6 +93,8 @@ class TrainingConfig(Section):
     def _schedule_free_has_no_rival(self) -> Self:
         if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.unfreeze is not None:
             raise ValueError("unfreeze: schedule_free_adamw counts the steps of whole groups; write another optimizer")
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.average is not None:
+            raise ValueError("average: schedule_free_adamw evaluates and saves an average of its own; write null")
         if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and not isinstance(self.schedule, ConstantConfig):
             raise ValueError(
                 "optimizer: schedule_free_adamw averages in place of a falling rate; "

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import broadcast
+from torch import nn
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.engine.evaluation_weights import evaluation_weights
@@ -24,6 +26,7 @@ from mmtrain.engine.truncation import truncation_note
 from mmtrain.errors import ConfigError, Interrupted
 from mmtrain.evaluation.evaluate import evaluate, task_predictions
 from mmtrain.evaluation.prediction_file import write_predictions
+from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.split_metrics import gap_rows, split_metrics
 from mmtrain.evaluation.table import gap_table
 
@@ -99,19 +102,10 @@ def validate(run: Run, state: RunState) -> None:
     """Evaluate, put training and validation side by side, select, and save."""
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
-    share_buffers(run)
-    progress_bar = ProgressBar(run.console, "validation", total=1)
-    with progress_bar as progress, evaluation_weights(run.model, run.optimizer, run.accelerator):
-        val = evaluate(
-            run.accelerator.unwrap_model(run.model),
-            run.val_streams,
-            objective=run.objective,
-            collate=run.loader.collate,
-            accelerator=run.accelerator,
-            batch_size=run.settings.eval_batch,
-            progress=progress.count,
-        )
-    metrics = split_metrics("train", train) | split_metrics("val", val)
+    share_buffers(run.model, run.accelerator)
+    with evaluation_weights(run.model, run.optimizer, run.accelerator):
+        val = predict_validation(run, title="validation")
+    metrics = split_metrics("train", train) | split_metrics("val", val) | average_metrics(run)
     report = EvalReport(step, metrics)
     run.curriculum.observe_evaluation(report)
     run.lr_schedule.observe(report)
@@ -137,10 +131,35 @@ def validate(run: Run, state: RunState) -> None:
     save(run, state, is_best=is_best)
 
 
-def share_buffers(run: Run) -> None:
+def predict_validation(run: Run, *, title: str) -> list[TaskPredictions]:
+    """Predictions of the whole validation split with the weights that the model holds now."""
+    with ProgressBar(run.console, title, total=1) as progress:
+        return evaluate(
+            run.accelerator.unwrap_model(run.model),
+            run.val_streams,
+            objective=run.objective,
+            collate=run.loader.collate,
+            accelerator=run.accelerator,
+            batch_size=run.settings.eval_batch,
+            progress=progress.count,
+        )
+
+
+def average_metrics(run: Run) -> dict[str, float]:
+    """The validation metrics of the average of the weights, as `val_average/...`; empty where there is none yet."""
+    if run.average is None or not run.average.count:
+        return {}
+    share_buffers(run.average.module, run.accelerator)
+    with run.average.inside(run.accelerator.unwrap_model(run.model)):
+        metrics = split_metrics("val_average", predict_validation(run, title="validation of the average"))
+    run.say(f"average of the weights: val_average/loss {metrics['val_average/loss']:.4f}")
+    return metrics
+
+
+def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
     """Give every process the first one's running statistics: a checkpoint keeps them, and DDP goes on with them."""
-    if run.accelerator.num_processes > 1:
-        for buffer in run.model.buffers():
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
             buffer.copy_(broadcast(buffer))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmtrain.curriculum.curriculum import Curriculum
 from mmtrain.data.dataset import Stream
+from mmtrain.engine.averages.average import WeightAverage
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.loading import Loader
@@ -83,6 +84,7 @@ class Run:
     model: nn.Module  # prepared
     optimizer: torch.optim.Optimizer  # prepared
     lr_schedule: LrSchedule
+    average: WeightAverage | None  # of the weights, besides
     unfreezing: Unfreezing | None  # None: what trains does so throughout
     objective: Objective
     curriculum: Curriculum

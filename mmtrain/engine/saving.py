@@ -58,6 +58,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
     tensors = {
         "model": run.accelerator.unwrap_model(run.model).state_dict(),
         "trained": trained,
+        "average": run.average.tensors() if run.average is not None else {},
         "optimizer": optimizer_tensors,
         "regularizers": penalties,
         "random": random_states,
@@ -72,6 +73,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
         "selection": asdict(state.selection),
         "optimizer": optimizer_values,
         "lr_schedule": run.lr_schedule.state_dict(),
+        "average": run.average.count if run.average is not None else 0,
         "scaler": scaler.state_dict() if scaler is not None else None,
         "curriculum": run.curriculum.state_dict(),
         "curve": run.curve.state_dict(),
@@ -107,6 +109,8 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     load_model_state(run.accelerator.unwrap_model(run.model), tensors["model"], origin=origin)
     load_optimizer_state(run.optimizer, tensors["optimizer"], values["optimizer"])
     load_trained_weights(run.accelerator.unwrap_model(run.model), run.optimizer, tensors["trained"])
+    if run.average is not None:
+        run.average.load(tensors["average"], count=values["average"], origin=origin)
     run.lr_schedule.load_state_dict(values["lr_schedule"])
     if run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(values["scaler"])

@@ -52,6 +52,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     skipped = bool(getattr(run.optimizer, "step_was_skipped", False)) or not math.isfinite(norm)
     if not skipped:
         run.lr_schedule.step()
+        if run.average is not None:
+            run.average.take(run.accelerator.unwrap_model(run.model), finished=inputs.step + 1)
     detached = {name: value.detach() for name, value in penalties.items()}
     values = StepValues(inputs.step, objective, detached, norm, lr, samples)
     return values, not skipped

@@ -17,6 +17,7 @@ from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.weighting import WEIGHTINGS, WeightingConfig
 from mmtrain.data.schema import TaskSchema
+from mmtrain.engine.averages import AVERAGES, AverageConfig
 from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
 from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS, SequenceEncoderConfig, TextEncoderConfig
@@ -40,6 +41,7 @@ TABLES = {
     "losses": (tuple(row for row, _ in LOSSES), LossConfig),
     "regularizers": (REGULARIZERS, RegularizerConfig),
     "optimizers": (OPTIMIZERS, OptimizerConfig),
+    "weight averages": (AVERAGES, AverageConfig),
     "learning-rate schedules": (LR_SCHEDULES, LrScheduleConfig),
 }
 ROWS = [pytest.param(table, row, id=f"{table}-{row.__name__}") for table, (rows, _) in TABLES.items() for row in rows]
@@ -80,6 +82,7 @@ BUILD = {
     "heads": lambda _, config: config.build(input_dim=8, num_outputs=2),
     "losses": build_loss,
     "optimizers": build_optimizer,
+    "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),
     "learning-rate schedules": build_lr_schedule,
 }
 

@@ -1,5 +1,6 @@
-"""Every optimizer and every schedule, cut inside a window and resumed, ends as the run that was not."""
+"""Every optimizer, schedule and average, cut inside a window and resumed, ends as the run that was not."""
 
+import json
 import signal
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ SCHEDULES = {
     # every evaluation is without gain: the rate falls at 4 and at 8
     "reduce_on_plateau": {"metric": "val/funny/loss", "patience": 1, "improve_by": 100, "gamma": 0.5},
 }
+AVERAGES = {"adamw": {"name": "ema", "decay": 0.9}, "sgd": {"name": "swa", "start": 4, "every": 2}}
 OPTIMIZER_NAMES = [row.model_fields["name"].default for row in OPTIMIZERS]
 SCHEDULE_NAMES = [row.model_fields["name"].default for row in LR_SCHEDULES]
 # each optimizer with a schedule of its own; then the schedules that are left
@@ -60,6 +62,7 @@ def test_a_run_cut_twice_ends_as_the_whole_one(write_experiment: Write, optimize
         write_experiment,
         optimizer={"name": optimizer, **layers},
         schedule={"name": schedule, "warmup": 2} | SCHEDULES.get(schedule, {}),
+        average=AVERAGES.get(optimizer),
     )
     code, said = train(file, "whole")
     assert code == 0, said
@@ -70,6 +73,8 @@ def test_a_run_cut_twice_ends_as_the_whole_one(write_experiment: Write, optimize
     assert code == 0, said
     runs = file.parent / "runs"
     assert results(runs / "cut") == results(runs / "whole")
+    if optimizer == "sgd":
+        assert json.loads(results(runs / "whole")["state"])["average"] == 4  # of steps 4, 6, 8 and 10
     rates = history(runs / "whole").steps["lr/model.matrices"]
     assert len(rates) == 10
     assert rates[0] == pytest.approx(rates[1] / 2)

@@ -103,6 +103,10 @@ WRONG = {
     "training.unfreeze={stages: [{at: 0, layers: 0}, {at: 0, layers: 1}]}": (
         "training.unfreeze.stages: 0 stands behind 0; write them in rising order"
     ),
+    "training={average: {name: ema}, optimizer: {name: schedule_free_adamw}}": (
+        "training.average: schedule_free_adamw evaluates and saves an average of its own; write null"
+    ),
+    "training.average={name: swa, start: 2.5}": "training.average.start: 2.5 is neither a share below 1 nor a whole number",
     "training.unfreeze={stages: []}": "training.unfreeze.stages: there is none; write a stage for the run's start, at: 0",
     "training.unfreeze={stages: [{at: 0}]}": "training.unfreeze.stages.0.layers: is required and missing",
     "training.unfreeze={stages: [{at: 0, layers: 1}]}": "training.unfreeze: the model reads no text; write null",

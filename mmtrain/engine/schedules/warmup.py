@@ -1,12 +1,13 @@
 """Linear warm-up to the peak, which every schedule begins with, and the times that follow it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mmtrain.engine.schedules.schedule import Factor, LrSchedule
+from mmtrain.engine.times import StepsOrShare, steps_of
 from mmtrain.section import Section
 
 Unit = Literal["steps", "epochs"]
@@ -39,13 +40,7 @@ class WarmupSection(Section):
     """What every schedule's config has."""
 
     name: str
-    warmup: float = Field(default=0.1, ge=0, description="Optimizer steps of warm-up (1 or more), or their share (below 1).")
-
-    @model_validator(mode="after")
-    def _steps_are_whole(self) -> Self:
-        if self.warmup > 1 and self.warmup != int(self.warmup):
-            raise ValueError(f"warmup: {self.warmup} is neither a share below 1 nor a whole number of steps")
-        return self
+    warmup: StepsOrShare = Field(default=0.1, description="Steps of warm-up (1 or more), or their share of the run.")
 
     def factor(self, span: Span) -> Factor:
         """Finished steps -> factor: (finished + 1) / warmup while warming up, then what the schedule says."""
@@ -62,5 +57,4 @@ class WarmupSection(Section):
 
     def span(self, total: int, steps_per_epoch: int) -> Span:
         """The run's length, and how much of it is warm-up."""
-        warmup = int(self.warmup) if self.warmup >= 1 else round(self.warmup * total)
-        return Span(total=total, warmup=warmup, steps_per_epoch=steps_per_epoch)
+        return Span(total=total, warmup=steps_of(self.warmup, total=total), steps_per_epoch=steps_per_epoch)
