@@ -103,7 +103,7 @@ def validate(run: Run, state: RunState) -> None:
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
     share_buffers(run.model, run.accelerator)
-    with evaluation_weights(run.model, run.optimizer, run.accelerator):
+    with evaluation_weights(run.optimizer):
         val = predict_validation(run, title="validation")
     metrics = split_metrics("train", train) | split_metrics("val", val) | average_metrics(run)
     report = EvalReport(step, metrics)

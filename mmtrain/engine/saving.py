@@ -39,7 +39,7 @@ def save(run: Run, state: RunState, *, is_best: bool = False) -> None:
     random_states = gather_random_states(run.accelerator)
     if run.logs is not None:
         root = run.folder.checkpoints
-        with evaluation_weights(run.model, run.optimizer, run.accelerator) as trained:
+        with evaluation_weights(run.optimizer) as trained:
             folder = files.save_checkpoint(root, state.step, _capture(run, state, random_states, trained))
         if is_best:
             files.point(root, "best", folder)
@@ -108,7 +108,7 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     values, tensors = checkpoint.state, checkpoint.tensors
     load_model_state(run.accelerator.unwrap_model(run.model), tensors["model"], origin=origin)
     load_optimizer_state(run.optimizer, tensors["optimizer"], values["optimizer"])
-    load_trained_weights(run.accelerator.unwrap_model(run.model), run.optimizer, tensors["trained"])
+    load_trained_weights(run.optimizer, tensors["trained"])
     if run.average is not None:
         run.average.load(tensors["average"], count=values["average"], origin=origin)
     run.lr_schedule.load_state_dict(values["lr_schedule"])

@@ -61,6 +61,7 @@ def test_the_average_is_evaluated_saved_and_scored(write_experiment: Write, worl
         assert trained[f"val/{name}"] == pytest.approx(found[f"val/{name}"][-1], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_if_there_were_no_average(write_experiment: Write) -> None:
     last = "checkpoints/last/model.safetensors"
     plain = load_file(train(write_experiment, name="run", training=SHORT) / last)
@@ -78,3 +79,19 @@ def test_weights_that_a_checkpoint_does_not_hold_are_refused(write_experiment: W
         life = live(["evaluate", str(run), "--weights", weights], cwd=run.parent)
         assert life.code == 2
         assert message in life.err
+
+
+def test_schedule_free_weights_are_evaluated_and_saved_as_their_average(write_experiment: Write) -> None:
+    pytest.importorskip("schedulefree")
+    training = SHORT | {"optimizer": {"name": "schedule_free_adamw"}, "schedule": {"name": "constant"}}
+    run = train(write_experiment, training=training)
+    for name in ("loss", "funny/loss", "pitch/loss"):
+        assert scored(run)[f"val/{name}"] == pytest.approx(history(run).evaluations[f"val/{name}"][-1], rel=1e-6)
+    last = run / "checkpoints" / "last"
+    saved, trained = load_file(last / "model.safetensors"), load_file(last / "trained.safetensors")
+    state = json.loads((last / "state.json").read_text())["optimizer"]["param_groups"]
+    assert [group["name"] for group in state] == ["text.others", "text.matrices", "model.matrices", "model.others"]
+    moments = load_file(last / "optimizer.safetensors")
+    x = saved["text.encoder.embeddings.word_embeddings.weight"]  # the first parameter; y = (1 - beta1) z + beta1 x
+    assert trained["text.others/0"] == pytest.approx(0.1 * moments["0/z"] + 0.9 * x, rel=1e-4, abs=1e-6)
+    assert (trained["text.others/0"] != x).any()

@@ -13,7 +13,7 @@ from mmtrain.engine.schedules.warmup import WarmupSection
 
 
 class ReduceOnPlateauConfig(WarmupSection):
-    """The peak, times `factor` whenever `patience` evaluations in a row showed no gain; those of warm-up do not count."""
+    """The peak, times gamma whenever `patience` evaluations in a row showed no gain; those of warm-up do not count."""
 
     name: Literal["reduce_on_plateau"] = "reduce_on_plateau"
     metric: str = Field(default="val/loss", description="Watched: `val/loss` or `val/<task>/<metric>`.")
