@@ -14,6 +14,7 @@ from torch import nn
 from mmtrain.compatibility import common_dims, common_tasks, group_warnings
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.config_errors import nearest
+from mmtrain.curriculum.setting import Watching
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
@@ -24,8 +25,10 @@ from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.run import LoopSettings, Run
 from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.text_layers import TextLayers
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.split_metrics import known_metrics
+from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel, build_model, count_parameters
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.objective import Objective
@@ -91,13 +94,18 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     parts = build_parts(experiment)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
-    watched = [("selection.metric", experiment.selection.metric)]
-    for where, metric in watched + experiment.curriculum.watched_metrics(tuple(parts.tasks)):
+    for where, metric in _watched_metrics(experiment, tuple(parts.tasks)):
         check_metric(where, metric, parts.tasks, val_streams)
     model = parts.model.to(accelerator.device)
-    text = getattr(model.text, "encoder", None)
-    optimizer = experiment.training.optimizer.build(model, text=text if isinstance(text, nn.Module) else None)
-    lr_schedule = experiment.training.schedule.build(optimizer, total=settings.total_steps)
+    text = _text_layers(model)
+    optimizer = experiment.training.optimizer.build(model, text=text)
+    lr_schedule = experiment.training.schedule.build(
+        optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
+    )
+    unfreeze = experiment.training.unfreeze
+    unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
+    average = experiment.training.average
+    weight_average = average.build(model, total=settings.total_steps) if average else None
     specs = [_spec(stream, parts.objective) for stream in parts.train_streams]
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
@@ -119,6 +127,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         model=prepared_model,
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
+        unfreezing=unfreezing,
+        average=weight_average,
         objective=parts.objective,
         curriculum=curriculum,
         loader=_loader(experiment, parts, accelerator),
@@ -135,6 +145,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         run.say(note)
     if resolved is not experiment:
         run.say(reference_note(experiment, resolved))
+    if unfreezing is not None:
+        run.say(unfreezing.note())
     run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
     run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")
     return run
@@ -203,6 +215,25 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         seed=experiment.seed,
         train_predictions=training.train_predictions,
     )
+
+
+def _text_layers(model: MultimodalModel) -> TextLayers | None:
+    """The pretrained encoder inside the model, if there is one."""
+    encoder = getattr(model.text, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        return None
+    return TextLayers(encoder, transformer_layers(encoder), kind=getattr(encoder.config, "model_type", "text"))
+
+
+def _watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[str, str]]:
+    """(key, metric) of all that reads the evaluations."""
+    schedule = experiment.training.schedule
+    watched = schedule.watched_metrics(tasks) if isinstance(schedule, Watching) else []
+    return [
+        ("selection.metric", experiment.selection.metric),
+        *((f"training.schedule.{key}", metric) for key, metric in watched),
+        *experiment.curriculum.watched_metrics(tasks),
+    ]
 
 
 def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:

@@ -50,11 +50,12 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
+    weights: Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")] = "trained",
 ) -> None:
     """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
     from mmtrain.scoring import score_run
 
-    score_run(run, split=split, checkpoint=checkpoint)
+    score_run(run, split=split, checkpoint=checkpoint, weights=weights)
 
 
 @config_app.command("show")

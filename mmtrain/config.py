@@ -10,8 +10,14 @@ from mmtrain.config_errors import config_error, nearest, refuse_truth_as_number
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.curriculum import CurriculumConfig
-from mmtrain.engine.optimizer import AdamWConfig
-from mmtrain.engine.schedule import LrScheduleConfig
+from mmtrain.engine.averages import AverageConfig
+from mmtrain.engine.optimizers import OptimizerConfig
+from mmtrain.engine.optimizers.adamw import AdamWConfig
+from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfig
+from mmtrain.engine.schedules import LrScheduleConfig
+from mmtrain.engine.schedules.constant import ConstantConfig
+from mmtrain.engine.schedules.linear import LinearConfig
+from mmtrain.engine.unfreezing import UnfreezeConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
@@ -63,8 +69,10 @@ class TrainingConfig(Section):
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-    optimizer: AdamWConfig = AdamWConfig()
-    schedule: LrScheduleConfig = LrScheduleConfig()
+    optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
+    schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
+    unfreeze: UnfreezeConfig | None = Field(default=None, description="Null: what is trained is so throughout.")
+    average: AverageConfig | None = Field(default=None, description="Of the weights, kept besides; null: none.")
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
@@ -73,6 +81,31 @@ class TrainingConfig(Section):
         description="After every epoch evaluate all training samples and write predictions/train-epoch-NNNN.parquet: data "
         "maps, pacing and DoReMi read it. Costs one evaluation of the training data an epoch.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_names(cls, values: Any) -> Any:
+        """An optimizer or schedule that does not say its name is the usual one."""
+        if not isinstance(values, dict):
+            return values
+        usual = {"optimizer": "adamw", "schedule": "linear"}
+        nameless = {
+            key: name for key, name in usual.items() if isinstance(values.get(key), dict) and "name" not in values[key]
+        }
+        return values | {key: {"name": name} | values[key] for key, name in nameless.items()}
+
+    @model_validator(mode="after")
+    def _schedule_free_has_no_rival(self) -> Self:
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.unfreeze is not None:
+            raise ValueError("unfreeze: schedule_free_adamw counts the steps of whole groups; write another optimizer")
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.average is not None:
+            raise ValueError("average: schedule_free_adamw evaluates and saves an average of its own; write null")
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and not isinstance(self.schedule, ConstantConfig):
+            raise ValueError(
+                "optimizer: schedule_free_adamw averages in place of a falling rate; "
+                f"training.schedule is '{self.schedule.name}', write {{name: constant}}"
+            )
+        return self
 
 
 class SelectionConfig(Section):
@@ -153,6 +186,11 @@ class Experiment(Section):
                 f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
                 f"window borders; write {max(every // window, 1) * window}, or another window"
             )
+        text = self.model.text
+        if self.training.unfreeze is not None and text is None:
+            yield "training.unfreeze: the model reads no text; write null"
+        elif self.training.unfreeze is not None and text is not None and text.trainable_layers is not None:
+            yield f"training.unfreeze: model.text.trainable_layers is {text.trainable_layers}; write null for one of them"
         r_drops = [name for name, config in self.regularizers.items() if isinstance(config, RDropConfig)]
         if len(r_drops) > 1:
             yield f"regularizers.{r_drops[1]}: r_drop stands under '{r_drops[0]}' already; its strength is one number"

@@ -50,13 +50,12 @@ def names_of(owners: Models) -> set[str]:
 
 
 def places_of(key: str, model: type[BaseModel]) -> list[str]:
-    """Dotted paths below `model` where a field `key` stands, through plain sections only."""
+    """Dotted paths below `model` where a field `key` stands, whatever the `name` of the sections on the way."""
     found = []
     for name, field in model.model_fields.items():
         below = models_in([field.annotation])
-        if len(below) == 1:
-            found += [f"{name}.{key}"] if key in below[0].model_fields else []
-            found += [f"{name}.{place}" for place in places_of(key, below[0])]
+        found += [f"{name}.{key}"] if below and all(key in member.model_fields for member in below) else []
+        found += [f"{name}.{place}" for place in places_of(key, below[0])] if len(below) == 1 else []
     return found
 
 

@@ -11,7 +11,7 @@ from mmtrain.build import build_parts, build_streams, prepare_for_evaluation, tr
 from mmtrain.config import load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
-from mmtrain.engine.checkpoint import read_checkpoint
+from mmtrain.engine.checkpoint import Checkpoint, Tensors, read_checkpoint
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.progress import ProgressBar
@@ -33,9 +33,10 @@ _SECOND: dict[TaskKind, str] = {"binary": "auroc", "multiclass": "macro_f1", "mu
 _LEGEND = "* the whole 95 % interval (bootstrap over groups) is better than the baseline: the constant learned in training"
 
 
-def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[TaskRow]:
+def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained") -> list[TaskRow]:
     """Evaluate and write predictions/<split>.parquet and evaluation/<split>.{json,md}; returns the table's rows.
 
+    `weights`: `trained`, or `average`, the files of which are named <split>_average.
     Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
     stores have changed since.
     """
@@ -53,7 +54,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
     for name, store in parts.stores.items():
         if saved.state["identity"]["stores"].get(name) != store.fingerprint:
             raise CheckpointError(f"dataset '{name}': store {store.path} is not the one this run was trained on")
-    load_model_state(parts.model, saved.tensors["model"], origin=checkpoint)
+    load_model_state(parts.model, saved_weights(saved, weights, origin=checkpoint), origin=checkpoint)
     console = main_console(accelerator)
     streams = build_streams(experiment, parts.stores, split)
     with ProgressBar(console, split, total=1) as progress:
@@ -73,7 +74,8 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
             console.print(note, highlight=False)
         shares = share_rows(run, parts.train_streams)
         step = int(saved.state["step"])
-        _write(run, console, split=split, step=step, predictions=predictions, rows=rows, shares=shares)
+        name = split if weights == "trained" else f"{split}_{weights}"
+        _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares)
     return rows
 
 
@@ -83,6 +85,20 @@ def _checkpoint_folder(run: RunFolder, name: str) -> Path:
         found = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
         raise ConfigError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(found) or 'none yet'}")
     return folder
+
+
+def saved_weights(checkpoint: Checkpoint, weights: str, *, origin: str) -> Tensors:
+    """The trained weights of a checkpoint, or their average. Errors: ConfigError where it holds none."""
+    groups = {"trained": "model", "average": "average"}
+    if weights not in groups:
+        raise ConfigError(f"--weights: '{weights}' is none of {', '.join(groups)}")
+    found = checkpoint.tensors[groups[weights]]
+    if not found:
+        raise ConfigError(
+            f"--weights: checkpoint '{origin}', of step {checkpoint.state['step']}, holds no average; "
+            "training.average was null or had not begun"
+        )
+    return found
 
 
 def _rows(predictions: Sequence[TaskPredictions], train_streams: Sequence[Stream]) -> list[TaskRow]:

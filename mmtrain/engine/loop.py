@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import broadcast
+from torch import nn
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.data.dataset import Stream
+from mmtrain.engine.evaluation_weights import evaluation_weights
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.padding import PaddingMeter
@@ -100,10 +103,13 @@ def validate(run: Run, state: RunState) -> None:
     """Evaluate, put training and validation side by side, select, and save."""
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
-    share_buffers(run)
-    val = predict(run, run.val_streams, name="validation")
-    metrics = split_metrics("train", train) | split_metrics("val", val)
-    run.curriculum.observe_evaluation(EvalReport(step, metrics))
+    share_buffers(run.model, run.accelerator)
+    with evaluation_weights(run.optimizer):
+        val = predict(run, run.val_streams, name="validation")
+    metrics = split_metrics("train", train) | split_metrics("val", val) | average_metrics(run)
+    report = EvalReport(step, metrics)
+    run.curriculum.observe_evaluation(report)
+    run.lr_schedule.observe(report)
     selecting = metrics[run.settings.metric]
     if not math.isfinite(selecting):
         run.say(f"{run.settings.metric} is {selecting} here: this evaluation cannot be the best")
@@ -129,7 +135,7 @@ def validate(run: Run, state: RunState) -> None:
 
 
 def predict(run: Run, streams: Sequence[Stream], *, name: str) -> list[TaskPredictions]:
-    """The model as it is now over whole streams, in eval mode; `name` stands beside the progress."""
+    """Whole streams with the weights that the model holds now, in eval mode; `name` stands beside the progress."""
     with ProgressBar(run.console, name, total=1) as progress:
         return evaluate(
             run.accelerator.unwrap_model(run.model),
@@ -144,15 +150,27 @@ def predict(run: Run, streams: Sequence[Stream], *, name: str) -> list[TaskPredi
 
 def predict_training(run: Run, step: int) -> None:
     """Write predictions of every labelled training sample after the epoch of `step`, which is finished or cut short."""
-    predictions = predict(run, run.train_streams, name="training samples")
+    with evaluation_weights(run.optimizer):
+        predictions = predict(run, run.train_streams, name="training samples")
     if run.logs is not None:
         write_predictions(run.folder.train_predictions(run.settings.epoch_of(step)), predictions)
 
 
-def share_buffers(run: Run) -> None:
+def average_metrics(run: Run) -> dict[str, float]:
+    """The validation metrics of the average of the weights, as `val_average/...`; empty where there is none yet."""
+    if run.average is None or not run.average.count:
+        return {}
+    share_buffers(run.average.module, run.accelerator)
+    with run.average.inside(run.accelerator.unwrap_model(run.model)):
+        metrics = split_metrics("val_average", predict(run, run.val_streams, name="validation of the average"))
+    run.say(f"average of the weights: val_average/loss {metrics['val_average/loss']:.4f}")
+    return metrics
+
+
+def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
     """Give every process the first one's running statistics: a checkpoint keeps them, and DDP goes on with them."""
-    if run.accelerator.num_processes > 1:
-        for buffer in run.model.buffers():
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
             buffer.copy_(broadcast(buffer))
 
 

@@ -11,11 +11,14 @@ from torch import nn
 
 from mmtrain.curriculum.curriculum import Curriculum
 from mmtrain.data.dataset import Stream
+from mmtrain.engine.averages.average import WeightAverage
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.schedules.schedule import LrSchedule
 from mmtrain.engine.tracking import Tracker
+from mmtrain.engine.unfreezing import Unfreezing
 from mmtrain.objectives.objective import Objective
 
 
@@ -85,7 +88,9 @@ class Run:
     accelerator: Accelerator
     model: nn.Module  # prepared
     optimizer: torch.optim.Optimizer  # prepared
-    lr_schedule: torch.optim.lr_scheduler.LRScheduler
+    lr_schedule: LrSchedule
+    average: WeightAverage | None  # of the weights, besides
+    unfreezing: Unfreezing | None  # None: what trains does so throughout
     objective: Objective
     curriculum: Curriculum
     loader: Loader

@@ -7,6 +7,7 @@ import torch
 
 from mmtrain.engine import checkpoint as files
 from mmtrain.engine.checkpoint import Checkpoint, Tensors
+from mmtrain.engine.evaluation_weights import evaluation_weights, load_trained_weights
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import SampleLog
 from mmtrain.engine.state import (
@@ -38,7 +39,8 @@ def save(run: Run, state: RunState, *, is_best: bool = False) -> None:
     random_states = gather_random_states(run.accelerator)
     if run.logs is not None:
         root = run.folder.checkpoints
-        folder = files.save_checkpoint(root, state.step, _capture(run, state, random_states))
+        with evaluation_weights(run.optimizer) as trained:
+            folder = files.save_checkpoint(root, state.step, _capture(run, state, random_states, trained))
         if is_best:
             files.point(root, "best", folder)
         files.point(root, "last", folder)
@@ -46,7 +48,7 @@ def save(run: Run, state: RunState, *, is_best: bool = False) -> None:
     run.accelerator.wait_for_everyone()
 
 
-def _capture(run: Run, state: RunState, random_states: Tensors) -> Checkpoint:
+def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors) -> Checkpoint:
     assert run.logs is not None
     optimizer_tensors, optimizer_values = optimizer_state(run.optimizer)
     scaler = run.accelerator.scaler
@@ -55,6 +57,8 @@ def _capture(run: Run, state: RunState, random_states: Tensors) -> Checkpoint:
     }
     tensors = {
         "model": run.accelerator.unwrap_model(run.model).state_dict(),
+        "trained": trained,
+        "average": run.average.tensors() if run.average is not None else {},
         "optimizer": optimizer_tensors,
         "regularizers": penalties,
         "random": random_states,
@@ -68,7 +72,8 @@ def _capture(run: Run, state: RunState, random_states: Tensors) -> Checkpoint:
         "stopped": state.stopped,
         "selection": asdict(state.selection),
         "optimizer": optimizer_values,
-        "lr_schedule": {key: value for key, value in run.lr_schedule.state_dict().items() if key != "lr_lambdas"},
+        "lr_schedule": run.lr_schedule.state_dict(),
+        "average": run.average.count if run.average is not None else 0,
         "scaler": scaler.state_dict() if scaler is not None else None,
         "curriculum": run.curriculum.state_dict(),
         "curve": run.curve.state_dict(),
@@ -103,8 +108,10 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     values, tensors = checkpoint.state, checkpoint.tensors
     load_model_state(run.accelerator.unwrap_model(run.model), tensors["model"], origin=origin)
     load_optimizer_state(run.optimizer, tensors["optimizer"], values["optimizer"])
-    # the factors are functions, rebuilt from the config; a None keeps the one that stands
-    run.lr_schedule.load_state_dict(values["lr_schedule"] | {"lr_lambdas": [None] * len(run.lr_schedule.base_lrs)})
+    load_trained_weights(run.optimizer, tensors["trained"])
+    if run.average is not None:
+        run.average.load(tensors["average"], count=values["average"], origin=origin)
+    run.lr_schedule.load_state_dict(values["lr_schedule"])
     if run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(values["scaler"])
     run.curriculum.load_state_dict(values["curriculum"])

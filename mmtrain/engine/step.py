@@ -23,6 +23,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     same for any number of processes and micro-batches. Errors: NonFiniteError before any weight is touched.
     """
     run.optimizer.zero_grad(set_to_none=True)
+    if run.unfreezing is not None:
+        run.unfreezing.begin(inputs.step)
     objective = torch.zeros((), device=run.accelerator.device)
     penalties: Mapping[str, Tensor] = {}
     samples = []
@@ -39,14 +41,19 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
                 total = total + sum(penalties.values())
             run.accelerator.backward(total)
         samples.append(columns)
+    if run.unfreezing is not None:
+        run.unfreezing.drop_gradients(inputs.step)
     norm = float(run.accelerator.clip_grad_norm_(run.model.parameters(), run.settings.clip_norm or math.inf))
     if not math.isfinite(norm) and _is_final(run):
         raise NonFiniteError(_describe(run, inputs, objective))
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
     run.optimizer.step()
-    skipped = bool(getattr(run.optimizer, "step_was_skipped", False))
+    # a fused optimizer skips a step inside itself, and Accelerate does not see it
+    skipped = bool(getattr(run.optimizer, "step_was_skipped", False)) or not math.isfinite(norm)
     if not skipped:
         run.lr_schedule.step()
+        if run.average is not None:
+            run.average.take(run.accelerator.unwrap_model(run.model), finished=inputs.step + 1)
     detached = {name: value.detach() for name, value in penalties.items()}
     values = StepValues(inputs.step, objective, detached, norm, lr, samples)
     return values, not skipped

@@ -10,6 +10,9 @@ from mmtrain.config import load_experiment
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
+from mmtrain.engine.averages import AVERAGES
+from mmtrain.engine.optimizers import OPTIMIZERS
+from mmtrain.engine.schedules import LR_SCHEDULES
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
@@ -30,6 +33,9 @@ ROWS = {
     "curriculum.sampler": SAMPLERS,
     "curriculum.schedule": SCHEDULES,
     "curriculum.weighting": WEIGHTINGS,
+    "training.optimizer": OPTIMIZERS,
+    "training.schedule": LR_SCHEDULES,
+    "training.average": AVERAGES,
 }
 
 

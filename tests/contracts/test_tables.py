@@ -6,6 +6,7 @@ from types import NoneType
 import annotated_types
 import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -17,6 +18,9 @@ from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.weighting import WEIGHTINGS, WeightingConfig
 from mmtrain.data.schema import TaskSchema
+from mmtrain.engine.averages import AVERAGES, AverageConfig
+from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
+from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS, SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FUSIONS, FusionConfig
 from mmtrain.models.heads import HEADS, HeadConfig
@@ -37,6 +41,9 @@ TABLES = {
     "heads": (HEADS, HeadConfig),
     "losses": (tuple(row for row, _ in LOSSES), LossConfig),
     "regularizers": (REGULARIZERS, RegularizerConfig),
+    "optimizers": (OPTIMIZERS, OptimizerConfig),
+    "weight averages": (AVERAGES, AverageConfig),
+    "learning-rate schedules": (LR_SCHEDULES, LrScheduleConfig),
 }
 ROWS = [pytest.param(table, row, id=f"{table}-{row.__name__}") for table, (rows, _) in TABLES.items() for row in rows]
 # numbers that nothing bounds, and why
@@ -55,6 +62,17 @@ def build_loss(row, config):
     return config.build(labels, TaskSchema(kind=kind, classes=classes), where="task 't'")
 
 
+def build_optimizer(row, config):
+    if row.model_fields["name"].default == "schedule_free_adamw":
+        pytest.importorskip("schedulefree")
+    return config.build(torch.nn.Linear(2, 2), text=None)
+
+
+def build_lr_schedule(_, config):
+    optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=1.0)
+    return config.build(optimizer, total=30, steps_per_epoch=10)
+
+
 STREAMS = [StreamSpec(name=name, size=size, chance={"t": 0.7}) for name, size in (("a", 5), ("b", 9))]
 SETTING = Setting(streams=STREAMS, tasks=("t",), seed=3, steps_per_epoch=10)
 # how the project builds a row, on something small
@@ -66,6 +84,9 @@ BUILD = {
     "poolings": lambda _, config: config.build(dim=8),
     "heads": lambda _, config: config.build(input_dim=8, num_outputs=2),
     "losses": build_loss,
+    "optimizers": build_optimizer,
+    "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),
+    "learning-rate schedules": build_lr_schedule,
 }
 
 

@@ -54,6 +54,11 @@ def test_a_metric_that_no_evaluation_gives_is_refused_before_training(
         small_run(curriculum=section)
 
 
+def test_a_plateau_of_a_metric_that_no_evaluation_gives_is_refused(small_run: Build) -> None:
+    with pytest.raises(ConfigError, match=r"training.schedule.metric: no metric 'val/funny/f1x'"):
+        small_run(training={"schedule": {"name": "reduce_on_plateau", "metric": "val/funny/f1x"}})
+
+
 def test_a_target_may_be_the_metric_of_one_stream(small_run: Build) -> None:
     targets = {"clips": {"metric": "val/funny@clips/loss", "target": 0.1, "mode": "min"}}
     targets["calls"] = {"metric": "val/pitch/loss", "target": 0.1, "mode": "min"}

@@ -25,7 +25,8 @@ def train(file: Path, name: str, *flags: str, patch: Callable[[], Any] | None = 
 def results(run: Path) -> dict[str, str]:
     """Hashes of all that must come out alike, bit for bit."""
     last = run / "checkpoints" / "last"
-    files = [last / f"{group}.safetensors" for group in ("model", "optimizer", "random", "samples", "regularizers")]
+    groups = ("model", "trained", "average", "optimizer", "random", "samples", "regularizers")
+    files = [last / f"{group}.safetensors" for group in groups]
     files += [run / "metrics.jsonl", run / "curriculum.jsonl", run / "predictions" / "val.parquet"]
     hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     state = json.loads((last / "state.json").read_text())

@@ -3,10 +3,12 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.engine import step as step_module
@@ -149,6 +151,30 @@ def test_a_loss_scaler_may_try_smaller_scales_but_not_for_ever(small_run: Build,
     for scale, final in ((65536.0, False), (1.0, False), (0.5, True)):
         monkeypatch.setattr(run.accelerator, "scaler", Scaler(scale))
         assert step_module._is_final(run) is final
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])  # of which one is fused
+def test_a_step_that_the_loss_scaler_skips_does_not_advance_the_learning_rate(
+    small_run: Build, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    run = small_run(training={"optimizer": {"name": optimizer}, "clip_norm": 1.0})
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # overflows, and is halved until it does not
+    monkeypatch.setattr(run.accelerator, "scaler", scaler)
+    monkeypatch.setattr(run.accelerator, "native_amp", True)
+    monkeypatch.setattr(run.accelerator.state, "_mixed_precision", "fp16")
+    scaled = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
+    monkeypatch.setattr(run.accelerator, "_optimizers", [scaled])
+    run = replace(run, optimizer=scaled)
+    inputs, rate, updated = first_step(run), scaled.param_groups[0]["lr"], False
+    weights = copy.deepcopy(run.model.state_dict())
+    tries = 0
+    while not updated:
+        assert scaled.param_groups[0]["lr"] == rate
+        assert all(torch.equal(value, weights[key]) for key, value in run.model.state_dict().items())
+        _, updated = train_step(run, inputs)
+        tries += 1
+    assert 1 < tries < 20
+    assert scaled.param_groups[0]["lr"] == pytest.approx(2 * rate)  # two steps of warm-up, and the first is done
 
 
 def test_bf16_computes_in_half_and_reports_in_full(small_run: Build) -> None:

@@ -90,6 +90,29 @@ WRONG = {
     "training.optimizer.lr=1e999": "training.optimizer.lr: input should be a finite number (found inf)",
     "training.precision=no": "training.precision: input should be 'fp32', 'bf16' or 'fp16' (found False)",
     "training.schedule.warmup=1.5": "training.schedule.warmup: 1.5 is neither a share below 1 nor a whole number of steps",
+    "training.optimizer.name=adm": "training.optimizer.name: unknown name 'adm'; did you mean 'adam'? Known: adafactor,",
+    "training.optimizer={name: sgd, eps: 1}": "training.optimizer.eps: unknown key",
+    "training.optimizer={name: sgd, momentum: 0, nesterov: true}": "training.optimizer.nesterov: needs a momentum above 0",
+    "training.optimizer=adam": "training.optimizer: is a section: keys and values below it (found 'adam')",
+    "training.schedule.decay=cosine": "training.schedule.decay: unknown key",
+    "training.schedule={name: multi_step, milestones: [2, 1]}": "training.schedule.milestones: 1 stands behind 2; write",
+    "training.optimizer.name=schedule_free_adamw": (
+        "training.optimizer: schedule_free_adamw averages in place of a falling rate; training.schedule is 'linear', write"
+    ),
+    "training.unfreeze={stages: [{at: 1, layers: 0}]}": "training.unfreeze.stages: the first begins at 1; write a stage for",
+    "training.unfreeze={stages: [{at: 0, layers: 0}, {at: 0, layers: 1}]}": (
+        "training.unfreeze.stages: 0 stands behind 0; write them in rising order"
+    ),
+    "training={average: {name: ema}, optimizer: {name: schedule_free_adamw}}": (
+        "training.average: schedule_free_adamw evaluates and saves an average of its own; write null"
+    ),
+    "training.average={name: swa, start: 2.5}": "training.average.start: 2.5 is neither a share below 1 nor a whole number",
+    "training.unfreeze={stages: []}": "training.unfreeze.stages: there is none; write a stage for the run's start, at: 0",
+    "training.unfreeze={stages: [{at: 0}]}": "training.unfreeze.stages.0.layers: is required and missing",
+    "training.unfreeze={stages: [{at: 0, layers: 1}]}": "training.unfreeze: the model reads no text; write null",
+    "training={unfreeze: {stages: [{at: 0, layers: 1}]}, optimizer: {name: schedule_free_adamw}}": (
+        "training.unfreeze: schedule_free_adamw counts the steps of whole groups; write another optimizer"
+    ),
     "tasks.funny.loss={name: binary, pos_weight: -1}": (
         "tasks.funny.loss.pos_weight: input should be greater than 0, or: input should be 'auto' (found -1)"
     ),
@@ -195,6 +218,22 @@ def test_evaluations_fall_on_window_borders(load, complaint):
     assert load("training.eval_every=40").training.eval_every == 40
     assert load("training.eval_every=30", "curriculum.window=15").curriculum.window == 15
     assert "write 40, or another window" in complaint("training.eval_every=59")
+
+
+def test_an_optimizer_without_name_is_adamw_and_a_schedule_linear(load):
+    training = load("training.optimizer.text_lr=1e-4", "training.schedule.end=0.5").training
+    assert (training.optimizer.name, training.optimizer.text_lr) == ("adamw", 1e-4)
+    assert (training.schedule.name, training.schedule.end) == ("linear", 0.5)
+    training = load("training.optimizer={name: sgd, lr: 1}", "training.schedule.name=cosine").training
+    assert (training.optimizer.name, training.optimizer.lr, training.schedule.name) == ("sgd", 1, "cosine")
+    free = load("training.optimizer.name=schedule_free_adamw", "training.schedule.name=constant").training
+    assert (free.optimizer.name, free.schedule.name) == ("schedule_free_adamw", "constant")
+
+
+def test_two_ways_to_freeze_exclude_each_other(complaint):
+    text = "model.text={name: transformers, path: a/b, trainable_layers: 2}"
+    found = complaint(text, "training.unfreeze={stages: [{at: 0, layers: 1}]}")
+    assert found.endswith("training.unfreeze: model.text.trainable_layers is 2; write null for one of them")
 
 
 def test_one_dataset_may_be_seen_by_two_streams_through_different_tasks(load):

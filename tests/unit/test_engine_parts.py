@@ -17,7 +17,6 @@ from mmtrain.engine.curve import Curve
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.launch import parse_num_processes, peer_failure, process_notes
 from mmtrain.engine.run import LoopSettings
-from mmtrain.engine.schedule import factor_of
 from mmtrain.engine.state import Selection, load_random_state, random_state
 from mmtrain.engine.tracking.background import Background
 from mmtrain.engine.truncation import truncation_note
@@ -59,14 +58,6 @@ def test_evaluations_fall_on_multiples_inside_an_epoch_and_on_its_end() -> None:
 def test_the_epoch_of_a_step_counts_from_one() -> None:
     assert [SETTINGS.epoch_of(step) for step in (1, 10, 11, 20, 21, 25)] == [1, 1, 2, 2, 3, 3]
     assert [step for step in range(1, 11) if SETTINGS.checkpoint_due(step)] == [3, 6, 9]
-
-
-def test_the_schedule_by_hand() -> None:
-    linear = factor_of("linear", warmup=4, total=12)
-    assert [linear(step) for step in (0, 1, 3, 4, 8, 12)] == [0.25, 0.5, 1.0, 1.0, 0.5, 0.0]
-    cosine = factor_of("cosine", warmup=0, total=12)
-    assert [cosine(step) for step in (0, 4, 6, 12)] == pytest.approx([1.0, 0.75, 0.5, 0.0])
-    assert [factor_of("constant", warmup=2, total=12)(step) for step in (0, 1, 2, 12)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def losses(values: list[float | None]) -> dict[str, Any]:
