@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,18 @@ def live_together(
         lives.append(Life(process.exitcode or 0, out.read_text(), err.read_text()))
         assert not hangs, f"process {rank} still ran after {timeout} s:\n{lives[-1].out}\n{lives[-1].err}"
     return lives
+
+
+@contextmanager
+def alive(arguments: Sequence[str], *, cwd: Path, patch: Patch | None = None) -> Iterator[Any]:
+    """`mmtrain ARGUMENTS` in a new process, given while it runs, which it does to the end of the block at most."""
+    process = CONTEXT.Process(target=_life, args=(list(arguments), cwd, 0, {}, patch))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def launch_environment(rank: int, world: int, port: int) -> dict[str, str]:
