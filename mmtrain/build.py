@@ -190,6 +190,7 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         eval_every=training.eval_every,
         checkpoint_every=training.checkpoint_every,
         keep_checkpoints=training.keep_checkpoints,
+        on_save_error=training.on_save_error,
         eval_batch=experiment.batch.evaluation,
         clip_norm=training.clip_norm,
         metric=experiment.selection.metric,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from errno import EACCES, EDQUOT, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +29,7 @@ ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
 # what a disk refuses because of where it was asked: no bug, so no traceback
-_OF_THE_PLACE = frozenset({EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ENAMETOOLONG, ENOSPC, EDQUOT})
+_OF_THE_PLACE = frozenset({EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ENAMETOOLONG, ENOSPC, EDQUOT, EFBIG})
 
 
 @app.command()

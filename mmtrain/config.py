@@ -68,6 +68,9 @@ class TrainingConfig(Section):
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
+    on_save_error: Literal["stop", "continue"] = Field(
+        default="stop", description="Where the disk refuses a checkpoint; `continue` tries again when the next one is due."
+    )
 
 
 class SelectionConfig(Section):

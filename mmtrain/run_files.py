@@ -21,6 +21,7 @@ _FREE_KEYS = (
     ("batch", "prefetch"),
     ("training", "checkpoint_every"),
     ("training", "keep_checkpoints"),
+    ("training", "on_save_error"),
 )
 
 

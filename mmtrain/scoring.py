@@ -11,7 +11,7 @@ from mmtrain.build import build_parts, build_streams, prepare_for_evaluation, tr
 from mmtrain.config import load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
-from mmtrain.engine.checkpoint import read_checkpoint
+from mmtrain.engine.checkpoint import Checkpoint, read_checkpoint
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.progress import ProgressBar
@@ -47,7 +47,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)
-    saved = read_checkpoint(_checkpoint_folder(run, checkpoint))
+    saved = _read(run, checkpoint)
     require_version(saved, origin=checkpoint)
     for name, store in parts.stores.items():
         if saved.state["identity"]["stores"].get(name) != store.fingerprint:
@@ -74,6 +74,18 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best") -> list[Tas
         step = int(saved.state["step"])
         _write(run, console, split=split, step=step, predictions=predictions, rows=rows, shares=shares)
     return rows
+
+
+def _read(run: RunFolder, name: str) -> Checkpoint:
+    """A checkpoint, also while the run goes on and may delete what `best` or `last` led to a moment ago."""
+    while True:
+        link = _checkpoint_folder(run, name)
+        folder = link.resolve()
+        try:
+            return read_checkpoint(folder)
+        except CheckpointError:
+            if link.resolve() == folder:
+                raise
 
 
 def _checkpoint_folder(run: RunFolder, name: str) -> Path:

@@ -38,9 +38,8 @@ def fit(run: Run, state: RunState) -> History:
             if train_epoch(run, state, until=until, interrupted=interrupt.requested) and state.step > state.evaluated:
                 validate(run, state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
-                raise Interrupted(
-                    f"stopped at step {state.step}; the run is saved. Continue with the same command and --resume"
-                )
+                saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
+                raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")
             if state.step == 0:
                 raise ConfigError("curriculum.exhausted: stop: the streams cannot fill a single batch of this size")
     run.accelerator.wait_for_everyone()

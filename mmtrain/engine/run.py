@@ -30,6 +30,7 @@ class LoopSettings:
     eval_every: int | None  # besides the epochs' ends; a multiple of `window`
     checkpoint_every: int | None  # besides every evaluation
     keep_checkpoints: int
+    on_save_error: Literal["stop", "continue"]
     eval_batch: int
     clip_norm: float | None
     metric: str  # a name `val/...` that selects the best checkpoint

@@ -95,5 +95,9 @@ class RunFolder:
 def write_whole(file: Path, text: str) -> None:
     """Write a small file that is there whole or not at all."""
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(file)) from None

@@ -31,6 +31,7 @@ SETTINGS = LoopSettings(
     eval_every=8,
     checkpoint_every=3,
     keep_checkpoints=2,
+    on_save_error="stop",
     eval_batch=16,
     clip_norm=None,
     metric="val/loss",
