@@ -193,6 +193,7 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         on_save_error=training.on_save_error,
         eval_batch=experiment.batch.evaluation,
         clip_norm=training.clip_norm,
+        skip_limit=training.skip_limit if training.on_nonfinite == "skip" else 0,
         metric=experiment.selection.metric,
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,

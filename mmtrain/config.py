@@ -63,6 +63,11 @@ class TrainingConfig(Section):
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="Where a gradient holds NaN or Inf: stop the run, or leave the step out; kept either way.",
+    )
+    skip_limit: int = Field(default=10, ge=1, description="Most steps in a row that `on_nonfinite: skip` leaves out.")
     optimizer: AdamWConfig = AdamWConfig()
     schedule: LrScheduleConfig = LrScheduleConfig()
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")

@@ -56,6 +56,10 @@ def _train(experiment: Experiment, accelerator: Accelerator, console: Console | 
     selection = state.selection
     if state.skipped:
         run.say(f"the loss scaler skipped {state.skipped} of {state.step} steps")
+    if state.left_out:
+        run.say(
+            f"{state.left_out} of {state.step} steps were left out for NaN or Inf; their batches: {run.folder.nonfinite}"
+        )
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
     return result

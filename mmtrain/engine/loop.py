@@ -11,6 +11,7 @@ from accelerate.utils import broadcast
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
+from mmtrain.engine.nonfinite import count_outcome
 from mmtrain.engine.padding import PaddingMeter
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run import Run
@@ -63,7 +64,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 values, updated = train_step(run, inputs)
                 state.log.add(values)
                 state.step += 1
-                state.skipped += not updated
+                count_outcome(run, state, values, updated=updated)
                 meter.add(inputs.micro_batches)
                 progress.update(state.step, note=f"objective {float(values.objective):.3f}")
                 if state.step == window.stop_step:

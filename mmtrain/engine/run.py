@@ -33,6 +33,7 @@ class LoopSettings:
     on_save_error: Literal["stop", "continue"]
     eval_batch: int
     clip_norm: float | None
+    skip_limit: int  # steps in a row that may be left out for NaN or Inf; 0: the first stops the run
     metric: str  # a name `val/...` that selects the best checkpoint
     mode: Literal["min", "max"]
     patience: int | None  # evaluations without gain before the run stops

@@ -38,6 +38,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def nonfinite(self) -> Path:
+        return self.path / "nonfinite"
+
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
 

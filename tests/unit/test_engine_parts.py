@@ -34,6 +34,7 @@ SETTINGS = LoopSettings(
     on_save_error="stop",
     eval_batch=16,
     clip_norm=None,
+    skip_limit=0,
     metric="val/loss",
     mode="min",
     patience=None,
