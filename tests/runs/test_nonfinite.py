@@ -15,7 +15,7 @@ from lives import live, live_together, weights
 from safetensors.torch import load_file
 
 from mmtrain.data.batch import MaskedSequence
-from mmtrain.engine import loop
+from mmtrain.engine import loop, nonfinite
 from mmtrain.engine.history import history
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.loading import StepInput
@@ -33,15 +33,15 @@ def first_step(run: Run) -> StepInput:
     return next(iter(run.loader.steps(run.curriculum.next_window(0, run.settings.window), first=0)))
 
 
-def poison(inputs: StepInput, *, value: float = float("nan")) -> str:
-    """Write `value` behind the loader's back into the last real audio row of one sample; gives its id."""
+def poison(inputs: StepInput, *, modality: str = "audio") -> str:
+    """Write NaN behind the loader's back into the last real row of one sample; gives its id."""
     for batch in inputs.micro_batches:
-        values, mask = batch.inputs["audio"]
+        values, mask = batch.inputs[modality]
         for row in range(len(batch)):
             if mask[row].any() and any(labelled[row] for labelled in batch.labelled.values()):
-                values[row, int(mask[row].sum()) - 1] = value
+                values[row, int(mask[row].sum()) - 1] = math.nan
                 return batch.ids[row]
-    raise AssertionError("no sample has audio and a label")
+    raise AssertionError(f"no sample has {modality} and a label")
 
 
 def test_the_module_and_the_sample_are_named_and_the_batch_is_kept(small_run: Build) -> None:
@@ -69,6 +69,21 @@ def test_the_module_and_the_sample_are_named_and_the_batch_is_kept(small_run: Bu
     hooks = [module._forward_hooks for module in run.model.modules()]
     assert not any(hooks), "none stays"
     assert run.model.training
+
+
+def test_what_lies_under_a_mask_is_not_blamed(small_run: Build) -> None:
+    run = small_run()
+    inputs = first_step(run)
+    sample = poison(inputs, modality="video")
+    for batch in inputs.micro_batches:
+        values, mask = batch.inputs["audio"]
+        values[~mask] = math.nan
+    with pytest.raises(NonFiniteError, match=rf"module sequences\.video_encoder\.projection .*\. Samples: {sample}\. "):
+        train_step(run, inputs)
+    sequence = MaskedSequence(torch.tensor([[1.0, math.nan]]), torch.tensor([[True, False]]))
+    outputs = {"encoded": sequence, "parts": (torch.tensor(2.0), [torch.tensor(3.0)])}
+    assert [values.tolist() for values in nonfinite._real_values(outputs)] == [[1.0], 2.0, 3.0]
+    assert not all(values.isfinite().all() for values in nonfinite._real_values(tuple(sequence)))
 
 
 def test_a_loss_or_a_norm_alone_is_told_from_a_module(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
