@@ -1,5 +1,7 @@
 """Training runs in new processes: each is forked from a server that has imported everything and computed nothing."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import signal
@@ -127,3 +129,14 @@ def cut(*, at: int, how: int) -> None:
 def weights(file: Path, name: str) -> bytes:
     """The last weights of the run `name` of an experiment's file."""
     return (file.parent / "runs" / name / "checkpoints/last/model.safetensors").read_bytes()
+
+
+def results(run: Path) -> dict[str, str]:
+    """Hashes of all that must come out alike, bit for bit."""
+    last = run / "checkpoints" / "last"
+    files = [last / f"{group}.safetensors" for group in ("model", "optimizer", "random", "samples", "regularizers")]
+    files += [run / "metrics.jsonl", run / "curriculum.jsonl", run / "predictions" / "val.parquet"]
+    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    state = json.loads((last / "state.json").read_text())
+    del state["identity"]["config"]["name"]
+    return hashes | {"state": json.dumps(state), "best": (run / "checkpoints" / "best").resolve().name}

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
-from lives import Write, free_port, live, live_together
+from lives import Write, free_port, live, live_together, results
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -29,9 +30,9 @@ def started(command: Sequence[str], cwd: Path, **environment: str) -> Iterator[s
     try:
         yield process
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
         output.close()
 
 
@@ -82,20 +83,61 @@ def test_every_door_gives_the_same_bits(write_experiment: Write, tmp_path: Path)
 def test_ctrl_c_on_a_launcher_of_two_processes_saves(write_experiment: Write, tmp_path: Path) -> None:
     file = write_experiment(training={"epochs": 2000, "eval_every": None})
     with started([*two_processes(), "--config", str(file)], tmp_path, ACCELERATE_USE_CPU="1") as process:
-        wait_for(tmp_path / "runs" / "run" / "checkpoints" / "last", process)
+        wait_for(tmp_path / "runs" / "run", process)
         os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=60)
     assert "the run is saved. Continue with the same command and --resume" in said(tmp_path)
-    saved = (tmp_path / "runs/run/checkpoints/last").resolve().name.removeprefix("step-")
-    assert f"stopped at step {int(saved)};" in said(tmp_path)
+    assert f"stopped at step {saved_step(tmp_path / 'runs' / 'run')};" in said(tmp_path)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 120) -> None:
+def saved_step(run: Path) -> int:
+    """The step of the last checkpoint; 0 before the first."""
+    last = run / "checkpoints" / "last"
+    return int(last.resolve().name.removeprefix("step-")) if last.exists() else 0
+
+
+def wait_for(run: Path, process: subprocess.Popen[str], *, step: int = 1, seconds: float = 120) -> None:
+    """Until the run has saved this step, or a later one."""
     end = time.monotonic() + seconds
-    while not path.exists():
+    while saved_step(run) < step:
         assert process.poll() is None, f"ended with {process.returncode}"
-        assert time.monotonic() < end, f"no {path} within {seconds} s"
-        time.sleep(0.05)
+        assert time.monotonic() < end, f"step {step} not reached within {seconds} s"
+        time.sleep(0.02)
+
+
+def kill(what: str, launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Kill one of the processes, their launcher, or all; gives all of them."""
+    everyone = [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True)]
+    workers = [process for process in everyone if process.environ().get("RANK") == "1"]
+    assert workers, "no process of rank 1 among the launcher's"
+    for process in {"process": workers, "launcher": everyone[:1], "all": everyone}[what]:
+        process.kill()
+    return everyone
+
+
+@pytest.mark.slow
+def test_a_launched_run_is_killed_in_part_or_whole_leaves_no_orphan_and_goes_on(fields: Path, tmp_path: Path) -> None:
+    sizes = ["training.steps_per_epoch=60", "training.epochs=4", "training.checkpoint_every=5", "training.eval_every=60"]
+    arguments, runs = ["--config", str(fields), *sizes], tmp_path / "runs"
+    lives = live_together(["train", *arguments, "name=whole"], cwd=tmp_path, world=2)
+    assert [life.code for life in lives] == [0, 0], lives
+    reached = 0
+    for what in ("process", "launcher", "all", None):
+        resumes = ["--resume"] if reached else []
+        command = [*two_processes(), *arguments, *resumes]
+        with started(command, tmp_path, ACCELERATE_USE_CPU="1") as process:
+            if what is None:
+                assert process.wait(timeout=120) == 0, said(tmp_path)
+                break
+            wait_for(runs / "run", process, step=reached + 20)
+            everyone = kill(what, process)
+            _, alive = psutil.wait_procs(everyone, timeout=20)
+            assert not alive, (what, said(tmp_path))
+        if what == "launcher":
+            assert "the run is saved. Continue with the same command and --resume" in said(tmp_path)
+        reached = saved_step(runs / "run")
+        assert 20 <= reached < 240
+    assert results(runs / "run") == results(runs / "whole")
 
 
 def fail_on_second_process() -> None:
