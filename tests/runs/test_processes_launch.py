@@ -195,6 +195,42 @@ def test_a_process_that_stops_answering_is_not_waited_for_for_ever(write_experim
     assert "another process of this run ended or did not answer" in lives[0].err
 
 
+def leave_second_process(how: str) -> None:
+    """The second process is gone, or stands still, at its third step; nobody waits for it longer than four seconds."""
+    from datetime import timedelta
+
+    from mmtrain import training
+    from mmtrain.engine import loop
+
+    training.PATIENCE = timedelta(seconds=4)
+    train_step = loop.train_step
+
+    def leaving(run: object, inputs: object) -> object:
+        if os.environ["RANK"] == "1" and inputs.step == 2:  # type: ignore[attr-defined]
+            if how == "stopped":
+                subprocess.Popen(["sh", "-c", f"sleep 15; kill -KILL {os.getpid()}"])
+                os.kill(os.getpid(), signal.SIGSTOP)
+            elif how == "exits":
+                os._exit(0)
+            else:
+                raise RuntimeError("a bug")
+        return train_step(run, inputs)  # type: ignore[arg-type]
+
+    loop.train_step = leaving  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("stopped", -signal.SIGKILL), ("exits", 0), ("raises", 1)])
+def test_however_a_process_is_lost_the_other_ends_soon_and_says_why(fields: Path, how: str, code: int) -> None:
+    began = time.monotonic()
+    patch = partial(leave_second_process, how)
+    lives = live_together(["train", "--config", str(fields)], cwd=fields.parent, world=2, patch=patch, timeout=60)
+    assert time.monotonic() - began < 50
+    assert [life.code for life in lives] == [2, code], lives
+    assert lives[0].err.startswith("error: another process of this run ended or did not answer")
+    assert ("RuntimeError: a bug" in lives[1].err) == (how == "raises")
+
+
 def alone() -> None:
     os.environ.pop("ACCELERATE_USE_CPU")
 
