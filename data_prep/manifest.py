@@ -183,7 +183,8 @@ def _entry(
     split = row["split"] if "split" in row else splits[group]
     if split not in SPLITS:
         raise DataError(f"{file}, line {line}, sample '{name}': split '{split}'; write one of {', '.join(SPLITS)}")
-    media = {modality: _inside(file, name, modality, row[modality]) for modality in MEDIA if row.get(modality)}
+    where = f"{file}, line {line}, sample '{name}', column"
+    media = {modality: _inside(file, row[modality], f"{where} '{modality}'") for modality in MEDIA if row.get(modality)}
     labels = {}
     for task, schema in tasks.items():
         if row[task].strip():
@@ -194,17 +195,17 @@ def _entry(
     return Entry(name, split, group, row.get("text", ""), media, labels)
 
 
-def _inside(file: Path, sample: str, column: str, cell: str) -> Path:
+def _inside(file: Path, cell: str, where: str) -> Path:
     """The media file that a cell names, refused where it leaves the manifest's folder, also by a symbolic link."""
     folder = file.parent.resolve()
     try:
         target = (folder / cell).resolve()
+        if target.resolve() != target:
+            raise ValueError("a link in it leads to itself")  # and what stands behind it was not resolved
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{file}, sample '{sample}', column '{column}': {cell!r} is not a path ({error})") from None
+        raise DataError(f"{where}: {cell!r} is not a path ({error})") from None
     if not target.is_relative_to(folder):
-        raise DataError(
-            f"{file}, sample '{sample}', column '{column}': '{cell}' leads out of {folder}; move the file into it"
-        )
+        raise DataError(f"{where}: '{cell}' leads out of {folder}; move the file into it")
     return target
 
 

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from errno import EACCES, EDQUOT, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmtrain.errors import Interrupted, UserError
+from mmtrain.errors import Interrupted, NonFiniteError, UserError
 
 app = typer.Typer(
     name="mmtrain",
@@ -29,7 +29,7 @@ ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
 # what a disk refuses because of where it was asked: no bug, so no traceback
-_OF_THE_PLACE = frozenset({EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ENAMETOOLONG, ENOSPC, EDQUOT})
+_OF_THE_PLACE = frozenset({EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ENAMETOOLONG, ENOSPC, EDQUOT, EFBIG})
 
 
 @app.command()
@@ -137,7 +137,7 @@ def curriculum_simulate(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects found; 2 a user's error, named in one message; 130 interrupted."""
+    """Run a command. Exit codes: 0; 1 defects; 2 a user's error, named in one message; 3 NaN or Inf; 130 interrupted."""
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, NonFiniteError) else 2)
     except OSError as error:
         if error.errno not in _OF_THE_PLACE:
             raise

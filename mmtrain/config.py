@@ -69,6 +69,11 @@ class TrainingConfig(Section):
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="Where a gradient holds NaN or Inf: stop the run, or leave the step out; kept either way.",
+    )
+    skip_limit: int = Field(default=10, ge=1, description="Most steps in a row that `on_nonfinite: skip` leaves out.")
     optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
     schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
     unfreeze: UnfreezeConfig | None = Field(default=None, description="Null: what is trained is so throughout.")
@@ -76,6 +81,9 @@ class TrainingConfig(Section):
     eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
     checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
+    on_save_error: Literal["stop", "continue"] = Field(
+        default="stop", description="Where the disk refuses a checkpoint; `continue` tries again when the next one is due."
+    )
     train_predictions: bool = Field(
         default=False,
         description="After every epoch evaluate all training samples and write predictions/train-epoch-NNNN.parquet: data "

@@ -14,7 +14,7 @@ from mmtrain.engine.run import Logs
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.tracking import Tracker
 
-# A resumed run may differ in these; nothing that is trained or logged depends on them.
+# A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
     ("runs",),
     ("tracking",),
@@ -22,6 +22,9 @@ _FREE_KEYS = (
     ("training", "checkpoint_every"),
     ("training", "keep_checkpoints"),
     ("training", "train_predictions"),
+    ("training", "on_save_error"),
+    ("training", "on_nonfinite"),
+    ("training", "skip_limit"),
 )
 
 

@@ -49,7 +49,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)
-    saved = read_checkpoint(_checkpoint_folder(run, checkpoint))
+    saved = _read(run, checkpoint)
     require_version(saved, origin=checkpoint)
     for name, store in parts.stores.items():
         if saved.state["identity"]["stores"].get(name) != store.fingerprint:
@@ -77,6 +77,18 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
         name = split if weights == "trained" else f"{split}_{weights}"
         _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares)
     return rows
+
+
+def _read(run: RunFolder, name: str) -> Checkpoint:
+    """A checkpoint, also while the run goes on and may delete what `best` or `last` led to a moment ago."""
+    while True:
+        link = _checkpoint_folder(run, name)
+        folder = link.resolve()
+        try:
+            return read_checkpoint(folder)
+        except CheckpointError:
+            if link.resolve() == folder:
+                raise
 
 
 def _checkpoint_folder(run: RunFolder, name: str) -> Path:

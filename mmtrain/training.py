@@ -16,6 +16,7 @@ from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
 from mmtrain.engine.loop import fit
 from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.run_lock import RunLock
 from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError, UserError
@@ -26,18 +27,21 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
     experiment = load_experiment(file, list(overrides))
     accelerator = build_accelerator(experiment)
     console = main_console(accelerator)
-    continues = _check_folder(experiment, accelerator, resume=resume, overwrite=overwrite)
-    if console is not None:
-        _greet(experiment, accelerator, console)
-        if resume and not continues:
-            console.print(f"nothing to resume: {experiment.folder} holds no run; it starts from step 0", highlight=False)
+    lock = RunLock(experiment.folder)
     try:
+        continues = _claim_folder(lock, accelerator, resume=resume, overwrite=overwrite)
+        if console is not None:
+            _greet(experiment, accelerator, console)
+            if resume and not continues:
+                console.print(f"nothing to resume: {experiment.folder} holds no run; it starts from step 0", highlight=False)
         result = _train(experiment, accelerator, console, continues=continues)
     except RuntimeError as error:
         cause = peer_failure(error) if accelerator.num_processes > 1 else None
         if cause is not None:
             raise PeerError(cause) from error
         raise
+    finally:
+        lock.release()
     accelerator.end_training()
     return result
 
@@ -52,6 +56,10 @@ def _train(experiment: Experiment, accelerator: Accelerator, console: Console | 
     selection = state.selection
     if state.skipped:
         run.say(f"the loss scaler skipped {state.skipped} of {state.step} steps")
+    if state.left_out:
+        run.say(
+            f"{state.left_out} of {state.step} steps were left out for NaN or Inf; their batches: {run.folder.nonfinite}"
+        )
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
     return result
@@ -87,14 +95,20 @@ def _join_processes() -> PartialState:
     return processes
 
 
-def _check_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
-    """The first process looks; all learn whether a run is continued, or why it cannot be."""
+def _claim_folder(lock: RunLock, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
+    """The first process looks and locks; all learn whether a run is continued, or why it cannot be."""
     answer: list[bool | str] = [False]
     if accelerator.is_main_process:
+        folder = RunFolder(lock.folder)
         try:
-            answer = [RunFolder(experiment.folder).check(resume=resume, overwrite=overwrite)]
+            if not folder.is_run():  # else who trains in it comes before what to do about it
+                folder.check(resume=resume, overwrite=overwrite)
+            lock.take()
+            answer = [folder.check(resume=resume, overwrite=overwrite)]
         except UserError as error:
             answer = [str(error)]
+        except OSError as error:
+            answer = [f"{error.filename}: {error.strerror}"]
     if accelerator.num_processes > 1:
         broadcast_object_list(answer)
     if isinstance(answer[0], str):

@@ -51,7 +51,8 @@ class FeatureSpec(Section):
 class Shard(Section):
     """One file of a modality: the rows of samples first .. first + samples - 1."""
 
-    file: str = Field(pattern=r"^[^/\\\x00]+$", description="Name inside the store's folder.")
+    # no separator, and more than dots
+    file: str = Field(pattern=r"^[^/\\\x00]*[^/\\\x00.][^/\\\x00]*$", description="Name inside the store's folder.")
     first: int = Field(ge=0)
     samples: int = Field(ge=0)
     rows: int = Field(ge=0)

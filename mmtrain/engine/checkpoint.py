@@ -34,38 +34,67 @@ def step_folder(root: Path, step: int) -> Path:
 
 
 def save_checkpoint(root: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write `root`/step-XXXXXXXX; readers see nothing of it until every byte is on disk."""
+    """Write `root`/step-XXXXXXXX; readers see nothing of it until every byte is on disk.
+
+    Errors: CheckpointError where the disk refuses it (full, or over a limit); what was there before is untouched.
+    """
     final = step_folder(root, step)
-    partial = root / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial, replaced = (root / f".{final.name}.{word}partial" for word in ("", "replaced."))
     try:
-        for group, tensors in checkpoint.tensors.items():
-            held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-            safetensors.torch.save_file(held, partial / f"{group}.safetensors")
-        for name, text in checkpoint.texts.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        (partial / STATE).write_text(json.dumps(checkpoint.state, indent=1, allow_nan=False), encoding="utf-8")
-        manifest = {file.name: _record(file) for file in sorted(partial.iterdir())}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for file in partial.iterdir():
-            _fsync(file)
-        _fsync(partial)
-        shutil.rmtree(final, ignore_errors=True)
+        for litter in (partial, replaced):
+            shutil.rmtree(litter, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(partial, checkpoint)
+        if final.exists():
+            final.rename(replaced)
         partial.rename(final)
+        shutil.rmtree(replaced, ignore_errors=True)
         _fsync(root)
-    except BaseException:
+    except BaseException as error:
+        if replaced.exists() and not final.exists():
+            replaced.rename(final)
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise CheckpointError(_refusal(final, checkpoint, error)) from None
         raise
     return final
+
+
+def _write(partial: Path, checkpoint: Checkpoint) -> None:
+    """Every file, and the manifest of them, down to the disk."""
+    for group, tensors in checkpoint.tensors.items():
+        held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(held, partial / f"{group}.safetensors")
+    for name, text in checkpoint.texts.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    (partial / STATE).write_text(json.dumps(checkpoint.state, indent=1, allow_nan=False), encoding="utf-8")
+    manifest = {file.name: _record(file) for file in sorted(partial.iterdir())}
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for file in partial.iterdir():
+        _fsync(file)
+    _fsync(partial)
+
+
+def _refusal(final: Path, checkpoint: Checkpoint, error: OSError | SafetensorError) -> str:
+    """Why a checkpoint could not be written, and whether there was room for it."""
+    size = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
+    place = next(path for path in final.parents if path.is_dir())
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"checkpoint {final} could not be written: {reason}. Its tensors take {size:,} bytes; "
+        f"{shutil.disk_usage(place).free:,} bytes are free there now"
+    )
 
 
 def point(root: Path, name: str, target: Path) -> None:
     """Make `root`/`name` (last, best) lead to `target`, in one atomic step."""
     link = root / f".{name}.link"
     link.unlink(missing_ok=True)
-    link.symlink_to(target.name)
-    os.replace(link, root / name)
+    try:
+        link.symlink_to(target.name)
+        os.replace(link, root / name)
+    finally:
+        link.unlink(missing_ok=True)
     _fsync(root)
 
 

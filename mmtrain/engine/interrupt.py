@@ -1,5 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a flag read between steps; a second signal ends the process at once."""
+"""Ctrl-C, SIGTERM, a closed terminal and a launcher that died as a flag read between steps; a second signal ends at once."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -7,6 +8,8 @@ from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
+
+from mmtrain.engine.launch import launcher_pid
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
@@ -17,6 +20,7 @@ class Interrupt:
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         self._signal: int | None = None
+        self._launcher = launcher_pid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -35,8 +39,10 @@ class Interrupt:
         signal.signal(number, self._before[number])
 
     def requested(self) -> bool:
-        """Whether any process was signalled; every process gets the same answer at the same step."""
+        """Whether any process was signalled or orphaned; every process gets the same answer at the same step."""
+        orphaned = self._launcher is not None and os.getppid() != self._launcher
+        stops = self._signal is not None or orphaned  # an orphan would train on unseen, and hold its GPU
         if self._accelerator.num_processes == 1:
-            return self._signal is not None
-        flag = torch.tensor(float(self._signal is not None), device=self._accelerator.device)
+            return stops
+        flag = torch.tensor(float(stops), device=self._accelerator.device)
         return bool(self._accelerator.reduce(flag, reduction="sum").item() > 0)

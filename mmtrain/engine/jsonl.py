@@ -15,16 +15,25 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(plain(record), allow_nan=False, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+        """Append a whole line or nothing. Errors: OSError with the file where the disk refuses it."""
+        line = json.dumps(plain(record), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            self._file.truncate(start)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def position(self) -> int:
-        """Bytes written so far, safely on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Bytes written so far, safely on disk. Errors: OSError with the file where they cannot be."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         return self._file.tell()
 
     def rewind(self, position: int) -> None:

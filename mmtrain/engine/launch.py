@@ -3,9 +3,13 @@
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from torch import distributed, nn
 
+_LAUNCHERS = frozenset(
+    {"accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
+)
 PATIENCE = timedelta(minutes=10)  # how long a process waits for the others; a checkpoint is written within it
 
 
@@ -35,6 +39,13 @@ def cpu_threads(*, local_processes: int) -> int | None:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // local_processes)
+
+
+def launcher_pid() -> int | None:
+    """The launcher that started this process and watches it; None where a shell, a job or anything else did."""
+    pid = os.getppid()
+    words, _ = _launcher()
+    return pid if any(Path(word).name in _LAUNCHERS for word in words[:4]) else None
 
 
 def _launcher() -> tuple[list[str], dict[str, str]]:

@@ -15,6 +15,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.engine.evaluation_weights import evaluation_weights
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
+from mmtrain.engine.nonfinite import count_outcome
 from mmtrain.engine.padding import PaddingMeter
 from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.run import Run
@@ -43,9 +44,8 @@ def fit(run: Run, state: RunState) -> History:
             if train_epoch(run, state, until=until, interrupted=interrupt.requested) and state.step > state.evaluated:
                 validate(run, state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
-                raise Interrupted(
-                    f"stopped at step {state.step}; the run is saved. Continue with the same command and --resume"
-                )
+                saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
+                raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")
             if state.step == 0:
                 raise ConfigError("curriculum.exhausted: stop: the streams cannot fill a single batch of this size")
     run.accelerator.wait_for_everyone()
@@ -69,7 +69,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 values, updated = train_step(run, inputs)
                 state.log.add(values)
                 state.step += 1
-                state.skipped += not updated
+                count_outcome(run, state, values, updated=updated)
                 meter.add(inputs.micro_batches)
                 progress.update(state.step, note=f"objective {float(values.objective):.3f}  {shares}".rstrip())
                 if state.step == window.stop_step:

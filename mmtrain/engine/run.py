@@ -33,8 +33,10 @@ class LoopSettings:
     eval_every: int | None  # besides the epochs' ends; a multiple of `window`
     checkpoint_every: int | None  # besides every evaluation
     keep_checkpoints: int
+    on_save_error: Literal["stop", "continue"]
     eval_batch: int
     clip_norm: float | None
+    skip_limit: int  # steps in a row that may be left out for NaN or Inf; 0: the first stops the run
     metric: str  # a name `val/...` that selects the best checkpoint
     mode: Literal["min", "max"]
     patience: int | None  # evaluations without gain before the run stops

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmtrain.engine.run_lock import LOCK
 from mmtrain.errors import ConfigError
 
 _TRAIN_EPOCH = re.compile(r"train-epoch-(\d{4,})\.parquet")
@@ -40,6 +41,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def nonfinite(self) -> Path:
+        return self.path / "nonfinite"
+
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
 
@@ -69,7 +74,7 @@ class RunFolder:
             raise ConfigError(f"{self.path} lies inside the run {outer}; choose another `name:`")
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file; choose another `name:`")
-        occupied = self.path.exists() and any(self.path.iterdir())
+        occupied = bool(self._contents())
         if occupied and not self.is_run():
             raise ConfigError(
                 f"{self.path} exists and is not a run folder (no {self.config.name} with an {self.environment.name}); "
@@ -88,15 +93,27 @@ class RunFolder:
         Errors: ConfigError where the folder has become something that is no run since.
         """
         self.check(resume=False, overwrite=True)
-        if self.is_run():
-            shutil.rmtree(self.path)
+        marks = (self.environment, self.config)  # last: what is cut off in between is still a run, to be replaced
+        for path in sorted(self._contents(), key=marks.__contains__) if self.is_run() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.environment, environment)
         write_whole(self.config, config)
+
+    def _contents(self) -> list[Path]:
+        """What stands in the folder besides the lock of a training that is about to begin."""
+        return [path for path in self.path.iterdir() if path.name != LOCK] if self.path.is_dir() else []
 
 
 def write_whole(file: Path, text: str) -> None:
     """Write a small file that is there whole or not at all."""
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(file)) from None

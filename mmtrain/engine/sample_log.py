@@ -24,6 +24,7 @@ class StepValues:
     grad_norm: float
     lr: Mapping[str, float]
     samples: list[dict[str, Tensor]] = field(default_factory=list)  # one dict a micro-batch
+    left_out: bool = False  # the gradient was not finite, and no weight was changed
 
 
 class SampleLog:
@@ -67,17 +68,16 @@ class SampleLog:
         records = []
         for number, values in enumerate(self._pending):
             rows = slice(int(borders[number]), int(borders[number + 1]))
-            records.append(
-                {
-                    "kind": "step",
-                    "step": values.step + 1,
-                    "objective": float(objectives[number]),
-                    "loss": task_means({key: column[rows] for key, column in fresh.items()}),
-                    "penalty": {name: float(value) for name, value in values.penalties.items()},
-                    "grad_norm": values.grad_norm,
-                    "lr": dict(values.lr),
-                }
-            )
+            record: dict[str, Any] = {
+                "kind": "step",
+                "step": values.step + 1,
+                "objective": float(objectives[number]),
+                "loss": task_means({key: column[rows] for key, column in fresh.items()}),
+                "penalty": {name: float(value) for name, value in values.penalties.items()},
+                "grad_norm": values.grad_norm,
+                "lr": dict(values.lr),
+            }
+            records.append(record | ({"left_out": 1} if values.left_out else {}))
         return records
 
     def since(self, step: int) -> Arrays:
@@ -114,11 +114,11 @@ def task_means(arrays: Arrays) -> dict[str, float]:
 
 
 def stream_losses(arrays: Arrays, names: Sequence[str]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """Mean loss of each stream's tasks, and the samples drawn from each stream."""
+    """Mean loss of each stream's tasks, where it showed any, and the samples drawn from each stream."""
     losses, counts = {}, {}
     for number, name in enumerate(names):
         rows = arrays["stream"] == number
         counts[name] = int(rows.sum())
-        if counts[name]:
-            losses[name] = task_means({key: column[rows] for key, column in arrays.items()})
+        if means := task_means({key: column[rows] for key, column in arrays.items()}):
+            losses[name] = means
     return losses, counts

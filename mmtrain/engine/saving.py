@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from mmtrain.engine import checkpoint as files
 from mmtrain.engine.checkpoint import Checkpoint, Tensors
@@ -34,18 +35,44 @@ def record_steps(run: Run, state: RunState) -> None:
 
 
 def save(run: Run, state: RunState, *, is_best: bool = False) -> None:
-    """Write a checkpoint of this very moment; every process takes part, the first one writes."""
+    """Write a checkpoint of this very moment; every process takes part, the first one writes.
+
+    Errors: CheckpointError, on every process, where the disk refuses it and `on_save_error` is stop or no step follows.
+    """
     record_steps(run, state)
     random_states = gather_random_states(run.accelerator)
-    if run.logs is not None:
-        root = run.folder.checkpoints
+    answer = [_write(run, state, random_states, is_best=is_best) if run.logs is not None else None]
+    if run.accelerator.num_processes > 1:
+        broadcast_object_list(answer)  # the others wait here until all is written
+    complaint = answer[0]
+    if complaint is None:
+        state.saved = state.step
+    elif run.settings.on_save_error == "stop" or state.finished(run.settings.total_steps):
+        raise CheckpointError(f"{complaint}. {_newest(state)}; make room and continue with --resume")
+    else:
+        best = "; `best` still leads to an earlier evaluation" if is_best else ""
+        run.say(f"warning: {complaint}. Training goes on and saves again when due. {_newest(state)}{best}")
+
+
+def _newest(state: RunState) -> str:
+    return f"The newest whole checkpoint is of step {state.saved}" if state.saved else "There is no checkpoint yet"
+
+
+def _write(run: Run, state: RunState, random_states: Tensors, *, is_best: bool) -> str | None:
+    """What the disk said where it refused; older checkpoints go only when the new one is whole."""
+    root = run.folder.checkpoints
+    try:
         with evaluation_weights(run.optimizer) as trained:
             folder = files.save_checkpoint(root, state.step, _capture(run, state, random_states, trained))
         if is_best:
             files.point(root, "best", folder)
         files.point(root, "last", folder)
         files.prune(root, keep=run.settings.keep_checkpoints, step=state.step)
-    run.accelerator.wait_for_everyone()
+    except CheckpointError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or root}: {error.strerror}"
+    return None
 
 
 def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors) -> Checkpoint:
@@ -69,6 +96,8 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
         "step": state.step,
         "evaluated": state.evaluated,
         "skipped": state.skipped,
+        "left_out": state.left_out,
+        "left_out_in_a_row": state.left_out_in_a_row,
         "stopped": state.stopped,
         "selection": asdict(state.selection),
         "optimizer": optimizer_values,
@@ -134,7 +163,10 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     return RunState(
         step=values["step"],
         evaluated=values["evaluated"],
+        saved=values["step"],
         skipped=values["skipped"],
+        left_out=values["left_out"],
+        left_out_in_a_row=values["left_out_in_a_row"],
         stopped=values["stopped"],
         selection=Selection(**values["selection"]),
         log=SampleLog({name: tensor.numpy() for name, tensor in tensors["samples"].items()}),

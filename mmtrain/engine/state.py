@@ -42,7 +42,10 @@ class RunState:
 
     step: int = 0  # finished optimizer steps
     evaluated: int = 0  # the last step that an evaluation was made at
+    saved: int = 0  # the step of the newest checkpoint, which says so itself
     skipped: int = 0  # steps that the loss scaler skipped
+    left_out: int = 0  # steps whose gradient was not finite
+    left_out_in_a_row: int = 0  # of them, those that just went by
     stopped: bool = False  # early stopping, or a stream used up, ended the run
     selection: Selection = field(default_factory=Selection)
     log: SampleLog = field(default_factory=SampleLog)

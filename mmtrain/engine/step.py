@@ -9,22 +9,25 @@ from torch import Tensor
 
 from mmtrain.data.batch import Batch
 from mmtrain.engine.loading import StepInput
+from mmtrain.engine.nonfinite import copy_buffers, leave_out
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import StepValues
-from mmtrain.errors import NonFiniteError
 from mmtrain.evaluation.evaluate import sample_values
 from mmtrain.objectives.regularizers.r_drop import two_views
 
 
 def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
-    """Forward and backward over this process's micro-batches, then one update; False if the loss scaler skipped it.
+    """Forward and backward over this process's micro-batches, then one update; False if there was none.
 
     The minimized value is sum over tasks of weight x mean over the global batch's labelled samples, plus penalties: the
-    same for any number of processes and micro-batches. Errors: NonFiniteError before any weight is touched.
+    same for any number of processes and micro-batches. There is no update where the loss scaler skips it, or where the
+    gradient is not finite and the run leaves such steps out. Errors: NonFiniteError, before any weight is touched, where
+    the run does not.
     """
     run.optimizer.zero_grad(set_to_none=True)
     if run.unfreezing is not None:
         run.unfreezing.begin(inputs.step)
+    buffers = copy_buffers(run)
     objective = torch.zeros((), device=run.accelerator.device)
     penalties: Mapping[str, Tensor] = {}
     samples = []
@@ -44,9 +47,11 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     if run.unfreezing is not None:
         run.unfreezing.drop_gradients(inputs.step)
     norm = float(run.accelerator.clip_grad_norm_(run.model.parameters(), run.settings.clip_norm or math.inf))
-    if not math.isfinite(norm) and _is_final(run):
-        raise NonFiniteError(_describe(run, inputs, objective))
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
+    detached = {name: value.detach() for name, value in penalties.items()}
+    values = StepValues(inputs.step, objective, detached, norm, lr, samples)
+    if not math.isfinite(norm) and _is_final(run):
+        return leave_out(run, inputs, values, buffers), False
     run.optimizer.step()
     # a fused optimizer skips a step inside itself, and Accelerate does not see it
     skipped = bool(getattr(run.optimizer, "step_was_skipped", False)) or not math.isfinite(norm)
@@ -54,8 +59,6 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
         run.lr_schedule.step()
         if run.average is not None:
             run.average.take(run.accelerator.unwrap_model(run.model), finished=inputs.step + 1)
-    detached = {name: value.detach() for name, value in penalties.items()}
-    values = StepValues(inputs.step, objective, detached, norm, lr, samples)
     return values, not skipped
 
 
@@ -83,14 +86,3 @@ def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tu
     weights = run.curriculum.weights(step)
     parts = [training[task].sum() * (weights[task] / max(counts[task], 1)) for task in training]
     return torch.stack(parts).sum(), sample_values(batch, logits, reported)
-
-
-def _describe(run: Run, inputs: StepInput, objective: Tensor) -> str:
-    ids = [name for batch in inputs.micro_batches for name in batch.ids]
-    bad = [name for name, parameter in run.model.named_parameters()
-           if parameter.grad is not None and not torch.isfinite(parameter.grad).all()]  # fmt: skip
-    where = f"loss {float(objective):.4g}; first in {bad[0] if bad else 'no single parameter: the norm overflows'}"
-    return (
-        f"step {inputs.step + 1}: the gradient holds NaN or Inf ({where}). "
-        f"No weight was changed. Samples of the batch on this process: {', '.join(ids)}"
-    )

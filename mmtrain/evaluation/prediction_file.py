@@ -40,13 +40,17 @@ def write_predictions(path: str | Path, predictions: Sequence[TaskPredictions]) 
     schema = pa.schema(_FIELDS, metadata={_KEY: json.dumps(notes).encode()})
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as handle:
-        with pq.ParquetWriter(handle, schema, compression="zstd") as writer:
-            for item in predictions:
-                writer.write_table(_rows(item, schema))
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as handle:
+            with pq.ParquetWriter(handle, schema, compression="zstd") as writer:
+                for item in predictions:
+                    writer.write_table(_rows(item, schema))
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def _rows(item: TaskPredictions, schema: pa.Schema) -> pa.Table:

@@ -21,7 +21,8 @@ def split_metrics(split: str, predictions: Sequence[TaskPredictions]) -> dict[st
         streams = np.unique(item.streams)
         for stream in streams if len(streams) > 1 else ():
             values |= _named(f"{split}/{item.task}@{stream}", item.subset(item.streams == stream))
-    values[f"{split}/loss"] = float(np.mean([values[f"{split}/{item.task}/loss"] for item in predictions]))
+    means = [values[f"{split}/{item.task}/loss"] for item in predictions]
+    values[f"{split}/loss"] = float(np.mean(means)) if means else float("nan")
     return values
 
 

@@ -1,12 +1,15 @@
 """Training runs in new processes: each is forked from a server that has imported everything and computed nothing."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,18 @@ def live_together(
         lives.append(Life(process.exitcode or 0, out.read_text(), err.read_text()))
         assert not hangs, f"process {rank} still ran after {timeout} s:\n{lives[-1].out}\n{lives[-1].err}"
     return lives
+
+
+@contextmanager
+def alive(arguments: Sequence[str], *, cwd: Path, patch: Patch | None = None) -> Iterator[Any]:
+    """`mmtrain ARGUMENTS` in a new process, given while it runs, which it does to the end of the block at most."""
+    process = CONTEXT.Process(target=_life, args=(list(arguments), cwd, 0, {}, patch))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def launch_environment(rank: int, world: int, port: int) -> dict[str, str]:
@@ -114,3 +129,15 @@ def cut(*, at: int, how: int) -> None:
 def weights(file: Path, name: str) -> bytes:
     """The last weights of the run `name` of an experiment's file."""
     return (file.parent / "runs" / name / "checkpoints/last/model.safetensors").read_bytes()
+
+
+def results(run: Path) -> dict[str, str]:
+    """Hashes of all that must come out alike, bit for bit."""
+    last = run / "checkpoints" / "last"
+    groups = ("model", "trained", "average", "optimizer", "random", "samples", "regularizers")
+    files = [last / f"{group}.safetensors" for group in groups]
+    files += [run / "metrics.jsonl", run / "curriculum.jsonl", run / "predictions" / "val.parquet"]
+    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    state = json.loads((last / "state.json").read_text())
+    del state["identity"]["config"]["name"]
+    return hashes | {"state": json.dumps(state), "best": (run / "checkpoints" / "best").resolve().name}

@@ -165,16 +165,19 @@ def test_two_processes_resume_exactly_with_dropout(write_experiment: Write, tmp_
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_with_one(write_experiment: Write) -> None:
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(write_experiment: Write, before: int, after: int) -> None:
     write = float64(write_experiment)
     one = run_of(write, "one", patch=double)
     file = write("other.yaml", name="other", **PLAIN)
     arguments = ["train", "--config", str(file)]
     patch = partial(cut_double, at=5, how=signal.SIGINT)
-    assert [life.code for life in live_together(arguments, cwd=file.parent, world=2, patch=patch)] == [130, 130]
-    life = live([*arguments, "--resume"], cwd=file.parent, patch=double)
-    assert life.code == 0, life
-    assert "the checkpoint is of 2 processes, 1 run now: the batches stay the same" in life.out
+    lives = live_together(arguments, cwd=file.parent, world=before, patch=patch)
+    assert [life.code for life in lives] == [130] * before, lives
+    lives = live_together([*arguments, "--resume"], cwd=file.parent, world=after, patch=double)
+    assert [life.code for life in lives] == [0] * after, lives
+    of = f"{before} process{'es' if before > 1 else ''}"
+    assert f"the checkpoint is of {of}, {after} run now: the batches stay the same" in lives[0].out
     assert_alike(one, file.parent / "runs" / "other", tolerance=1e-12)
 
 

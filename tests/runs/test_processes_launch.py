@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
-from lives import Write, free_port, live, live_together
+from lives import Write, free_port, live, live_together, results
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -29,9 +30,9 @@ def started(command: Sequence[str], cwd: Path, **environment: str) -> Iterator[s
     try:
         yield process
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
         output.close()
 
 
@@ -82,20 +83,61 @@ def test_every_door_gives_the_same_bits(write_experiment: Write, tmp_path: Path)
 def test_ctrl_c_on_a_launcher_of_two_processes_saves(write_experiment: Write, tmp_path: Path) -> None:
     file = write_experiment(training={"epochs": 2000, "eval_every": None})
     with started([*two_processes(), "--config", str(file)], tmp_path, ACCELERATE_USE_CPU="1") as process:
-        wait_for(tmp_path / "runs" / "run" / "checkpoints" / "last", process)
+        wait_for(tmp_path / "runs" / "run", process)
         os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=60)
     assert "the run is saved. Continue with the same command and --resume" in said(tmp_path)
-    saved = (tmp_path / "runs/run/checkpoints/last").resolve().name.removeprefix("step-")
-    assert f"stopped at step {int(saved)};" in said(tmp_path)
+    assert f"stopped at step {saved_step(tmp_path / 'runs' / 'run')};" in said(tmp_path)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 120) -> None:
+def saved_step(run: Path) -> int:
+    """The step of the last checkpoint; 0 before the first."""
+    last = run / "checkpoints" / "last"
+    return int(last.resolve().name.removeprefix("step-")) if last.exists() else 0
+
+
+def wait_for(run: Path, process: subprocess.Popen[str], *, step: int = 1, seconds: float = 120) -> None:
+    """Until the run has saved this step, or a later one."""
     end = time.monotonic() + seconds
-    while not path.exists():
+    while saved_step(run) < step:
         assert process.poll() is None, f"ended with {process.returncode}"
-        assert time.monotonic() < end, f"no {path} within {seconds} s"
-        time.sleep(0.05)
+        assert time.monotonic() < end, f"step {step} not reached within {seconds} s"
+        time.sleep(0.02)
+
+
+def kill(what: str, launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Kill one of the processes, their launcher, or all; gives all of them."""
+    everyone = [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True)]
+    workers = [process for process in everyone if process.environ().get("RANK") == "1"]
+    assert workers, "no process of rank 1 among the launcher's"
+    for process in {"process": workers, "launcher": everyone[:1], "all": everyone}[what]:
+        process.kill()
+    return everyone
+
+
+@pytest.mark.slow
+def test_a_launched_run_is_killed_in_part_or_whole_leaves_no_orphan_and_goes_on(fields: Path, tmp_path: Path) -> None:
+    sizes = ["training.steps_per_epoch=60", "training.epochs=4", "training.checkpoint_every=5", "training.eval_every=60"]
+    arguments, runs = ["--config", str(fields), *sizes], tmp_path / "runs"
+    lives = live_together(["train", *arguments, "name=whole"], cwd=tmp_path, world=2)
+    assert [life.code for life in lives] == [0, 0], lives
+    reached = 0
+    for what in ("process", "launcher", "all", None):
+        resumes = ["--resume"] if reached else []
+        command = [*two_processes(), *arguments, *resumes]
+        with started(command, tmp_path, ACCELERATE_USE_CPU="1") as process:
+            if what is None:
+                assert process.wait(timeout=120) == 0, said(tmp_path)
+                break
+            wait_for(runs / "run", process, step=reached + 20)
+            everyone = kill(what, process)
+            _, alive = psutil.wait_procs(everyone, timeout=20)
+            assert not alive, (what, said(tmp_path))
+        if what == "launcher":
+            assert "the run is saved. Continue with the same command and --resume" in said(tmp_path)
+        reached = saved_step(runs / "run")
+        assert 20 <= reached < 240
+    assert results(runs / "run") == results(runs / "whole")
 
 
 def fail_on_second_process() -> None:
@@ -151,6 +193,42 @@ def test_a_process_that_stops_answering_is_not_waited_for_for_ever(write_experim
     assert time.monotonic() - began < 50
     assert lives[0].code == 2, lives
     assert "another process of this run ended or did not answer" in lives[0].err
+
+
+def leave_second_process(how: str) -> None:
+    """The second process is gone, or stands still, at its third step; nobody waits for it longer than four seconds."""
+    from datetime import timedelta
+
+    from mmtrain import training
+    from mmtrain.engine import loop
+
+    training.PATIENCE = timedelta(seconds=4)
+    train_step = loop.train_step
+
+    def leaving(run: object, inputs: object) -> object:
+        if os.environ["RANK"] == "1" and inputs.step == 2:  # type: ignore[attr-defined]
+            if how == "stopped":
+                subprocess.Popen(["sh", "-c", f"sleep 15; kill -KILL {os.getpid()}"])
+                os.kill(os.getpid(), signal.SIGSTOP)
+            elif how == "exits":
+                os._exit(0)
+            else:
+                raise RuntimeError("a bug")
+        return train_step(run, inputs)  # type: ignore[arg-type]
+
+    loop.train_step = leaving  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("stopped", -signal.SIGKILL), ("exits", 0), ("raises", 1)])
+def test_however_a_process_is_lost_the_other_ends_soon_and_says_why(fields: Path, how: str, code: int) -> None:
+    began = time.monotonic()
+    patch = partial(leave_second_process, how)
+    lives = live_together(["train", "--config", str(fields)], cwd=fields.parent, world=2, patch=patch, timeout=60)
+    assert time.monotonic() - began < 50
+    assert [life.code for life in lives] == [2, code], lives
+    assert lives[0].err.startswith("error: another process of this run ended or did not answer")
+    assert ("RuntimeError: a bug" in lives[1].err) == (how == "raises")
 
 
 def alone() -> None:

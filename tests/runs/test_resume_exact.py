@@ -1,6 +1,5 @@
 """A run that was cut, anywhere, and resumed in a new process ends as the run that was not."""
 
-import hashlib
 import json
 import signal
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import cut, live
+from lives import cut, live, results
 
 LAST = (
     20  # steps of the base experiment: windows of 4 in epochs of 10, evaluations at 8, 10, 18, ..., checkpoints at 3, 6, ...
@@ -20,18 +19,6 @@ KILL, INTERRUPT = signal.SIGKILL, signal.SIGINT
 def train(file: Path, name: str, *flags: str, patch: Callable[[], Any] | None = None) -> tuple[int, str]:
     life = live(["train", "--config", str(file), *flags, f"name={name}"], cwd=file.parent, patch=patch)
     return life.code, life.out + life.err
-
-
-def results(run: Path) -> dict[str, str]:
-    """Hashes of all that must come out alike, bit for bit."""
-    last = run / "checkpoints" / "last"
-    groups = ("model", "trained", "average", "optimizer", "random", "samples", "regularizers")
-    files = [last / f"{group}.safetensors" for group in groups]
-    files += [run / "metrics.jsonl", run / "curriculum.jsonl", run / "predictions" / "val.parquet"]
-    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    state = json.loads((last / "state.json").read_text())
-    del state["identity"]["config"]["name"]
-    return hashes | {"state": json.dumps(state), "best": (run / "checkpoints" / "best").resolve().name}
 
 
 @pytest.fixture(scope="module")

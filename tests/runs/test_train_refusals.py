@@ -55,6 +55,43 @@ def test_other_data_are_refused(done: Path, tmp_path: Path) -> None:
     assert "stores.own: was" in resume(done, "name=mine")
 
 
+def test_other_classes_and_other_widths_are_refused(done: Path, tmp_path: Path) -> None:
+    """A store that was made again with its labels or features renamed, but under the same path."""
+    import shutil
+
+    from data_prep.synth import synthesize
+
+    values = yaml.safe_load(done.read_text())
+    store = synthesize(tmp_path / "own", name="own", samples=60, modalities={"audio": 6}, seed=5)
+    values["datasets"] = {"own": {"store": str(store)}}
+    values["streams"] = {"own": {"dataset": "own", "tasks": ["funny"]}}
+    done.write_text(yaml.safe_dump(values))
+    train_experiment(done, ["name=mine"])
+    record = store / "dataset.json"
+    for change in ({"tasks": {"funny": {"classes": ["yes", "no"]}}}, {"modalities": {"audio": {"extractor": "other@2"}}}):
+        kept, schema = record.read_text(), json.loads(record.read_text())
+        for part, items in change.items():
+            for name, entry in items.items():
+                schema[part][name] |= entry
+        record.write_text(json.dumps(schema))
+        assert "stores.own: was" in resume(done, "name=mine")
+        record.write_text(kept)
+    shutil.rmtree(store)
+    synthesize(store, name="own", samples=60, modalities={"audio": 7}, seed=5)
+    assert "stores.own: was" in resume(done, "name=mine")
+
+
+def test_a_state_of_another_version_is_refused(done: Path) -> None:
+    from mmtrain.engine.checkpoint import _record
+
+    for folder in (done.parent / "runs/run/checkpoints").glob("step-*"):
+        state = json.loads((folder / "state.json").read_text())
+        (folder / "state.json").write_text(json.dumps(state | {"version": 1}))
+        files = {file.name: _record(file) for file in folder.iterdir() if file.name != "manifest.json"}
+        (folder / "manifest.json").write_text(json.dumps(files))
+    assert "step-00000004: written in state version 1, this code reads version" in resume(done)
+
+
 def test_another_architecture_is_refused_with_both_shapes(small_run: Build) -> None:
     from mmtrain.engine.state import load_model_state
 

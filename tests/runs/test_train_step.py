@@ -137,7 +137,7 @@ def test_a_gradient_that_is_not_finite_stops_before_any_weight_changes(small_run
     ids = [sample for batch in inputs.micro_batches for sample in batch.ids]
     assert len(ids) == 7
     assert all(sample in str(error.value) for sample in ids)
-    assert f"first in {name}" in str(error.value)
+    assert f"comes from the gradient of parameter {name}, all outputs and losses being finite" in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in run.model.state_dict().items())
 
 

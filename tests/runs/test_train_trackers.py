@@ -1,13 +1,19 @@
 """W&B and TensorBoard: they get every step, and nothing they do stops or changes a run."""
 
+import os
+import socket
 import sys
 import threading
+import time
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import weights
+from lives import live, weights
 
 from mmtrain.engine.history import history
 from mmtrain.training import train_experiment
@@ -77,6 +83,62 @@ def test_wandb_that_fails_changes_nothing(
         assert weights(fields, name) == weights(fields, "plain")
         assert history(fields.parent / "runs" / name).steps["step"].tolist() == [1, 2, 3, 4]
     release.set()
+
+
+@contextmanager
+def server(kind: str) -> Iterator[int]:
+    """A port of this machine that is closed, or one that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = int(listener.getsockname()[1])
+        if kind == "slow":
+            listener.listen(16)
+            yield port
+    if kind == "closed":
+        yield port
+
+
+def online(port: int) -> None:
+    """The real library, told to log in at that port."""
+    os.environ.pop("WANDB_MODE", None)
+    os.environ |= {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": "0" * 40}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["closed", "slow"])
+def test_the_real_wandb_without_its_server_stops_nothing(fields: Path, kind: str) -> None:
+    pytest.importorskip("wandb")
+    assert live(["train", "--config", str(fields), "name=plain"], cwd=fields.parent).code == 0
+    began = time.monotonic()
+    with server(kind) as port:
+        arguments = ["train", "--config", str(fields), "tracking.wandb=online"]
+        life = live(arguments, cwd=fields.parent, patch=partial(online, port), timeout=100)
+    assert life.code == 0, life
+    assert time.monotonic() - began < 90
+    assert life.out.count("W&B failed and is left out from here on") == 1, life.out
+    assert weights(fields, "run") == weights(fields, "plain")
+    logs = [(fields.parent / "runs" / name / "metrics.jsonl").read_bytes() for name in ("run", "plain")]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("fault", ["log", "finish", "full"])
+def test_wandb_that_fails_later_is_left_out(
+    fields: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    class Faulty(RecordingRun):
+        def log(self, scalars: dict[str, float], *, step: int) -> None:
+            if fault != "finish" and step == 2:
+                raise OSError(28, "No space left on device") if fault == "full" else KeyError("log")
+            super().log(scalars, step=step)
+
+        def finish(self) -> None:
+            if fault == "finish":
+                raise RuntimeError("no answer")
+
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb(init=lambda **_: Faulty()))
+    found = train_experiment(fields, ["tracking.wandb=online"])
+    assert found.steps["step"].tolist() == [1, 2, 3, 4]
+    assert capsys.readouterr().out.count("W&B failed and is left out from here on") == 1
 
 
 def test_tensorboard_gets_the_same_numbers(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:

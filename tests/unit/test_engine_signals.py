@@ -6,6 +6,8 @@ import signal
 import pytest
 from accelerate import Accelerator
 
+from mmtrain.engine import interrupt as module
+from mmtrain.engine import launch
 from mmtrain.engine.interrupt import Interrupt
 
 
@@ -27,3 +29,23 @@ def test_an_ignored_hangup_stays_ignored():
             assert not interrupt.requested()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_launcher"),
+    [
+        (["/usr/bin/python", "/env/bin/accelerate", "launch", "train.py"], True),
+        (["python", "-m", "accelerate.commands.launch", "train.py"], True),
+        (["torchrun", "train.py"], True),
+        (["bash", "-c", "accelerate launch train.py"], False),
+        (["/bin/bash", "-l"], False),
+        (["make", "-C", "x", "y", "accelerate"], False),
+        ([], False),
+    ],
+)
+def test_the_death_of_a_launcher_and_of_no_other_parent_is_a_signal(monkeypatch, words, is_launcher):
+    monkeypatch.setattr(launch, "_launcher", lambda: (words, {}))
+    with Interrupt(Accelerator(cpu=True)) as interrupt:
+        assert not interrupt.requested()
+        monkeypatch.setattr(module.os, "getppid", lambda: 1)
+        assert interrupt.requested() is is_launcher

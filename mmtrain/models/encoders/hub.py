@@ -11,6 +11,8 @@ from torch import nn
 
 from mmtrain.errors import ConfigError
 
+# said outright: asked nothing, transformers asks on the terminal whether the folder's own code may run
+_OWN_CODE = {"trust_remote_code": False}
 # what the BERT family calls its dropout probabilities
 _DROPOUTS = (
     "hidden_dropout_prob",
@@ -39,7 +41,7 @@ def load_config(path: str) -> Any:
     from transformers import AutoConfig  # slow to import
 
     with _quiet("config", path):
-        config = AutoConfig.from_pretrained(_name(path))
+        config = AutoConfig.from_pretrained(_name(path), **_OWN_CODE)
     if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "hidden_size"):
         raise ConfigError(f"text.path: '{path}' is a {config.model_type} model, not a text encoder (BERT and its family)")
     return config
@@ -60,13 +62,14 @@ def load_encoder(path: str, *, weights: Literal["pretrained", "random"], dropout
     options = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
     with _quiet("weights", path):
         if weights == "random":
-            return AutoModel.from_config(config, dtype=torch.float32, **options)
+            return AutoModel.from_config(config, dtype=torch.float32, **_OWN_CODE, **options)
         encoder, report = AutoModel.from_pretrained(
             _name(path),
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
+            **_OWN_CODE,
             **options,
         )
     faults = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
@@ -85,7 +88,7 @@ def load_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer  # slow to import
 
     with _quiet("tokenizer", path):
-        tokenizer = AutoTokenizer.from_pretrained(_name(path))
+        tokenizer = AutoTokenizer.from_pretrained(_name(path), **_OWN_CODE)
     if len(tokenizer) > config.vocab_size:
         raise ConfigError(
             f"text.path: the tokenizer of '{path}' has {len(tokenizer)} tokens, its encoder knows {config.vocab_size}"
@@ -127,7 +130,7 @@ def _quiet(what: str, path: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # a damaged or hostile file makes these libraries raise anything
         first = str(error).strip().split("\n")[0]
         raise ConfigError(
             f"text.path: the {what} of '{path}' cannot be loaded as a Hugging Face text encoder's: {first} "

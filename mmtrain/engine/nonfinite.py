@@ -1,0 +1,177 @@
+"""A step whose gradient holds NaN or Inf: where it comes from, kept on disk; then the run stops or leaves the step out."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mmtrain.data.batch import Batch, MaskedSequence
+from mmtrain.engine.loading import StepInput
+from mmtrain.engine.run import Run
+from mmtrain.engine.sample_log import StepValues
+from mmtrain.engine.state import RunState
+from mmtrain.errors import NonFiniteError
+
+_SHOWN = 20  # sample ids in a message
+_KEPT = 10  # batches kept of a run that leaves steps out
+
+Buffers = list[tuple[Tensor, Tensor]]
+
+
+def copy_buffers(run: Run) -> Buffers:
+    """The running statistics before a step that may be left out: its forward pass writes into them."""
+    return [(buffer, buffer.clone()) for buffer in run.model.buffers()] if run.settings.skip_limit else []
+
+
+def leave_out(run: Run, inputs: StepInput, values: StepValues, buffers: Buffers) -> StepValues:
+    """Do without the update of a step, on every process alike; its samples then count as unlabelled.
+
+    Errors: NonFiniteError where the run is to stop instead, with what was found on any process.
+    """
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    message = describe(run, inputs, values)
+    if run.settings.skip_limit == 0:
+        raise NonFiniteError(f"{message}. Continue with --resume and training.on_nonfinite=skip to leave such steps out")
+    run.say(f"warning: {message}. The step is left out")
+    if run.accelerator.scaler is not None:
+        run.optimizer.step()  # does nothing but lower the scale of the loss
+    samples = [
+        {name: torch.zeros_like(value) if name.endswith("/labelled") else value for name, value in columns.items()}
+        for columns in values.samples
+    ]
+    return replace(values, samples=samples, left_out=True)
+
+
+def count_outcome(run: Run, state: RunState, values: StepValues, *, updated: bool) -> None:
+    """Note a step that changed no weight. Errors: NonFiniteError where too many in a row were left out."""
+    state.skipped += not updated and not values.left_out
+    state.left_out += values.left_out
+    state.left_out_in_a_row = state.left_out_in_a_row + 1 if values.left_out else 0
+    if state.left_out_in_a_row > run.settings.skip_limit:
+        raise NonFiniteError(
+            f"step {state.step}: the last {state.left_out_in_a_row} steps were left out for NaN or Inf, and "
+            f"training.skip_limit is {run.settings.skip_limit}. The batches are kept in {run.folder.nonfinite}"
+        )
+
+
+def describe(run: Run, inputs: StepInput, values: StepValues) -> str:
+    """Where the NaN or Inf comes from, the same words on every process; each keeps its part of the batch on disk."""
+    own = {"step": inputs.step + 1, "objective": repr(float(values.objective)), **_find(run, inputs)}
+    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    place = run.folder.nonfinite / f"step-{inputs.step + 1:08d}"
+    kept = _keep(place, f"process-{rank}", own, inputs)
+    found: list[dict[str, Any]] = gather_object([own]) if world > 1 else [own]
+    origins = [(number, part) for number, part in enumerate(found) if part["origin"]]
+    cause = "It did not come again in evaluation mode: dropout, or a norm that overflows"
+    if origins:
+        number, part = origins[0]
+        cause = f"It comes from {part['origin']}" + (f" on process {number}" if world > 1 else "")
+    ids = [name for part in ([part for _, part in origins] or found) for name in part["samples"] or part["batch"]]
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    loss = sum(float(part["objective"]) for part in found)
+    return (
+        f"step {inputs.step + 1}: the gradient holds NaN or Inf (loss {loss:.4g}). "
+        f"No weight was changed. {cause}. Samples: {', '.join(ids[:_SHOWN])}{more}. {kept}"
+    )
+
+
+@contextmanager
+def _evaluating(model: nn.Module, found: list[str]) -> Iterator[None]:
+    """Evaluation mode, and in `found` the first module whose output is not finite. Its hooks end with it."""
+    was_training = model.training
+    hooks = [module.register_forward_hook(partial(_note, found, name)) for name, module in model.named_modules() if name]
+    model.eval()
+    try:
+        with torch.backends.cudnn.flags(enabled=False):  # which has no backward pass of an LSTM in this mode
+            yield
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+
+
+def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
+    """This process's part once more: the first module, loss or gradient that is not finite, and the samples it is of."""
+    model = run.accelerator.unwrap_model(run.model)
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    found: list[str] = []
+    samples: list[str] = []
+    with torch.enable_grad(), _evaluating(model, found):
+        for micro in inputs.micro_batches:
+            batch = micro.to(run.accelerator.device)
+            outputs = model(batch.inputs, batch.labelled)
+            terms = run.objective(outputs.logits, batch)
+            for task, loss in terms.reported.items():
+                wrong = ~_finite_rows(outputs.logits[task]) | (~loss.isfinite() & batch.labelled[task])
+                found += [f"the loss of task '{task}'"] if wrong.any() else []
+                samples += [batch.ids[row] for row in wrong.nonzero()[:, 0].tolist()]
+            total = torch.stack([loss.sum() for loss in terms.training.values()]).sum()
+            gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+            found += [
+                f"the gradient of parameter {name}, all outputs and losses being finite"
+                for name, gradient in zip(parameters, gradients, strict=True)
+                if gradient is not None and not gradient.isfinite().all()
+            ]
+    batch_ids = [name for batch in inputs.micro_batches for name in batch.ids]
+    return {"origin": found[0] if found else None, "samples": list(dict.fromkeys(samples)), "batch": batch_ids}
+
+
+def _note(found: list[str], name: str, module: nn.Module, _inputs: object, output: object) -> None:
+    if not found and not all(bool(values.isfinite().all()) for values in _real_values(output)):
+        found.append(f"the output of module {name} ({type(module).__name__})")
+
+
+def _real_values(output: object) -> Iterator[Tensor]:
+    """Every floating tensor of a module's output, without what lies under a mask."""
+    if isinstance(output, MaskedSequence):
+        yield output.values[output.mask]
+    elif isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        yield from _real_values(tuple(output.values()))
+    elif isinstance(output, tuple | list):
+        for part in output:
+            yield from _real_values(part)
+    elif is_dataclass(output):
+        yield from _real_values(tuple(getattr(output, field.name) for field in fields(output)))
+
+
+def _finite_rows(values: Tensor) -> Tensor:
+    """[B] bool of [B] or [B, C]."""
+    return values.isfinite().reshape(len(values), -1).all(dim=1)
+
+
+def _keep(folder: Path, name: str, own: Mapping[str, Any], inputs: StepInput) -> str:
+    """Write a process's part of the batch: what was found as JSON, the tensors as safetensors. Says where, or why not."""
+    if not folder.exists() and len(list(folder.parent.glob("step-*"))) >= _KEPT:
+        return f"The batch is not kept: {folder.parent} holds {_KEPT} already"
+    tensors = {
+        f"{number}/{key}": value.contiguous().clone()
+        for number, batch in enumerate(inputs.micro_batches)
+        for key, value in _tensors(batch).items()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
+        safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:
+        return f"The batch could not be kept in {folder} ({error})"
+    return f"The batch is kept in {folder}"
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    parts = {f"inputs/{name}/values": item.values for name, item in batch.inputs.items()}
+    parts |= {f"inputs/{name}/mask": item.mask for name, item in batch.inputs.items()}
+    parts |= {f"targets/{name}": value for name, value in batch.targets.items()}
+    parts |= {f"labelled/{name}": value for name, value in batch.labelled.items()}
+    return parts | {"stream": batch.stream, "index": batch.index}

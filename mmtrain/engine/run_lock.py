@@ -1,0 +1,85 @@
+"""One training at a time in a run folder: a lock of the operating system, which no death can leave behind."""
+
+import fcntl
+import json
+import os
+import platform
+from contextlib import suppress
+from datetime import datetime
+from errno import EACCES, EAGAIN, EWOULDBLOCK
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mmtrain.errors import ConfigError
+
+LOCK = "training.lock"
+
+
+class RunLock:
+    """Held from `take` to `release`, or to the end of the process. The file only says who holds it; without the lock on
+    it, it is litter and blocks nobody.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._descriptor = folder, -1
+        self._made: list[Path] = []  # folders that were not there before, innermost first
+
+    def take(self) -> Self:
+        """Errors: ConfigError naming the process that trains in the folder."""
+        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        while self._descriptor < 0:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno not in (EACCES, EAGAIN, EWOULDBLOCK):
+                    raise OSError(error.errno, error.strerror, str(self._file)) from None
+                raise ConfigError(f"run folder {self.folder} is in use: {self._holder()}. Stop that one, or wait") from None
+            if self._is_ours(descriptor):
+                self._descriptor = descriptor
+            else:  # its holder released it, and with that removed it, between our opening and our locking
+                os.close(descriptor)
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        note = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(note).encode(), 0)
+        return self
+
+    def release(self) -> None:
+        """Free the folder; where it was made for the lock and nothing came into it, it goes too."""
+        if self._descriptor >= 0:
+            if self._is_ours(self._descriptor):
+                self._file.unlink()
+            os.close(self._descriptor)
+            self._descriptor = -1
+            with suppress(OSError):
+                for folder in self._made:
+                    folder.rmdir()
+
+    def __enter__(self) -> Self:
+        return self.take()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / LOCK
+
+    def _is_ours(self, descriptor: int) -> bool:
+        """Whether the file of that name is still the one that was opened."""
+        try:
+            found = os.stat(self._file)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(descriptor))
+
+    def _holder(self) -> str:
+        try:
+            note = json.loads(self._file.read_text(encoding="utf-8"))
+            return f"process {int(note['pid'])} on {note['host']} trains there since {note['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process trains there"  # which has only just begun, and said nothing yet
