@@ -71,7 +71,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     rows = _rows(predictions, parts.train_streams)
     if console is not None:
         if note:
-            console.print(note, highlight=False)
+            console.print(note, highlight=False, soft_wrap=True)
         shares = share_rows(run, parts.train_streams)
         step = int(saved.state["step"])
         name = split if weights == "trained" else f"{split}_{weights}"
@@ -160,5 +160,7 @@ def _write(
     (folder / f"{split}.json").write_text(json.dumps(plain(values), indent=1, allow_nan=False), encoding="utf-8")
     for table in tables:
         console.print(table.rich())
-    console.print(_LEGEND, highlight=False, markup=False)
-    console.print(f"written: {run.predictions(split)}, {folder / split}.md, {folder / split}.json", highlight=False)
+    console.print(_LEGEND, highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        f"written: {run.predictions(split)}, {folder / split}.md, {folder / split}.json", highlight=False, soft_wrap=True
+    )

@@ -33,7 +33,11 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
         if console is not None:
             _greet(experiment, accelerator, console)
             if resume and not continues:
-                console.print(f"nothing to resume: {experiment.folder} holds no run; it starts from step 0", highlight=False)
+                console.print(
+                    f"nothing to resume: {experiment.folder} holds no run; it starts from step 0",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         result = _train(experiment, accelerator, console, continues=continues)
     except RuntimeError as error:
         cause = peer_failure(error) if accelerator.num_processes > 1 else None
@@ -122,7 +126,7 @@ def _greet(experiment: Experiment, accelerator: Accelerator, console: Console) -
     complaint = launch_complaint(accelerator.num_processes)
     lines += [complaint] if complaint else []
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _value(number: float | None) -> str:

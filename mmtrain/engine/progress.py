@@ -78,4 +78,6 @@ class ProgressBar:
         elif self._console is not None and time.monotonic() - self._last_line >= self._between:
             self._last_line = time.monotonic()
             remaining = (self._total - done) / max(rate, 1e-9)
-            self._console.print(f"{self._name} {done}/{self._total}  {text}  {remaining:.0f} s left", highlight=False)
+            self._console.print(
+                f"{self._name} {done}/{self._total}  {text}  {remaining:.0f} s left", highlight=False, soft_wrap=True
+            )

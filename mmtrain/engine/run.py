@@ -118,4 +118,4 @@ class Run:
 
     def say(self, text: str) -> None:
         if self.console is not None:
-            self.console.print(text, markup=False, highlight=False)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)

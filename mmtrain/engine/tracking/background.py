@@ -50,4 +50,6 @@ class Background:
     def _give_up(self, reason: str) -> None:
         if not self._failed.is_set():
             self._failed.set()
-            self._console.print(f"{self._name} failed and is left out from here on: {reason}", markup=False, highlight=False)
+            self._console.print(
+                f"{self._name} failed and is left out from here on: {reason}", markup=False, highlight=False, soft_wrap=True
+            )
