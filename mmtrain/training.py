@@ -31,7 +31,7 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
     try:
         continues = _claim_folder(lock, accelerator, resume=resume, overwrite=overwrite)
         if console is not None:
-            _greet(experiment, accelerator, console)
+            _greet(experiment, accelerator, console, lock)
             if resume and not continues:
                 console.print(
                     f"nothing to resume: {experiment.folder} holds no run; it starts from step 0",
@@ -120,11 +120,11 @@ def _claim_folder(lock: RunLock, accelerator: Accelerator, *, resume: bool, over
     return answer[0]
 
 
-def _greet(experiment: Experiment, accelerator: Accelerator, console: Console) -> None:
+def _greet(experiment: Experiment, accelerator: Accelerator, console: Console, lock: RunLock) -> None:
     processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
     lines = [f"{experiment.name}: {processes} on {accelerator.device}, {experiment.training.precision}"]
     complaint = launch_complaint(accelerator.num_processes)
-    lines += [complaint] if complaint else []
+    lines += [words for words in (complaint, lock.complaint) if words]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

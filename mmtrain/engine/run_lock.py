@@ -6,7 +6,7 @@ import os
 import platform
 from contextlib import suppress
 from datetime import datetime
-from errno import EACCES, EAGAIN, EWOULDBLOCK
+from errno import EACCES, EAGAIN, ENOLCK, ENOSYS, EOPNOTSUPP, EWOULDBLOCK
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,7 @@ from typing import Self
 from mmtrain.errors import ConfigError
 
 LOCK = "training.lock"
+_NO_LOCKS = (ENOSYS, ENOLCK, EOPNOTSUPP)  # what a network file system says that is mounted without them
 
 
 class RunLock:
@@ -23,6 +24,7 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._descriptor = folder, -1
+        self.complaint = ""  # where the file system has no locks, which is no reason not to train
         self._made: list[Path] = []  # folders that were not there before, innermost first
 
     def take(self) -> Self:
@@ -35,6 +37,10 @@ class RunLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(descriptor)
+                if error.errno in _NO_LOCKS:
+                    self._file.unlink(missing_ok=True)
+                    self.complaint = f"warning: {self.folder} cannot be locked ({error.strerror}): start no second run there"
+                    return self
                 if error.errno not in (EACCES, EAGAIN, EWOULDBLOCK):
                     raise OSError(error.errno, error.strerror, str(self._file)) from None
                 raise ConfigError(f"run folder {self.folder} is in use: {self._holder()}. Stop that one, or wait") from None
@@ -55,9 +61,10 @@ class RunLock:
                 self._file.unlink()
             os.close(self._descriptor)
             self._descriptor = -1
-            with suppress(OSError):
-                for folder in self._made:
-                    folder.rmdir()
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
+        self._made = []
 
     def __enter__(self) -> Self:
         return self.take()

@@ -117,13 +117,13 @@ def kill_often(whole: tuple[Path, dict[str, str]], name: str, *, kills: int, see
 
 
 def test_kills_at_random_change_nothing(whole: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    kill_often(whole, "few", kills=6, seed=0, folder=tmp_path)
+    kill_often(whole, "few", kills=4, seed=0, folder=tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_many_kills_at_random_change_nothing(whole: tuple[Path, dict[str, str]], tmp_path: Path, seed: int) -> None:
-    kill_often(whole, f"many-{seed}", kills=12, seed=seed, folder=tmp_path)
+    kill_often(whole, f"many-{seed}", kills=10, seed=seed, folder=tmp_path)
 
 
 def save_plainly() -> None:

@@ -1,6 +1,7 @@
 """W&B and TensorBoard: they get every step, and nothing they do stops or changes a run."""
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -151,3 +152,34 @@ def test_tensorboard_gets_the_same_numbers(fields: Path, capsys: pytest.CaptureF
     norms = events.Scalars("grad_norm")
     assert [event.step for event in norms] == [1, 2, 3, 4]
     assert [event.value for event in norms] == pytest.approx(found.steps["grad_norm"], rel=1e-6)
+
+
+def test_tensorboard_has_each_step_of_a_killed_run_once(fields: Path) -> None:
+    """Saved at step 2, killed after step 3 was written: resumed, step 3 comes again."""
+    pytest.importorskip("tensorboard")
+    arguments = ["train", "--config", str(fields), "tracking.tensorboard=true"]
+    assert live(arguments, cwd=fields.parent, patch=write_all_and_die).code == -signal.SIGKILL
+    assert live([*arguments, "--resume"], cwd=fields.parent).code == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = fields.parent / "runs/run/tensorboard"
+    assert [event.step for event in EventAccumulator(str(folder)).Reload().Scalars("objective")] == [1, 2, 3, 4]
+    first = EventAccumulator(str(min(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns))).Reload()
+    assert [event.step for event in first.Scalars("objective")] == [1, 2, 3], "or this tests nothing"
+
+
+def write_all_and_die() -> None:
+    """Die after the third step, when the records of three are written out."""
+    from mmtrain.engine import loop
+    from mmtrain.engine.saving import record_steps
+
+    count = loop.count_outcome
+
+    def dying(run: Any, state: Any, values: Any, *, updated: bool) -> None:
+        count(run, state, values, updated=updated)
+        if state.step == 3:
+            record_steps(run, state)
+            run.close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    loop.count_outcome = dying

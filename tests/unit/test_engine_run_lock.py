@@ -1,5 +1,6 @@
 """The lock of a run folder: one holder, named to others; gone with its process, however that ended."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mmtrain.engine import run_lock
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.run_lock import LOCK, RunLock
 from mmtrain.errors import ConfigError
@@ -73,8 +75,6 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_not_taken_for_the_ne
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its holder unlinks it between our opening and our locking: we would lock a file that nobody else will find."""
-    from mmtrain.engine import run_lock
-
     first = RunLock(tmp_path).take()
     flock, calls = run_lock.fcntl.flock, []
 
@@ -109,3 +109,27 @@ def test_overwriting_keeps_the_lock_and_a_cut_there_leaves_a_run(tmp_path: Path,
         with pytest.raises(ConfigError, match="in use"):
             RunLock(folder.path).take()
     assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    with RunLock(tmp_path / "run") as lock:
+        assert lock.complaint == f"warning: {tmp_path}/run cannot be locked (not here): start no second run there"
+        assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_other_refusal_of_the_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="broken") as error:
+        RunLock(tmp_path / "run").take()
+    assert error.value.filename == str(tmp_path / "run" / LOCK)

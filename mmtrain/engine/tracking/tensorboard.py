@@ -18,27 +18,29 @@ def require_tensorboard() -> None:
 
 
 class TensorBoardTracker:
-    """Writes to `folder`; a resumed run writes the steps since its checkpoint once more."""
+    """Writes to `folder`; what a killed life of the run wrote beyond its checkpoint is purged when a step comes again."""
 
     def __init__(self, *, folder: Path, console: Console) -> None:
+        self._folder = folder
         self._writer: Any = None
         self._background = Background("TensorBoard", console)
-        self._background.do(lambda: self._start(folder))
 
-    def _start(self, folder: Path) -> None:
+    def _open(self, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        return SummaryWriter(str(self._folder), purge_step=step)
 
     def log(self, scalars: Mapping[str, float], *, step: int) -> None:
         self._background.do(lambda: self._write(scalars, step))
 
     def _write(self, scalars: Mapping[str, float], step: int) -> None:
+        self._writer = self._writer or self._open(step)
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
     def _finish(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def close(self) -> None:
         self._background.do(self._finish)
