@@ -24,6 +24,8 @@ class StepValues:
     grad_norm: float
     lr: Mapping[str, float]
     samples: list[dict[str, Tensor]] = field(default_factory=list)  # one dict a micro-batch
+    weights: Mapping[str, Tensor | float] | None = None  # see WindowReport, of this step
+    conflicts: float | None = None
 
 
 class SampleLog:

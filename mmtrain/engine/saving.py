@@ -11,6 +11,7 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import SampleLog
 from mmtrain.engine.state import (
     VERSION,
+    Conflicts,
     RunState,
     Selection,
     gather_random_states,
@@ -67,6 +68,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors) -> Checkpoint:
         "skipped": state.skipped,
         "stopped": state.stopped,
         "selection": asdict(state.selection),
+        "conflicts": asdict(state.conflicts),
         "optimizer": optimizer_values,
         "lr_schedule": {key: value for key, value in run.lr_schedule.state_dict().items() if key != "lr_lambdas"},
         "scaler": scaler.state_dict() if scaler is not None else None,
@@ -130,6 +132,7 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
         skipped=values["skipped"],
         stopped=values["stopped"],
         selection=Selection(**values["selection"]),
+        conflicts=Conflicts(**values["conflicts"]),
         log=SampleLog({name: tensor.numpy() for name, tensor in tensors["samples"].items()}),
     )
 

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmtrain.curriculum.weighting.protocol import Learned
 from mmtrain.data.batch import Batch
+from mmtrain.engine.backward import backward
 from mmtrain.engine.loading import StepInput
+from mmtrain.engine.passes import Forwarded
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import StepValues
 from mmtrain.errors import NonFiniteError
@@ -19,36 +21,22 @@ from mmtrain.objectives.regularizers.r_drop import two_views
 def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     """Forward and backward over this process's micro-batches, then one update; False if the loss scaler skipped it.
 
-    The minimized value is sum over tasks of weight x mean over the global batch's labelled samples, plus penalties: the
-    same for any number of processes and micro-batches. Errors: NonFiniteError before any weight is touched.
+    The gradient is that of the whole global batch (see `backward`): the same for any number of processes and micro-batches.
+    Errors: NonFiniteError before any weight is touched.
     """
     run.optimizer.zero_grad(set_to_none=True)
-    objective = torch.zeros((), device=run.accelerator.device)
-    penalties: Mapping[str, Tensor] = {}
-    samples = []
-    for number, micro in enumerate(inputs.micro_batches, start=1):
-        is_last = number == len(inputs.micro_batches)
-        batch = micro.to(run.accelerator.device)
-        sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
-        with sync:
-            loss, columns = _forward(run, batch, inputs.step, inputs.counts)
-            objective = objective + loss.detach()
-            total = loss * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
-            if is_last:
-                penalties = run.objective.penalties(run.accelerator.unwrap_model(run.model).named_parameters())
-                total = total + sum(penalties.values())
-            run.accelerator.backward(total)
-        samples.append(columns)
-    norm = float(run.accelerator.clip_grad_norm_(run.model.parameters(), run.settings.clip_norm or math.inf))
+    done = backward(run, inputs, lambda batch: _forward(run, batch, inputs.counts))
+    trained = [parameter for _, parameter in _trained(run)]
+    norm = float(run.accelerator.clip_grad_norm_(trained, run.settings.clip_norm or math.inf))
     if not math.isfinite(norm) and _is_final(run):
-        raise NonFiniteError(_describe(run, inputs, objective))
+        raise NonFiniteError(_describe(run, inputs, done.objective))
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
     run.optimizer.step()
     skipped = bool(getattr(run.optimizer, "step_was_skipped", False))
     if not skipped:
         run.lr_schedule.step()
-    detached = {name: value.detach() for name, value in penalties.items()}
-    values = StepValues(inputs.step, objective, detached, norm, lr, samples)
+    penalties = {name: value.detach() for name, value in done.penalties.items()}
+    values = StepValues(inputs.step, done.objective, penalties, norm, lr, done.samples, done.weights, done.conflicts)
     return values, not skipped
 
 
@@ -57,8 +45,15 @@ def _is_final(run: Run) -> bool:
     return run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0
 
 
-def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """This micro-batch's part of the minimized sum, and what is kept of its samples."""
+def _trained(run: Run) -> list[tuple[str, nn.Parameter]]:
+    """All that the optimizer holds, by name, and what is frozen."""
+    weighting = run.curriculum.weighting
+    learned = weighting.module.named_parameters(prefix="weighting") if isinstance(weighting, Learned) else ()
+    return [*run.model.named_parameters(), *learned]
+
+
+def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> Forwarded:
+    """One micro-batch: each task's part of its mean over the labelled samples of the global batch, which has `counts`."""
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled)
         logits = outputs.logits
@@ -73,14 +68,13 @@ def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tu
         halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
         training = {task: value + second[task] for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
-    weights = run.curriculum.weights(step)
-    parts = [training[task].sum() * (weights[task] / max(counts[task], 1)) for task in training]
-    return torch.stack(parts).sum(), sample_values(batch, logits, reported)
+    losses = {task: values.sum() / max(counts[task], 1) for task, values in training.items()}
+    return Forwarded(outputs.joint, losses, sample_values(batch, logits, reported))
 
 
 def _describe(run: Run, inputs: StepInput, objective: Tensor) -> str:
     ids = [name for batch in inputs.micro_batches for name in batch.ids]
-    bad = [name for name, parameter in run.model.named_parameters()
+    bad = [name for name, parameter in _trained(run)
            if parameter.grad is not None and not torch.isfinite(parameter.grad).all()]  # fmt: skip
     where = f"loss {float(objective):.4g}; first in {bad[0] if bad else 'no single parameter: the norm overflows'}"
     return (
