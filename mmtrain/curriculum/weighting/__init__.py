@@ -16,7 +16,6 @@ from mmtrain.curriculum.weighting.gradnorm import GradnormConfig
 from mmtrain.curriculum.weighting.imtl_g import ImtlGConfig
 from mmtrain.curriculum.weighting.inverse_loss import InverseLossConfig
 from mmtrain.curriculum.weighting.mgda import MgdaConfig
-from mmtrain.curriculum.weighting.nash_mtl import NashMtlConfig
 from mmtrain.curriculum.weighting.pcgrad import PcgradConfig
 from mmtrain.curriculum.weighting.rlw import RlwConfig
 from mmtrain.curriculum.weighting.uncertainty import UncertaintyConfig
@@ -38,8 +37,7 @@ WeightingConfig = Annotated[
     | ConflictFreeConfig
     | GraddropConfig
     | UpgradConfig
-    | CagradConfig
-    | NashMtlConfig,
+    | CagradConfig,
     Field(discriminator="name"),
 ]
 
@@ -60,5 +58,4 @@ WEIGHTINGS = (
     GraddropConfig,
     UpgradConfig,
     CagradConfig,
-    NashMtlConfig,
 )

@@ -62,10 +62,12 @@ class Aggregation(Stateless):
         """`gradients` [K, P] -> the aggregator's vector [P] and, where it has some, its weights."""
         if len(gradients) == 1:
             return Combined(gradients[0], {task: gradients.new_ones(()) for task in losses})
+        size = gradients.norm()
+        units = gradients / size.clamp(min=torch.finfo(size.dtype).tiny)  # torchjd takes a small matrix for no matrix
         with _random_state_of(derive_key(self._seed, "aggregation", step), gradients.device):
             if self._weighting is None:
-                return Combined(self._aggregator(gradients), None)
-            weights: Tensor = self._weighting(gradients)  # [K]
+                return Combined(self._aggregator(units) * size, None)
+            weights: Tensor = self._weighting(units)  # [K]
         return Combined(weights @ gradients, dict(zip(losses, weights, strict=True)))
 
 
@@ -82,11 +84,11 @@ def _random_state_of(key: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def require_solvers(name: str, packages: Sequence[str], *, note: str = "") -> None:
+def require_solvers(name: str, packages: Sequence[str]) -> None:
     """Errors: ConfigError where a weighting's packages, which are no dependency of mmtrain, are missing."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ConfigError(
             f"curriculum.weighting: {name} solves its problem with {' and '.join(missing)}, which this Python lacks: "
-            f"pip install 'mmtrain[solvers]'{note}"
+            f"pip install 'mmtrain[solvers]'"
         )

@@ -1,6 +1,7 @@
 """Loss weights are learned until every task's gradient is as large as its rate of learning asks for."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -59,14 +60,15 @@ class Gradnorm:
         used = weights.detach().to(gradients.dtype)
         by_task = dict(zip(losses, used, strict=True))
         combined = Combined(used @ gradients, by_task, heads=by_task)
-        for task, loss in losses.items():
-            self._initial.setdefault(task, loss.item())
-        if len(losses) > 1:
-            self._learn(weights, gradients.norm(dim=1), losses)
+        values = {task: loss.item() for task, loss in losses.items()}
+        if all(map(isfinite, values.values())):
+            self._initial = values | self._initial
+            if len(losses) > 1:
+                self._learn(weights, gradients.norm(dim=1), values)
         return combined
 
-    def _learn(self, weights: Tensor, norms: Tensor, losses: Mapping[str, Tensor]) -> None:
-        ratios = torch.stack([loss / max(self._initial[task], _EPSILON) for task, loss in losses.items()])
+    def _learn(self, weights: Tensor, norms: Tensor, losses: Mapping[str, float]) -> None:
+        ratios = norms.new_tensor([loss / max(self._initial[task], _EPSILON) for task, loss in losses.items()])
         rates = ratios / ratios.mean().clamp(min=_EPSILON)
         sizes = weights * norms
         targets = (sizes.mean() * rates**self.alpha).detach()
