@@ -68,6 +68,7 @@ imports: install
 bench: install
 	$(RUN) benchmarks.bench_plan
 	$(RUN) benchmarks.bench_simulate
+	$(RUN) benchmarks.bench_weighting
 
 clean:
 	rm -rf .venv data stores runs

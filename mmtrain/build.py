@@ -16,6 +16,7 @@ from mmtrain.config import Experiment, dump_yaml
 from mmtrain.config_errors import nearest
 from mmtrain.curriculum.setting import Watching
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
+from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
@@ -99,9 +100,6 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
-    lr_schedule = experiment.training.schedule.build(
-        optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
-    )
     unfreeze = experiment.training.unfreeze
     unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
     average = experiment.training.average
@@ -114,6 +112,11 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         batch_size=settings.batch_size,
         seed=settings.seed,
         steps_per_epoch=settings.steps_per_epoch,
+        kinds={name: task.kind for name, task in parts.tasks.items()},
+    )
+    _join_weighting(curriculum.weighting, model, optimizer, accelerator.device)
+    lr_schedule = experiment.training.schedule.build(
+        optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
     counts = count_parameters(model)
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
@@ -125,6 +128,7 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         folder=folder,
         accelerator=accelerator,
         model=prepared_model,
+        heads={task: model.head(task) for task in parts.tasks},
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
         unfreezing=unfreezing,
@@ -150,6 +154,25 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
     run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")
     return run
+
+
+def _join_weighting(
+    weighting: Weighting, model: MultimodalModel, optimizer: torch.optim.Optimizer, device: torch.device
+) -> None:
+    """Give a weighting's parameters their device and optimizer. Errors: ConfigError where there is nothing to combine."""
+    module = getattr(weighting, "module", None)
+    if isinstance(module, nn.Module):
+        module.to(device)
+    if isinstance(weighting, Learned):
+        parameters = list(weighting.module.parameters())
+        optimizer.add_param_group({"params": parameters, "name": "weighting", "lr": weighting.lr, "weight_decay": 0.0})
+    own = {id(parameter) for parameter in model.heads.parameters()}
+    is_shared = any(parameter.requires_grad and id(parameter) not in own for parameter in model.parameters())
+    if isinstance(weighting, ByGradients) and not is_shared:
+        raise ConfigError(
+            "curriculum.weighting: it combines the tasks' gradients of what they share, and of this model only the heads "
+            "are trained. Write a weighting of losses, or train more of the model"
+        )
 
 
 def prepare_for_evaluation(model: nn.Module, accelerator: Accelerator) -> nn.Module:

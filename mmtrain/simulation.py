@@ -60,6 +60,7 @@ def simulate_experiment(
         batch_size=experiment.batch.size,
         seed=experiment.seed,
         steps_per_epoch=setting.steps_per_epoch,
+        kinds=setting.kinds,
     )
     curve = synthetic_curve(setting)
     if losses is not None:
@@ -125,8 +126,9 @@ def _setting(experiment: Experiment) -> Setting:
         labels = {task: training_labels(task, [stream]) for task in stream.tasks}
         chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
         specs.append(StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance))
+    kinds = {name: task.kind for name, task in tasks.items()}
     epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
-    return Setting(streams=specs, tasks=tuple(tasks), seed=experiment.seed, steps_per_epoch=epoch)
+    return Setting(streams=specs, tasks=tuple(tasks), kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)
 
 
 def _need_matplotlib() -> None:

@@ -24,6 +24,7 @@ from mmtrain.curriculum.streams import steps_per_epoch as steps_of_epoch
 from mmtrain.curriculum.weighting import WeightingConfig
 from mmtrain.curriculum.weighting.fixed import FixedConfig
 from mmtrain.curriculum.weighting.protocol import Weighting
+from mmtrain.data.schema import TaskKind
 from mmtrain.section import Section
 
 
@@ -59,13 +60,15 @@ class CurriculumConfig(Section):
         batch_size: int,
         seed: int,
         steps_per_epoch: int | None = None,
+        kinds: Mapping[str, TaskKind] | None = None,
     ) -> "Curriculum":
         """The curriculum of one stage; `batch_size` counts samples over all processes. Errors: ConfigError.
 
-        `steps_per_epoch`: None = all streams' samples over the batch size.
+        `steps_per_epoch`: None = all streams' samples over the batch size. `kinds`: of the tasks, for the weightings that
+        go by them.
         """
         epoch = steps_per_epoch or steps_of_epoch(streams, batch_size)
-        setting = Setting(streams=streams, tasks=tasks, seed=seed, steps_per_epoch=epoch)
+        setting = Setting(streams=streams, tasks=tasks, kinds=kinds or {}, seed=seed, steps_per_epoch=epoch)
         planner = Planner(
             streams=streams,
             batch_size=batch_size,
@@ -78,6 +81,7 @@ class CurriculumConfig(Section):
             sampler=self.sampler.build(setting),
             schedule=self.schedule.build(setting),
             weighting=self.weighting.build(setting),
+            tasks=tasks,
             tasks_of={stream.name: setting.tasks_of(stream) for stream in streams},
             window=self.window,
         )
@@ -106,11 +110,12 @@ class Curriculum:
         sampler: Sampler,
         schedule: Schedule,
         weighting: Weighting,
+        tasks: Sequence[str],
         tasks_of: Mapping[str, Sequence[str]],
         window: int,
     ) -> None:
         self._planner, self._sampler, self._schedule, self._weighting = planner, sampler, schedule, weighting
-        self._tasks_of, self.window = dict(tasks_of), window
+        self._tasks, self._tasks_of, self.window = tuple(tasks), dict(tasks_of), window
         self.step = 0  # where the window under way starts, in optimizer steps of this stage
         self._state = planner.start()
         self._pending: tuple[WindowPlan, PlanState] | None = None
@@ -142,15 +147,16 @@ class Curriculum:
             raise ValueError(f"a report of step {report.step} cannot end the window: {planned}")
         plan, self._state = self._pending
         active = self._count_active(plan)
+        weights = report.weights if report.weights is not None else self.weights(plan.stop_step - 1)
         self.step, self._pending = plan.stop_step, None
         shares = dict(zip(self._planner.names, plan.shares, strict=True))
-        weights = self._weighting.weights(plan.stop_step - 1)
         report = replace(report, first_step=plan.first_step, shares=shares)
         self._sampler.observe(report)
         self._weighting.observe(report)
         events = [*self._events, *self._schedule.observe(report)]
         self._events = []
-        self._record = self._describe(plan, report) | {"active": active, "weights": weights, "events": events}
+        decided = {"active": active, "weights": weights, "conflicts": report.conflicts, "events": events}
+        self._record = self._describe(plan, report) | decided
 
     def observe_evaluation(self, report: EvalReport) -> None:
         """Hear an evaluation; it falls on a border between windows."""
@@ -161,10 +167,17 @@ class Curriculum:
         self._events += self._schedule.observe(report)
         self._pending = None
 
-    def weights(self, step: int) -> dict[str, float]:
-        """Task -> weight of its loss in the batch of `step`, which is in the window under way: 0 where it is not active."""
-        active = self.active_tasks(step)
-        return {task: weight if task in active else 0.0 for task, weight in self._weighting.weights(step).items()}
+    @property
+    def weighting(self) -> Weighting:
+        return self._weighting
+
+    def weights(self, step: int) -> dict[str, float] | None:
+        """Task -> weight of its loss in the batch of `step`, which is in the window under way: 0 where it is not active.
+
+        None where the weights come out of the step itself.
+        """
+        weights = self._weighting.weights(step, self.active_tasks(step))
+        return None if weights is None else {task: weights.get(task, 0.0) for task in self._tasks}
 
     def active_tasks(self, step: int) -> Names:
         """The tasks that are trained at `step`, which is in the window under way.
@@ -177,13 +190,14 @@ class Curriculum:
         """What curriculum.jsonl says of the window last finished; empty before the first.
 
         `step`: finished steps at its end; `passes`: how often each stream has been walked through, with the fraction;
-        `active`: at how many of the window's steps each task was trained; `weights`: of the losses at its last step;
-        `events`: changes that took effect in it.
+        `active`: at how many of the window's steps each task was trained; `weights`: of the losses or
+        gradients at its last step, 0 where a task is not active, and `conflicts`: see WindowReport; `events`: changes that
+        took effect in it.
         """
         return dict(self._record)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state at the start of the window under way, JSON-able."""
+        """The state at the start of the window under way, JSON-able; of a weighting that learns in every step, as it is."""
         return {
             "step": self.step,
             "plan": self._planner.state_dict(self._state),

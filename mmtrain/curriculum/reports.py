@@ -18,13 +18,18 @@ class WindowReport:
 
     `step`: finished optimizer steps at the window's end. `losses`: stream -> task -> mean reported loss per labelled
     sample (regularizers apart), only of what was drawn; rounded to six significant digits here. `counts`: stream ->
-    samples drawn. The curriculum adds what it knows of the window itself: `first_step`, and `shares`: stream -> what was
-    asked for, mean over the window.
+    samples drawn. `weights`: what each active task's loss or gradient counted in the window's last step, None where the
+    weighting has no such number (or none was trained: a simulation). `conflicts`: the share of pairs of tasks whose
+    gradients pointed against each other, mean over the window's steps; None where no gradients were compared. The
+    curriculum adds what it knows of the window itself: `first_step`, and `shares`: stream -> what was asked for, mean over
+    the window.
     """
 
     step: int
     losses: Mapping[str, Mapping[str, float]]
     counts: Mapping[str, int]
+    weights: Mapping[str, float] | None = None
+    conflicts: float | None = None
     first_step: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
 
@@ -33,6 +38,11 @@ class WindowReport:
             stream: {task: round_significant(loss) for task, loss in tasks.items()} for stream, tasks in self.losses.items()
         }
         object.__setattr__(self, "losses", rounded)
+        if self.weights is not None:
+            weights = {task: round_significant(weight) for task, weight in self.weights.items()}
+            object.__setattr__(self, "weights", weights)
+        if self.conflicts is not None:
+            object.__setattr__(self, "conflicts", round_significant(self.conflicts))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """What samplers and schedules are built from: the stage's streams and tasks, its seed, and how long an epoch is."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, Protocol, runtime_checkable
 
 from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.data.schema import TaskKind
 from mmtrain.errors import ConfigError
 
 Unit = Literal["steps", "epochs"]
@@ -17,6 +18,7 @@ class Setting:
 
     streams: Sequence[StreamSpec]
     tasks: Sequence[str] = ()
+    kinds: Mapping[str, TaskKind] = field(default_factory=dict)  # of the tasks, as far as they are known
     seed: int = 0
     steps_per_epoch: int = 1
 

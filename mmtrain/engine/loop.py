@@ -2,13 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from accelerate import Accelerator
-from accelerate.utils import broadcast
-from torch import nn
+from torch import Tensor
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.data.dataset import Stream
@@ -17,6 +15,7 @@ from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.nonfinite import count_outcome
 from mmtrain.engine.padding import PaddingMeter
+from mmtrain.engine.processes import share_buffers
 from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import stream_losses
@@ -68,12 +67,13 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
             for inputs in run.loader.steps(window, first=state.step):
                 values, updated = train_step(run, inputs)
                 state.log.add(values)
+                state.conflicts.add(values.conflicts)
                 state.step += 1
                 count_outcome(run, state, values, updated=updated)
                 meter.add(inputs.micro_batches)
                 progress.update(state.step, note=f"objective {float(values.objective):.3f}  {shares}".rstrip())
                 if state.step == window.stop_step:
-                    close_window(run, state, start)
+                    close_window(run, state, start, values.weights)
                     state.stopped = window.ended
                     _log_timing(run, state, seconds=time.monotonic() - began, steps=state.step - first, meter=meter)
                 asked_to_stop = interrupted()
@@ -86,12 +86,17 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
     return True
 
 
-def close_window(run: Run, state: RunState, start: int) -> None:
-    """Reduce the window's losses over processes, let the curriculum see them, and write what it decided."""
+def close_window(run: Run, state: RunState, start: int, weights: Mapping[str, Tensor | float] | None) -> None:
+    """Reduce the window's losses over processes, let the curriculum see them, and write what it decided.
+
+    `weights`: what each task counted in the window's last step.
+    """
     record_steps(run, state)
     arrays = state.log.since(start)
     losses, counts = stream_losses(arrays, [stream.name for stream in run.train_streams])
-    run.curriculum.finish_window(WindowReport(state.step, losses, counts))
+    used = None if weights is None else {task: float(weights.get(task, 0.0)) for task in run.heads}
+    report = WindowReport(state.step, losses, counts, weights=used, conflicts=state.conflicts.take())
+    run.curriculum.finish_window(report)
     points = run.curve.add(arrays)
     if run.logs is not None:
         run.logs.curriculum.write(run.curriculum.record())
@@ -103,7 +108,7 @@ def validate(run: Run, state: RunState) -> None:
     """Evaluate, put training and validation side by side, select, and save."""
     step = state.step
     train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
-    share_buffers(run.model, run.accelerator)
+    share_buffers(run.accelerator, run.model)
     with evaluation_weights(run.optimizer):
         val = predict(run, run.val_streams, name="validation")
     metrics = split_metrics("train", train) | split_metrics("val", val) | average_metrics(run)
@@ -160,18 +165,11 @@ def average_metrics(run: Run) -> dict[str, float]:
     """The validation metrics of the average of the weights, as `val_average/...`; empty where there is none yet."""
     if run.average is None or not run.average.count:
         return {}
-    share_buffers(run.average.module, run.accelerator)
+    share_buffers(run.accelerator, run.average.module)
     with run.average.inside(run.accelerator.unwrap_model(run.model)):
         metrics = split_metrics("val_average", predict(run, run.val_streams, name="validation of the average"))
     run.say(f"average of the weights: val_average/loss {metrics['val_average/loss']:.4f}")
     return metrics
-
-
-def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
-    """Give every process the first one's running statistics: a checkpoint keeps them, and DDP goes on with them."""
-    if accelerator.num_processes > 1:
-        for buffer in model.buffers():
-            buffer.copy_(broadcast(buffer))
 
 
 def _log_timing(run: Run, state: RunState, *, seconds: float, steps: int, meter: PaddingMeter) -> None:

@@ -89,6 +89,7 @@ class Run:
     folder: RunFolder
     accelerator: Accelerator
     model: nn.Module  # prepared
+    heads: Mapping[str, nn.Module]  # task -> the part of the model that is its alone
     optimizer: torch.optim.Optimizer  # prepared
     lr_schedule: LrSchedule
     average: WeightAverage | None  # of the weights, besides

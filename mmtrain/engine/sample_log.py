@@ -25,6 +25,8 @@ class StepValues:
     lr: Mapping[str, float]
     samples: list[dict[str, Tensor]] = field(default_factory=list)  # one dict a micro-batch
     left_out: bool = False  # the gradient was not finite, and no weight was changed
+    weights: Mapping[str, Tensor | float] | None = None  # see WindowReport, of this step
+    conflicts: float | None = None
 
 
 class SampleLog:

@@ -13,6 +13,7 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import SampleLog
 from mmtrain.engine.state import (
     VERSION,
+    Conflicts,
     RunState,
     Selection,
     gather_random_states,
@@ -100,6 +101,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
         "left_out_in_a_row": state.left_out_in_a_row,
         "stopped": state.stopped,
         "selection": asdict(state.selection),
+        "conflicts": asdict(state.conflicts),
         "optimizer": optimizer_values,
         "lr_schedule": run.lr_schedule.state_dict(),
         "average": run.average.count if run.average is not None else 0,
@@ -169,6 +171,7 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
         left_out_in_a_row=values["left_out_in_a_row"],
         stopped=values["stopped"],
         selection=Selection(**values["selection"]),
+        conflicts=Conflicts(**values["conflicts"]),
         log=SampleLog({name: tensor.numpy() for name, tensor in tensors["samples"].items()}),
     )
 

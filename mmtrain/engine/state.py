@@ -37,6 +37,24 @@ class Selection:
 
 
 @dataclass
+class Conflicts:
+    """Over the window under way: how many of the pairs of tasks had gradients that point against each other."""
+
+    shares: float = 0.0  # summed over steps
+    steps: int = 0  # that compared gradients
+
+    def add(self, share: float | None) -> None:
+        if share is not None:
+            self.shares, self.steps = self.shares + share, self.steps + 1
+
+    def take(self) -> float | None:
+        """The mean share, None where no step compared any; the next window starts from nothing."""
+        mean = self.shares / self.steps if self.steps else None
+        self.shares, self.steps = 0.0, 0
+        return mean
+
+
+@dataclass
 class RunState:
     """Where a run stands."""
 
@@ -49,6 +67,7 @@ class RunState:
     stopped: bool = False  # early stopping, or a stream used up, ended the run
     selection: Selection = field(default_factory=Selection)
     log: SampleLog = field(default_factory=SampleLog)
+    conflicts: Conflicts = field(default_factory=Conflicts)
 
     def finished(self, total_steps: int) -> bool:
         """Nothing is left to train or to evaluate."""

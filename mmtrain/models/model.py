@@ -70,6 +70,10 @@ class MultimodalModel(nn.Module):
         self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
         self._sequences, self._tasks, self._scalar_tasks = tuple(sequences), tuple(heads), frozenset(scalar_tasks)
 
+    def head(self, task: str) -> nn.Module:
+        """The part of the model that is this task's alone."""
+        return self.heads[module_key(task, "head")]
+
     def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
         """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
         encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None else {}
@@ -79,7 +83,7 @@ class MultimodalModel(nn.Module):
         logits = {}
         for task in self._tasks:
             rows = labelled.get(task) if labelled is not None else None
-            output = self.heads[module_key(task, "head")](fused.joint, rows)  # [B, C]
+            output = self.head(task)(fused.joint, rows)  # [B, C]
             output = output.to(torch.promote_types(output.dtype, torch.float32))  # also under autocast: losses need it
             logits[task] = output[:, 0] if task in self._scalar_tasks else output
         return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux)

@@ -34,7 +34,9 @@ def test_a_task_that_is_not_active_is_not_learned(small_run: Build) -> None:
     assert (first["active"], first["counts"]) == ({"mood": 4}, {"clips": 28, "calls": 0})
     assert second["active"] == {"funny": 4}
     assert min(second["counts"].values()) > 0
-    assert first["weights"] | second["weights"] == dict.fromkeys(("funny", "mood", "pitch"), 1.0)
+    assert first["weights"] == {"funny": 0.0, "mood": 1.0, "pitch": 0.0}
+    assert second["weights"] == {"funny": 1.0, "mood": 0.0, "pitch": 0.0}
+    assert first["conflicts"] is second["conflicts"] is None
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def build(sizes=(40, 90), lengths=None, batch_size=8, **options):
 
 def test_fixed_weights():
     setting = Setting(streams=[StreamSpec(name="s", size=1)], tasks=("gory", "funny"))
-    assert FixedConfig(weights={"gory": 0.5}).build(setting).weights(3) == {"gory": 0.5, "funny": 1.0}
+    assert FixedConfig(weights={"gory": 0.5}).build(setting).weights(3, ("gory", "funny")) == {"gory": 0.5, "funny": 1.0}
     with pytest.raises(ConfigError, match="unknown task 'gori'; did you mean 'gory'"):
         FixedConfig(weights={"gori": 0.5}).build(setting)
     with pytest.raises(ConfigError, match="all 0"):
@@ -95,13 +95,21 @@ def test_the_record_of_a_window():
         "losses": {"s0": {"funny": 0.512346}},
         "active": {"funny": 4},
         "weights": {"funny": 1.0},
+        "conflicts": None,
         "events": [],
     }
     assert curriculum.step == 4
 
 
-def test_the_curriculum_knows_nothing_of_torch():
-    code = "import sys, mmtrain.curriculum.curriculum; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+def test_what_decides_on_samples_knows_nothing_of_torch():
+    modules = "mmtrain.curriculum.samplers, mmtrain.curriculum.schedules, mmtrain.curriculum.plan"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_curriculum_starts_without_what_few_weightings_need():
+    heavy = "{'transformers', 'torchjd', 'cvxpy', 'quadprog'} & set(sys.modules)"
+    code = f"import sys, mmtrain.curriculum.curriculum; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -32,8 +32,8 @@ class AdaptiveConfig(Section):
 
 class Adaptive:
     """v_k <- clip(v_k factor^s, lowest, highest), s = +1 where L_k rose since the last window, -1 where it fell, 0 else;
-    w_k = K v_k / sum_i v_i. All v are 1 at the start. A heuristic without a paper: opposite steps undo each other, and
-    the bounds keep every task in training.
+    w_k = K v_k / sum_i v_i over the K active tasks. All v are 1 at the start. A heuristic without a paper: opposite steps
+    undo each other, and the bounds keep every task in training.
     """
 
     def __init__(self, *, tasks: Sequence[str], factor: float = 1.1, lowest: float = 0.2, highest: float = 5.0) -> None:
@@ -42,8 +42,8 @@ class Adaptive:
         self._losses = TaskLosses()
         self._before: dict[str, float] = {}
 
-    def weights(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        return normalized_to_count(self._values)
+    def weights(self, step: int, active: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
+        return normalized_to_count({task: self._values[task] for task in active})
 
     def observe(self, report: WindowReport | EvalReport) -> None:
         if isinstance(report, EvalReport):

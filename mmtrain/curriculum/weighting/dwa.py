@@ -19,24 +19,25 @@ class DwaConfig(Section):
     name: Literal["dwa"] = "dwa"
     temperature: float = Field(default=2.0, ge=0.01, le=1000, description="Above 1 evens the weights out; the paper uses 2.")
 
-    def build(self, setting: Setting) -> "Dwa":
-        return Dwa(tasks=setting.tasks, temperature=self.temperature)
+    def build(self, setting: Setting) -> "Dwa":  # noqa: ARG002
+        return Dwa(temperature=self.temperature)
 
 
 class Dwa:
     """w_k(t) = K exp(r_k(t-1) / T) / sum_i exp(r_i(t-1) / T), r_k(t-1) = L_k(t-1) / L_k(t-2); r = 1 until two are known.
+    K and the sum are of the active tasks.
 
     Source: Liu, Johns and Davison 2019, "End-to-End Multi-Task Learning with Attention", equation 7.
     """
 
-    def __init__(self, *, tasks: Sequence[str], temperature: float = 2.0) -> None:
-        self.tasks, self.temperature = tuple(tasks), temperature
+    def __init__(self, *, temperature: float = 2.0) -> None:
+        self.temperature = temperature
         self._losses = TaskLosses()
         self._before: dict[str, float] = {}
         self._ratios: dict[str, float] = {}
 
-    def weights(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        ratios = {task: self._ratios.get(task, 1.0) / self.temperature for task in self.tasks}
+    def weights(self, step: int, active: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
+        ratios = {task: self._ratios.get(task, 1.0) / self.temperature for task in active}
         largest = max(ratios.values())
         return normalized_to_count({task: math.exp(ratio - largest) for task, ratio in ratios.items()})
 

@@ -32,6 +32,6 @@ class Fixed(Stateless):
     def __init__(self, *, tasks: Sequence[str], weights: Mapping[str, float] | None = None) -> None:
         self._weights = {task: float((weights or {}).get(task, 1.0)) for task in tasks}
 
-    def weights(self, step: int) -> dict[str, float]:  # noqa: ARG002
-        """The same at every step."""
-        return dict(self._weights)
+    def weights(self, step: int, active: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
+        """As written, whatever is active."""
+        return {task: self._weights[task] for task in active}

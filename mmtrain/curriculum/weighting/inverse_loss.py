@@ -21,25 +21,25 @@ class InverseLossConfig(Section):
     name: Literal["inverse_loss"] = "inverse_loss"
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="Weight of the past in the average of losses; 0 = none.")
 
-    def build(self, setting: Setting) -> "InverseLoss":
-        return InverseLoss(tasks=setting.tasks, smoothing=self.smoothing)
+    def build(self, setting: Setting) -> "InverseLoss":  # noqa: ARG002
+        return InverseLoss(smoothing=self.smoothing)
 
 
 class InverseLoss:
     """w_k = K (1 / L_k) / sum_i (1 / L_i), L_k the (averaged) loss of the last window; equal weights before the first.
 
-    A task without a loss yet counts with the mean of the others. The weight is a number, not part of the graph: the gradient
-    is that of L_k / L_k(before), not of log L_k.
+    K and the sum are of the active tasks. A task without a loss yet counts with the mean of the others. The weight is a
+    number, not part of the graph: the gradient is that of L_k / L_k(before), not of log L_k.
     """
 
-    def __init__(self, *, tasks: Sequence[str], smoothing: float = 0.0) -> None:
-        self.tasks, self.smoothing = tuple(tasks), smoothing
+    def __init__(self, *, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
         self._losses = TaskLosses()
         self._averages: dict[str, float] = {}
 
-    def weights(self, step: int) -> dict[str, float]:  # noqa: ARG002
+    def weights(self, step: int, active: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
         unknown = fmean(self._averages.values()) if self._averages else 1.0
-        return normalized_to_count({task: 1 / max(self._averages.get(task, unknown), _SMALLEST) for task in self.tasks})
+        return normalized_to_count({task: 1 / max(self._averages.get(task, unknown), _SMALLEST) for task in active})
 
     def observe(self, report: WindowReport | EvalReport) -> None:
         if isinstance(report, EvalReport):

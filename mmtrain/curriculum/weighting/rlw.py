@@ -23,16 +23,17 @@ class RlwConfig(Section):
 
 
 class Rlw(Stateless):
-    """w = K softmax(z), z_k ~ N(0, 1), a hash of (seed, task, step): the same on every process and after a resume.
+    """w = K softmax(z) over the K active tasks, z_k ~ N(0, 1).
 
+    z is a hash of (seed, task, step): the same on every process and after a resume.
     Source: Lin et al. 2022, "Reasonable Effectiveness of Random Weighting", section 3 (there without the factor K).
     """
 
     def __init__(self, *, tasks: Sequence[str], seed: int) -> None:
         self._keys = {task: derive_key(seed, "rlw", task) for task in tasks}
 
-    def weights(self, step: int) -> dict[str, float]:
-        draws = {task: self.normal(task, step) for task in self._keys}
+    def weights(self, step: int, active: Sequence[str]) -> dict[str, float]:
+        draws = {task: self.normal(task, step) for task in active}
         largest = max(draws.values())
         return normalized_to_count({task: float(np.exp(draw - largest)) for task, draw in draws.items()})
 

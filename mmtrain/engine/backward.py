@@ -1,0 +1,110 @@
+"""From a step's micro-batches to its gradient: by weights known before, by the step's losses, or by the tasks' gradients."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmtrain.curriculum.weighting.protocol import ByGradients, ByLosses, Learned
+from mmtrain.engine.gradients import combine_gradients
+from mmtrain.engine.loading import StepInput
+from mmtrain.engine.passes import Forward, Passes
+from mmtrain.engine.processes import global_losses, sum_gradients
+from mmtrain.engine.run import Run
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What the backward passes of a step leave besides gradients."""
+
+    objective: Tensor  # this process's part of the minimized value, without penalties
+    penalties: Mapping[str, Tensor]
+    samples: list[dict[str, Tensor]]  # one a micro-batch
+    weights: Mapping[str, Tensor | float] | None  # task -> what its loss or gradient counted; None: there is no such number
+    conflicts: float | None = None  # the share of pairs of tasks whose gradients point against each other
+
+
+def backward(run: Run, inputs: StepInput, forward: Forward) -> Backward:
+    """Fill every gradient with that of the whole global batch, penalties included; the same on every process.
+
+    A task that is not active, or has no label in the global batch, counts nothing.
+    """
+    weighting = run.curriculum.weighting
+    tasks = [task for task in run.curriculum.active_tasks(inputs.step) if inputs.counts[task]]
+    if tasks and isinstance(weighting, ByGradients):
+        return _by_gradients(run, inputs, forward, weighting, tasks)
+    if tasks and isinstance(weighting, ByLosses):
+        return _by_losses(run, inputs, forward, weighting, tasks)
+    return _by_weights(run, inputs, forward, tasks)
+
+
+def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[str]) -> Backward:
+    """The minimized value is sum over tasks of weight x mean over the global batch's labelled samples."""
+    weights = run.curriculum.weights(inputs.step) or {}  # none at all: no active task has a label
+    objective = torch.zeros((), device=run.accelerator.device)
+    penalties: Mapping[str, Tensor] = {}
+    samples, parts = [], []
+    for number, micro in enumerate(inputs.micro_batches, start=1):
+        is_last = number == len(inputs.micro_batches)
+        sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
+        with sync:
+            seen = forward(micro.to(run.accelerator.device))
+            loss = torch.stack([part * weights.get(task, 0.0) for task, part in seen.losses.items()]).sum()
+            objective = objective + loss.detach()
+            total = loss * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
+            if is_last:
+                penalties = _penalties(run)
+                total = total + sum(penalties.values())
+            run.accelerator.backward(total)
+        samples.append(seen.columns)
+        parts.append({task: part.detach() for task, part in seen.losses.items()})
+    weighting = run.curriculum.weighting
+    if tasks and isinstance(weighting, Learned):  # its gradient comes from sums: the same on every process, without DDP
+        value = weighting.objective(global_losses(run.accelerator, parts, tasks))
+        run.accelerator.backward(value)
+        objective = _once(run, value.detach())
+    return Backward(objective, penalties, samples, weights)
+
+
+def _by_losses(run: Run, inputs: StepInput, forward: Forward, weighting: ByLosses, tasks: Sequence[str]) -> Backward:
+    with run.accelerator.no_sync(run.model):  # the sums come between the passes, so the gradients are summed here
+        passes = Passes(run.accelerator, run.model, inputs, forward)
+        samples, parts = [], []
+        for seen in passes.first():
+            samples.append(seen.columns)
+            parts.append({task: seen.losses[task].detach() for task in tasks})
+        losses = global_losses(run.accelerator, parts, tasks)
+        weights = weighting.weigh(losses)
+        for seen in passes.second():
+            weighted = [part * weights.get(task, 0.0) for task, part in seen.losses.items()]
+            run.accelerator.backward(torch.stack(weighted).sum())
+        sum_gradients(run.accelerator, run.model.parameters())
+        penalties = _penalize(run)
+    return Backward(_once(run, weighting.objective(losses)), penalties, samples, weights)
+
+
+def _by_gradients(run: Run, inputs: StepInput, forward: Forward, weighting: ByGradients, tasks: Sequence[str]) -> Backward:
+    with run.accelerator.no_sync(run.model):  # each task's gradient is summed before they are combined
+        passes = Passes(run.accelerator, run.model, inputs, forward)
+        done = combine_gradients(run, passes, weighting, tasks, step=inputs.step)
+        penalties = _penalize(run)
+    return Backward(_once(run, done.objective), penalties, done.samples, done.weights, done.conflicts)
+
+
+def _penalties(run: Run) -> Mapping[str, Tensor]:
+    return run.objective.penalties(run.accelerator.unwrap_model(run.model).named_parameters())
+
+
+def _penalize(run: Run) -> Mapping[str, Tensor]:
+    """Add the penalties' gradients, which every process has whole."""
+    penalties = _penalties(run)
+    if penalties:
+        run.accelerator.backward(torch.stack(list(penalties.values())).sum())
+    return penalties
+
+
+def _once(run: Run, value: Tensor) -> Tensor:
+    """A value that every process knows whole, as parts that sum to it."""
+    return value if run.accelerator.is_main_process else torch.zeros_like(value)

@@ -1,0 +1,45 @@
+"""Sums over processes that no wrapper takes for us: losses, gradients, and the first process's running statistics."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+
+def sum_over_processes(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """The sum of every process's tensor, the same on each of them."""
+    if accelerator.num_processes == 1:
+        return values
+    total: Tensor = accelerator.reduce(values, reduction="sum")
+    return total
+
+
+def global_losses(
+    accelerator: Accelerator, parts: Sequence[Mapping[str, Tensor]], tasks: Sequence[str]
+) -> dict[str, Tensor]:
+    """Task -> mean loss over the global batch, of the micro-batches' `parts` of it on every process."""
+    mine = torch.stack([torch.stack([part[task].detach() for task in tasks]) for part in parts]).sum(dim=0)  # [K]
+    return dict(zip(tasks, sum_over_processes(accelerator, mine), strict=True))
+
+
+def sum_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over processes, in one message a type."""
+    if accelerator.num_processes == 1:
+        return
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in by_type.values():
+        total = sum_over_processes(accelerator, torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, torch.split(total, [each.numel() for each in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:
+    """Give every process the first one's running statistics: a checkpoint keeps them, and DDP goes on with them."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            buffer.copy_(broadcast(buffer))
