@@ -20,19 +20,24 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     """Forward and backward over this process's micro-batches, then one update; False if the loss scaler skipped it.
 
     The minimized value is sum over tasks of weight x mean over the global batch's labelled samples, plus penalties: the
-    same for any number of processes and micro-batches. Errors: NonFiniteError before any weight is touched.
+    same for any number of processes and micro-batches. Plus batch terms (`Outputs.aux`), each micro-batch's times its
+    share of the global batch: they compare the samples of one forward pass, so that they alone depend on these numbers.
+    Errors: NonFiniteError before any weight is touched.
     """
     run.optimizer.zero_grad(set_to_none=True)
     objective = torch.zeros((), device=run.accelerator.device)
     penalties: Mapping[str, Tensor] = {}
+    aux: dict[str, Tensor] = {}
     samples = []
     for number, micro in enumerate(inputs.micro_batches, start=1):
         is_last = number == len(inputs.micro_batches)
         batch = micro.to(run.accelerator.device)
         sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
         with sync:
-            loss, columns = _forward(run, batch, inputs.step, inputs.counts)
+            loss, terms, columns = _forward(run, batch, inputs.step, inputs.counts)
             objective = objective + loss.detach()
+            aux = {name: aux.get(name, 0) + value.detach() for name, value in terms.items()}
+            loss = loss + sum(terms.values())
             total = loss * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
             if is_last:
                 penalties = run.objective.penalties(run.accelerator.unwrap_model(run.model).named_parameters())
@@ -48,7 +53,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     if not skipped:
         run.lr_schedule.step()
     detached = {name: value.detach() for name, value in penalties.items()}
-    values = StepValues(inputs.step, objective, detached, norm, lr, samples)
+    values = StepValues(inputs.step, objective, detached, norm, lr, samples, aux)
     return values, not skipped
 
 
@@ -57,8 +62,10 @@ def _is_final(run: Run) -> bool:
     return run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0
 
 
-def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """This micro-batch's part of the minimized sum, and what is kept of its samples."""
+def _forward(
+    run: Run, batch: Batch, step: int, counts: Mapping[str, int]
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """This micro-batch's part of the minimized sum, its part of each batch term, and what is kept of its samples."""
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled)
         logits = outputs.logits
@@ -75,7 +82,8 @@ def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tu
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
     weights = run.curriculum.weights(step)
     parts = [training[task].sum() * (weights[task] / max(counts[task], 1)) for task in training]
-    return torch.stack(parts).sum(), sample_values(batch, logits, reported)
+    aux = {name: value * (len(batch) / run.settings.batch_size) for name, value in outputs.aux.items()}
+    return torch.stack(parts).sum(), aux, sample_values(batch, logits, reported)
 
 
 def _describe(run: Run, inputs: StepInput, objective: Tensor) -> str:

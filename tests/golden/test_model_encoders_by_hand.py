@@ -8,12 +8,13 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmtrain.data.batch import MaskedSequence
-from mmtrain.models.encoders.bilstm import BiLstmEncoder, real_first, reverse_within
+from mmtrain.models.encoders.bidirectional import BidirectionalEncoder
 from mmtrain.models.encoders.linear import LinearEncoder
 from mmtrain.models.encoders.transformer import sinusoidal_positions
+from mmtrain.models.row_order import real_first, reverse_within
 
 
-def packed_twin(encoder: BiLstmEncoder, dim: int, hidden: int) -> nn.LSTM:
+def packed_twin(encoder: BidirectionalEncoder, dim: int, hidden: int) -> nn.LSTM:
     """torch's own bidirectional LSTM with the same weights."""
     twin = nn.LSTM(dim, hidden, num_layers=len(encoder.forwards), bidirectional=True, batch_first=True)
     for layer, pair in enumerate(zip(encoder.forwards, encoder.backwards, strict=True)):
@@ -26,7 +27,7 @@ def packed_twin(encoder: BiLstmEncoder, dim: int, hidden: int) -> nn.LSTM:
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_bilstm_is_torchs_on_packed_sequences(layers: int) -> None:
     torch.manual_seed(0)
-    encoder = BiLstmEncoder(input_dim=3, dim=5, hidden=4, layers=layers, dropout=0.5).eval()
+    encoder = BidirectionalEncoder(cell=nn.LSTM, input_dim=3, dim=5, hidden=4, layers=layers, dropout=0.5).eval()
     twin, lengths = packed_twin(encoder, 3, 4), torch.tensor([6, 1, 4])
     values, mask = torch.randn(3, 6, 3), torch.arange(6) < lengths[:, None]
     states, _ = pad_packed_sequence(twin(pack_padded_sequence(values, lengths, True, False))[0], True)
@@ -37,7 +38,7 @@ def test_bilstm_is_torchs_on_packed_sequences(layers: int) -> None:
 
 def test_bilstm_skips_rows_masked_out_in_the_middle() -> None:
     torch.manual_seed(0)
-    encoder = BiLstmEncoder(input_dim=3, dim=5, hidden=4, layers=2, dropout=0.5).eval()
+    encoder = BidirectionalEncoder(cell=nn.LSTM, input_dim=3, dim=5, hidden=4, layers=2, dropout=0.5).eval()
     values, mask = torch.randn(1, 5, 3), torch.tensor([[False, True, False, True, True]])
     short = encoder(MaskedSequence(values[mask][None], torch.ones(1, 3, dtype=torch.bool))).values
     torch.testing.assert_close(encoder(MaskedSequence(values, mask)).values[mask][None], short)

@@ -92,8 +92,8 @@ def test_config_errors() -> None:
         ModelConfig(sequences=TWO, fusion={"name": "hca", "order": ["audio", "face"]})
     with pytest.raises(ValidationError, match=r"fusion.order \[audio\] does not name each one once"):
         ModelConfig(sequences=TWO, fusion=HcaFusionConfig(order=("audio",)))
-    with pytest.raises(ValidationError, match="'concat', 'attention', 'hca'"):
-        ModelConfig(sequences=TWO, fusion={"name": "sum"})
+    with pytest.raises(ValidationError, match="'concat', 'sum', 'mean'"):
+        ModelConfig(sequences=TWO, fusion={"name": "add"})
 
 
 def test_build_errors() -> None:
