@@ -81,7 +81,7 @@ class BottleneckFusion(nn.Module):
     def forward(self, inputs: Mapping[str, MaskedSequence]) -> Fused:
         rows = {name: blank(*inputs[name]) for name in self.modalities}
         present = presence(inputs, self.modalities)
-        shared: Tensor = repeat(self.tokens, "n d -> b n d", b=len(present))
+        shared: Tensor = repeat(self.tokens, "n d -> b n d", b=present.shape[0])
         for layer in range(self.layers):
             collected = []
             for name in self.modalities:

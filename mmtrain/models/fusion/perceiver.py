@@ -73,7 +73,7 @@ class PerceiverFusion(nn.Module):
 
     def forward(self, inputs: Mapping[str, MaskedSequence]) -> Fused:
         rows = self._rows(inputs)
-        latents = repeat(self.latents, "n d -> b n d", b=len(rows.mask))
+        latents = repeat(self.latents, "n d -> b n d", b=rows.mask.shape[0])
         visible = torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device)
         for reader, block in zip(self.readers, self.blocks, strict=True):
             latents = block(reader(latents, rows), visible)
