@@ -33,9 +33,11 @@ def stretch(sequence: MaskedSequence, mask: Tensor) -> Tensor:
     """The n real rows of a sequence [B, T, d] spread evenly over the L real rows of mask [B, S]: [B, S, d].
 
     Row i is the mean of the rows floor(i n / L) to floor((i + 1) n / L) - 1, at least the first of them: long sequences are
-    averaged piece by piece, short ones repeated. Zeros under the mask and where there are no rows. Linear in T + S.
+    averaged piece by piece, short ones repeated. Zeros under the mask and where there are no rows. Linear in T + S; sums are
+    at least float32, also of half-precision rows.
     """
     rows = put_real_first(sequence)
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     have = sequence.mask.sum(dim=1, keepdim=True).clamp(min=1)  # n, [B, 1]
     want = mask.sum(dim=1, keepdim=True).clamp(min=1)  # L, [B, 1]
     source, target = (torch.arange(count, device=mask.device)[None] for count in (rows.shape[1], mask.shape[1]))

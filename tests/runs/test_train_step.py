@@ -20,6 +20,7 @@ from mmtrain.evaluation.evaluate import evaluate
 from mmtrain.objectives.regularizers.r_drop import two_views
 
 Build = Callable[..., Run]
+SHORT = {"epochs": 1, "steps_per_epoch": 4, "eval_every": None}
 NO_CLIP = {"training": {"clip_norm": None}}
 
 
@@ -152,7 +153,7 @@ def test_batch_terms_count_by_the_samples_they_speak_of(small_run: Build, micro:
 
 def test_a_run_logs_batch_terms_apart_from_the_losses(small_run: Build) -> None:
     fusion = {"name": "misa", "reconstruction": 0.0}
-    run = small_run(model={"fusion": fusion, "modality_dropout": {"audio": 0.5}}, training={"epochs": 1})
+    run = small_run(model={"fusion": fusion, "modality_dropout": {"audio": 0.5}}, training=SHORT)
     steps = fit(run, RunState()).steps
     assert {name for name in steps if name.startswith("aux/")} == {"aux/similarity", "aux/difference"}
     assert all((steps[f"aux/{name}"] != 0).any() for name in ("similarity", "difference"))

@@ -80,15 +80,21 @@ def test_only_builds_no_encoder_that_nothing_would_train() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", FUSIONS, ids=lambda kind: kind.model_fields["name"].default)
-def test_the_joint_vector_is_as_wide_as_promised(kind) -> None:
-    """Also under autocast, where the batch terms stay in full precision."""
+def test_half_precision(kind, half: torch.dtype) -> None:
+    """Under autocast, modalities of two precisions, one of them missing somewhere; batch terms stay in full precision."""
     modalities = ("text", "audio", "a.b")
     config = kind(modality="a.b") if "modality" in kind.model_fields else kind()
     fusion = config.build(modalities=modalities, dim=8, pooling=MeanPoolingConfig())
+    torch.manual_seed(0)
     inputs = {name: MaskedSequence(torch.randn(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)) for name in modalities}
-    with torch.autocast("cpu", torch.bfloat16):
+    inputs["text"] = MaskedSequence(inputs["text"].values.to(half), inputs["text"].mask)
+    inputs["audio"] = MaskedSequence(inputs["audio"].values, torch.tensor([[True] * 3, [False] * 3]))
+    with torch.autocast("cpu", half):
         fused = fusion(inputs)
+        (fused.joint.float().square().sum() + sum(fused.aux.values())).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in fusion.parameters())
     assert fused.joint.shape == (2, fusion.joint_dim)
     assert fused.joint.isfinite().all()
     assert {name: tuple(rows.shape) for name, rows in fused.per_modality.items()} == dict.fromkeys(fusion.modalities, (2, 8))

@@ -17,7 +17,7 @@ from mmtrain.section import Section
 
 
 class GatedFusionConfig(Section):
-    """Gated multimodal units (GMU; Arevalo et al. 2017). The gates have M^2 d^2 weights (d^2 times 2 for two modalities)."""
+    """Gated multimodal units (GMU; Arevalo et al. 2017). The gates have M^2 d^2 weights, for two modalities 2 d^2."""
 
     name: Literal["gated"] = "gated"
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")

@@ -82,5 +82,6 @@ class MagFusion(nn.Module):
 
 
 def length(rows: Tensor) -> Tensor:
-    """Euclidean length of rows [..., d] as [..., 1]; never quite zero, where its gradient would not exist."""
+    """Euclidean length of rows [..., d] as [..., 1] in float32; never quite zero, where its gradient would not exist."""
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     return (rows.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
