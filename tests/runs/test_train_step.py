@@ -17,10 +17,8 @@ from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
 from mmtrain.errors import NonFiniteError
 from mmtrain.evaluation.evaluate import evaluate
-from mmtrain.objectives.regularizers.r_drop import two_views
 
 Build = Callable[..., Run]
-SHORT = {"epochs": 1, "steps_per_epoch": 4, "eval_every": None}
 NO_CLIP = {"training": {"clip_norm": None}}
 
 
@@ -123,40 +121,6 @@ def test_r_drop_without_dropout_changes_nothing_and_with_it_adds_the_disagreemen
     again.objective.r_drop = 1e-9
     torch.manual_seed(0)
     assert with_term > float(train_step(again, first_step(again))[0].objective) + 1e-4
-
-
-@pytest.mark.parametrize("micro", [None, 3])
-@pytest.mark.parametrize("views", [1, 2])
-def test_batch_terms_count_by_the_samples_they_speak_of(small_run: Build, micro: int | None, views: int) -> None:
-    """Each forward pass's terms with its share of the batch: in the gradient, and in the log apart from the objective."""
-    misa = {"fusion": {"name": "misa", "dropout": 0.0, "difference": 5.0}, "modality_dropout": {}}
-    twice = {"regularizers": {"twice": {"name": "r_drop", "strength": 1.0}}} if views == 2 else {}
-    run = small_run(model=misa, batch={"micro": micro}, **twice, **NO_CLIP)
-    inputs = first_step(run)
-    reference = copy.deepcopy(run.model).double()
-    objective = plain_objective(run, reference, inputs.micro_batches)
-    terms: dict[str, torch.Tensor] = {}
-    for batch in inputs.micro_batches:
-        read = double(two_views(batch) if views == 2 else batch)
-        for name, value in reference(*read).aux.items():
-            terms[name] = terms.get(name, 0) + value * len(batch) / 7
-    (objective + sum(terms.values())).backward()
-    values, _ = train_step(run, inputs)
-    assert float(values.objective) == pytest.approx(objective.item(), rel=1e-4)
-    assert list(values.aux) == ["similarity", "difference", "reconstruction"]
-    assert {name: float(value) for name, value in values.aux.items()} == pytest.approx(
-        {name: value.item() for name, value in terms.items()}, rel=1e-4
-    )
-    for name, gradient in gradients(reference).items():
-        assert gradients(run.model)[name].numpy() == pytest.approx(gradient.numpy(), rel=1e-3, abs=1e-5), name
-
-
-def test_a_run_logs_batch_terms_apart_from_the_losses(small_run: Build) -> None:
-    fusion = {"name": "misa", "reconstruction": 0.0}
-    run = small_run(model={"fusion": fusion, "modality_dropout": {"audio": 0.5}}, training=SHORT)
-    steps = fit(run, RunState()).steps
-    assert {name for name in steps if name.startswith("aux/")} == {"aux/similarity", "aux/difference"}
-    assert all((steps[f"aux/{name}"] != 0).any() for name in ("similarity", "difference"))
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
