@@ -10,7 +10,7 @@ from torch import Tensor
 from mmtrain.curriculum.weighting.protocol import ByGradients, ByLosses, Learned
 from mmtrain.engine.gradients import combine_gradients
 from mmtrain.engine.loading import StepInput
-from mmtrain.engine.passes import Forward, Passes
+from mmtrain.engine.passes import Forward, Passes, add_up
 from mmtrain.engine.processes import global_losses, sum_gradients
 from mmtrain.engine.run import Run
 
@@ -21,13 +21,14 @@ class Backward:
 
     objective: Tensor  # this process's part of the minimized value, without penalties
     penalties: Mapping[str, Tensor]
+    aux: Mapping[str, Tensor]  # this process's part of each batch term
     samples: list[dict[str, Tensor]]  # one a micro-batch
     weights: Mapping[str, Tensor | float] | None  # task -> what its loss or gradient counted; None: there is no such number
     conflicts: float | None = None  # the share of pairs of tasks whose gradients point against each other
 
 
 def backward(run: Run, inputs: StepInput, forward: Forward) -> Backward:
-    """Fill every gradient with that of the whole global batch, penalties included; the same on every process.
+    """Fill every gradient with that of the whole global batch, batch terms and penalties included; alike on every process.
 
     A task that is not active, or has no label in the global batch, counts nothing.
     """
@@ -45,6 +46,7 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
     weights = run.curriculum.weights(inputs.step) or {}  # none at all: no active task has a label
     objective = torch.zeros((), device=run.accelerator.device)
     penalties: Mapping[str, Tensor] = {}
+    aux: dict[str, Tensor] = {}
     samples, parts = [], []
     for number, micro in enumerate(inputs.micro_batches, start=1):
         is_last = number == len(inputs.micro_batches)
@@ -53,7 +55,9 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
             seen = forward(micro.to(run.accelerator.device))
             loss = torch.stack([part * weights.get(task, 0.0) for task, part in seen.losses.items()]).sum()
             objective = objective + loss.detach()
-            total = loss * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
+            aux = add_up(aux, seen.aux)
+            total = loss + sum(seen.aux.values())
+            total = total * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
             if is_last:
                 penalties = _penalties(run)
                 total = total + sum(penalties.values())
@@ -65,24 +69,26 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
         value = weighting.objective(global_losses(run.accelerator, parts, tasks))
         run.accelerator.backward(value)
         objective = _once(run, value.detach())
-    return Backward(objective, penalties, samples, weights)
+    return Backward(objective, penalties, aux, samples, weights)
 
 
 def _by_losses(run: Run, inputs: StepInput, forward: Forward, weighting: ByLosses, tasks: Sequence[str]) -> Backward:
     with run.accelerator.no_sync(run.model):  # the sums come between the passes, so the gradients are summed here
         passes = Passes(run.accelerator, run.model, inputs, forward)
+        aux: dict[str, Tensor] = {}
         samples, parts = [], []
         for seen in passes.first():
+            aux = add_up(aux, seen.aux)
             samples.append(seen.columns)
             parts.append({task: seen.losses[task].detach() for task in tasks})
         losses = global_losses(run.accelerator, parts, tasks)
         weights = weighting.weigh(losses)
         for seen in passes.second():
             weighted = [part * weights.get(task, 0.0) for task, part in seen.losses.items()]
-            run.accelerator.backward(torch.stack(weighted).sum())
+            run.accelerator.backward(torch.stack([*weighted, *seen.aux.values()]).sum())
         sum_gradients(run.accelerator, run.model.parameters())
         penalties = _penalize(run)
-    return Backward(_once(run, weighting.objective(losses)), penalties, samples, weights)
+    return Backward(_once(run, weighting.objective(losses)), penalties, aux, samples, weights)
 
 
 def _by_gradients(run: Run, inputs: StepInput, forward: Forward, weighting: ByGradients, tasks: Sequence[str]) -> Backward:
@@ -90,7 +96,7 @@ def _by_gradients(run: Run, inputs: StepInput, forward: Forward, weighting: ByGr
         passes = Passes(run.accelerator, run.model, inputs, forward)
         done = combine_gradients(run, passes, weighting, tasks, step=inputs.step)
         penalties = _penalize(run)
-    return Backward(_once(run, done.objective), penalties, done.samples, done.weights, done.conflicts)
+    return Backward(_once(run, done.objective), penalties, done.aux, done.samples, done.weights, done.conflicts)
 
 
 def _penalties(run: Run) -> Mapping[str, Tensor]:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mmtrain.curriculum.weighting.gradients import Combined, Over
 from mmtrain.curriculum.weighting.protocol import ByGradients
-from mmtrain.engine.passes import Forwarded, Passes
-from mmtrain.engine.processes import global_losses, sum_gradients
-from mmtrain.engine.rows import ParameterRows, RepresentationRows, head_parameters
+from mmtrain.engine.passes import Forwarded, Passes, add_up
+from mmtrain.engine.processes import global_losses, sum_gradients, sum_over_processes
+from mmtrain.engine.rows import ParameterRows, RepresentationRows, head_parameters, shared_parameters
 from mmtrain.engine.run import Run
 
 Rows = RepresentationRows | ParameterRows
@@ -22,9 +22,10 @@ _ROWS: dict[Over, type[RepresentationRows] | type[ParameterRows]] = {
 
 @dataclass(frozen=True)
 class Done:
-    """What a step by gradients leaves besides them; all but the samples is of the global batch."""
+    """What a step by gradients leaves besides them; all but batch terms and samples is of the global batch."""
 
     objective: Tensor  # sum over tasks of mean loss x what the gradient of its head counts
+    aux: Mapping[str, Tensor]  # of this process
     samples: list[dict[str, Tensor]]  # of this process, one a micro-batch
     weights: Mapping[str, Tensor] | None
     conflicts: float | None
@@ -35,10 +36,13 @@ def combine_gradients(run: Run, passes: Passes, weighting: ByGradients, tasks: S
 
     `tasks`: at least one, each with a label in the global batch; the heads of others get zeros. Gradients are loss-scaled as
     after a plain backward pass. One that is not finite is not combined but summed up, and found where such are looked for.
+    Batch terms belong to no task: their gradient is added to the combined one, at the cost of a backward pass of their own.
     """
     rows: Rows = _ROWS[weighting.over](run, tasks)
+    terms = _BatchTerms(run)
     samples, parts = [], []
     for seen in passes.first():
+        terms.add(seen)
         rows.add(seen, [_differentiate(run, seen, task, rows) for task in tasks])
         samples.append(seen.columns)
         parts.append({task: seen.losses[task].detach() for task in tasks})
@@ -50,9 +54,39 @@ def combine_gradients(run: Run, passes: Passes, weighting: ByGradients, tasks: S
     else:
         combined, conflicts = Combined(gradients.sum(dim=0), None), None
     rows.spread(_scaled(run, combined.gradient), passes)
+    terms.spread()
     _finish_heads(run, combined.heads or {})
     counted = [losses[task] if combined.heads is None else losses[task] * combined.heads[task] for task in tasks]
-    return Done(torch.stack(counted).sum(), samples, combined.weights, conflicts)
+    return Done(torch.stack(counted).sum(), terms.values, samples, combined.weights, conflicts)
+
+
+class _BatchTerms:
+    """The batch terms' gradient with respect to what is shared."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._shared = run, shared_parameters(run)
+        self._gradients: list[Tensor] = []
+        self.values: dict[str, Tensor] = {}
+
+    def add(self, seen: Forwarded) -> None:
+        """Those of a micro-batch."""
+        if not seen.aux:
+            return
+        self.values = add_up(self.values, seen.aux)
+        total = _scaled(self._run, torch.stack(list(seen.aux.values())).sum())
+        found = torch.autograd.grad(total, self._shared, retain_graph=True, materialize_grads=True)
+        before = self._gradients or [torch.zeros_like(parameter) for parameter in self._shared]
+        self._gradients = [old + new for old, new in zip(before, found, strict=True)]
+
+    def spread(self) -> None:
+        """Sum them over processes, and add them to the gradients there are."""
+        if not self._gradients:
+            return
+        whole = sum_over_processes(self._run.accelerator, torch.cat([part.flatten() for part in self._gradients]))
+        parts = torch.split(whole, [parameter.numel() for parameter in self._shared])
+        for parameter, part in zip(self._shared, parts, strict=True):
+            own = part.view_as(parameter)
+            parameter.grad = own if parameter.grad is None else parameter.grad + own
 
 
 def _differentiate(run: Run, seen: Forwarded, task: str, rows: Rows) -> Sequence[Tensor | None]:

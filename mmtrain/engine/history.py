@@ -20,9 +20,10 @@ Columns = dict[str, npt.NDArray[np.float64]]
 class History:
     """Float64 columns of equal length, NaN where a record has no such number.
 
-    `steps`: one row an optimizer step: `step`, `objective`, `loss/<task>`, `penalty/<name>`, `grad_norm` (before
-    clipping), `lr/<group>`. `evaluations`: one row an evaluation: `step`, `epoch`, and every metric under its
-    `split/task/metric` name. `curve`: the mean loss of every N samples: `samples`, `loss/<task>`.
+    `steps`: one row an optimizer step: `step`, `objective`, `loss/<task>`, `penalty/<name>`, `aux/<name>`
+    (a fusion's batch terms), `grad_norm` (before clipping), `lr/<group>`. `evaluations`: one row an evaluation: `step`,
+    `epoch`, and every metric under its `split/task/metric` name. `curve`: the mean loss of every N samples:
+    `samples`, `loss/<task>`.
     """
 
     steps: Columns

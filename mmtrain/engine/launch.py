@@ -87,8 +87,11 @@ def process_notes(model: nn.Module, num_processes: int) -> list[str]:
     if num_processes == 1:
         return []
     notes = []
-    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+    if any("Dropout" in type(module).__name__ and getattr(module, "p", 0) > 0 for module in model.modules()):
         notes.append("dropout (each process draws its own)")
     if any("BatchNorm" in type(module).__name__ for module in model.modules()):
         notes.append("batch normalization (each process sees its own slice)")
+    terms = [name for module in model.modules() for name in getattr(module, "batch_terms", ())]
+    if terms:
+        notes.append(f"the batch terms {', '.join(terms)} (each process compares the samples of its own slice)")
     return [f"results will differ from a one-process run by: {', '.join(notes)}"] if notes else []

@@ -18,6 +18,7 @@ class Forwarded:
 
     joint: Tensor  # [B, J]; of two views [2B, J], one after the other
     losses: Mapping[str, Tensor]  # task -> its part of the mean over the labelled samples of the global batch, in the graph
+    aux: Mapping[str, Tensor]  # its part of each batch term, in the graph
     columns: dict[str, Tensor]  # what is kept of its samples
 
 
@@ -61,3 +62,8 @@ class Passes:
 
     def _one(self, batch: Batch) -> Forwarded:
         return self._forward(batch.to(self._accelerator.device))
+
+
+def add_up(so_far: Mapping[str, Tensor], terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Batch terms of one more micro-batch, detached, on top of those before."""
+    return {name: so_far.get(name, 0) + value.detach() for name, value in terms.items()}

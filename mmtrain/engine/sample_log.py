@@ -19,7 +19,7 @@ class StepValues:
     """What one process knows of one step; tensors stay on the device until the log is flushed."""
 
     step: int
-    objective: Tensor  # this process's part of the minimized sum, without penalties
+    objective: Tensor  # this process's part of the minimized sum, without penalties and batch terms
     penalties: Mapping[str, Tensor]
     grad_norm: float
     lr: Mapping[str, float]
@@ -27,6 +27,7 @@ class StepValues:
     left_out: bool = False  # the gradient was not finite, and no weight was changed
     weights: Mapping[str, Tensor | float] | None = None  # see WindowReport, of this step
     conflicts: float | None = None
+    aux: Mapping[str, Tensor] = field(default_factory=dict)  # this process's part of each batch term
 
 
 class SampleLog:
@@ -55,8 +56,9 @@ class SampleLog:
         # process r holds the samples r, r + W, ... of each global batch
         mine["order"] = np.concatenate([np.arange(size) for size in sizes]) * accelerator.num_processes
         mine["order"] += accelerator.process_index
-        objectives = torch.stack([values.objective for values in self._pending]).double().cpu().numpy()
-        gathered = gather_object([(mine, objectives)]) if accelerator.num_processes > 1 else [(mine, objectives)]
+        sums = torch.stack([torch.stack([values.objective, *values.aux.values()]) for values in self._pending])
+        parts = (mine, sums.double().cpu().numpy())  # [steps, 1 + batch terms]
+        gathered = gather_object([parts]) if accelerator.num_processes > 1 else [parts]
         fresh = {key: np.concatenate([part[key] for part, _ in gathered]) for key in mine}
         in_order = np.lexsort((fresh["order"], fresh["step"]))
         fresh = {key: column[in_order] for key, column in fresh.items()}
@@ -65,7 +67,7 @@ class SampleLog:
         self._pending = []
         return records
 
-    def _records(self, fresh: Arrays, objectives: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+    def _records(self, fresh: Arrays, sums: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
         borders = np.searchsorted(fresh["step"], [values.step for values in self._pending] + [self._pending[-1].step + 1])
         records = []
         for number, values in enumerate(self._pending):
@@ -73,9 +75,10 @@ class SampleLog:
             record: dict[str, Any] = {
                 "kind": "step",
                 "step": values.step + 1,
-                "objective": float(objectives[number]),
+                "objective": float(sums[number, 0]),
                 "loss": task_means({key: column[rows] for key, column in fresh.items()}),
                 "penalty": {name: float(value) for name, value in values.penalties.items()},
+                "aux": {name: float(value) for name, value in zip(values.aux, sums[number, 1:], strict=True)},
                 "grad_norm": values.grad_norm,
                 "lr": dict(values.lr),
             }

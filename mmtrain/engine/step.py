@@ -21,6 +21,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     """Forward and backward over this process's micro-batches, then one update; False if there was none.
 
     The gradient is that of the whole global batch (see `backward`): the same for any number of processes and micro-batches.
+    Batch terms (`Outputs.aux`) alone depend on these numbers: each micro-batch's counts by its share of the global batch.
     There is no update where the loss scaler skips it, or where the gradient is not finite and the run leaves such steps out.
     Errors: NonFiniteError, before any weight is touched, where the run does not.
     """
@@ -35,7 +36,15 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
     penalties = {name: value.detach() for name, value in done.penalties.items()}
     values = StepValues(
-        inputs.step, done.objective, penalties, norm, lr, done.samples, weights=done.weights, conflicts=done.conflicts
+        inputs.step,
+        done.objective,
+        penalties,
+        norm,
+        lr,
+        done.samples,
+        aux=done.aux,
+        weights=done.weights,
+        conflicts=done.conflicts,
     )
     if not math.isfinite(norm) and _is_final(run):
         return leave_out(run, inputs, values, buffers), False
@@ -77,4 +86,5 @@ def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> Forwarded:
         training = {task: value + second[task] for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
     losses = {task: values.sum() / max(counts[task], 1) for task, values in training.items()}
-    return Forwarded(outputs.joint, losses, sample_values(batch, logits, reported))
+    aux = {name: value * (len(batch) / run.settings.batch_size) for name, value in outputs.aux.items()}
+    return Forwarded(outputs.joint, losses, aux, sample_values(batch, logits, reported))

@@ -1,11 +1,12 @@
-"""Multi-head attention between masked sequences, and the pre-norm transformer block made of it."""
+"""Multi-head attention between masked sequences, and the pre-norm transformer blocks made of it."""
 
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
+from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
-from mmtrain.models.masks import key_mask
+from mmtrain.models.masks import blank, key_mask
 
 
 class MultiHeadAttention(nn.Module):
@@ -54,5 +55,29 @@ class TransformerBlock(nn.Module):
         """values [B, T, d], mask [B, T] -> [B, T, d]; rows under the mask stay finite and are never read."""
         normed = self.attention_norm(values)
         values = values + self.dropout(self.output(self.attention(normed, normed, mask)))
+        result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))
+        return result
+
+
+class CrossBlock(nn.Module):
+    """x + attention(norm(x), norm(context)), then x + feed-forward(norm(x)): a pre-norm block that reads other rows."""
+
+    def __init__(self, *, dim: int, heads: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm, self.context_norm, self.feedforward_norm = (nn.LayerNorm(dim) for _ in range(3))
+        self.attention = MultiHeadAttention(dim=dim, heads=heads, dropout=dropout)
+        self.output = nn.Linear(dim, dim)
+        self.feedforward = nn.Sequential(
+            nn.Linear(dim, expansion * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(expansion * dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, context: MaskedSequence) -> Tensor:
+        """values [B, T, d] -> [B, T, d]; a sample whose context has no real row reads nothing: its attention is zero.
+
+        The context's values must be finite under its mask.
+        """
+        read = self.output(self.attention(self.attention_norm(values), self.context_norm(context.values), context.mask))
+        values = values + self.dropout(blank(read, context.present))
         result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))
         return result

@@ -10,6 +10,12 @@ def blank(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask.view(shape), 0)
 
 
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the real entries of values [B, T, ...] with mask [B, T]: [B, ...]; zeros where a sample has none."""
+    count = mask.sum(dim=1).clamp(min=1)  # [B]
+    return blank(values, mask).sum(dim=1) / count.view(-1, *[1] * (values.dim() - 2))
+
+
 def with_one_visible(mask: Tensor) -> Tensor:
     """The mask [B, T], but with the first row visible where a sample has none.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.heads import HeadConfig
+from mmtrain.models.modality_dropout import ModalityDropout
 from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused, Outputs
 from mmtrain.models.pooling import PoolingConfig
@@ -31,6 +33,10 @@ class ModelConfig(Section):
     )
     fusion: FusionConfig = ConcatFusionConfig()
     pooling: PoolingConfig = Field(default=MeanPoolingConfig(), description="How a modality's rows become one vector.")
+    modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default_factory=dict,
+        description="Probability that a training sample's modality is hidden, by modality; never all that the sample has.",
+    )
 
     @model_validator(mode="after")
     def _modalities_fit(self) -> "ModelConfig":
@@ -38,6 +44,10 @@ class ModelConfig(Section):
             raise ValueError("the model reads nothing: give `text` an encoder, or name a modality under `sequences`")
         if TEXT in self.sequences:
             raise ValueError("`sequences` may not hold a modality called 'text': that is the text itself")
+        for name in self.modality_dropout:
+            if name not in self.modalities:
+                known = ", ".join(self.modalities)
+                raise ValueError(f"`modality_dropout` names '{name}', which the model does not read; it reads {known}")
         try:
             self.fusion.check(self.modalities)
         except ConfigError as error:
@@ -53,7 +63,8 @@ class ModelConfig(Section):
 class MultimodalModel(nn.Module):
     """Encoders, fusion and heads. Every head runs on every batch, so that every process's graph holds every parameter.
 
-    `text` reads token ids, None where the text is not read; `scalar_tasks`: those whose logits are [B], not [B, C].
+    `text` reads token ids, None where the text is not read; `scalar_tasks`: those whose logits are [B], not [B, C];
+    `modality_dropout`: probabilities by modality.
     """
 
     def __init__(
@@ -64,8 +75,10 @@ class MultimodalModel(nn.Module):
         fusion: nn.Module,
         heads: Mapping[str, nn.Module],
         scalar_tasks: Collection[str],
+        modality_dropout: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        self.modality_dropout = ModalityDropout(modality_dropout or {})
         self.text, self.fusion = text, fusion
         self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
         self._sequences, self._tasks, self._scalar_tasks = tuple(sequences), tuple(heads), frozenset(scalar_tasks)
@@ -76,6 +89,9 @@ class MultimodalModel(nn.Module):
 
     def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
         """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
+        read = (*((TEXT,) if self.text is not None else ()), *self._sequences)
+        if self.training:
+            inputs = self.modality_dropout({name: inputs[name] for name in read})
         encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None else {}
         for name in self._sequences:
             encoded[name] = self.sequences[module_key(name, "encoder")](inputs[name])  # [B, T, d] and its mask
@@ -99,18 +115,22 @@ def build_model(
 ) -> MultimodalModel:
     """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task.
 
+    A modality that the fusion does not use gets no encoder: nothing would train it.
+
     Errors: ConfigError where a modality has no width, or a component does not fit.
     """
     for name in config.sequences:
         if name not in dims:
             raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
     fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
+    sequences = {name: encoder for name, encoder in config.sequences.items() if name in fusion.modalities}
     return MultimodalModel(
-        text=config.text.build(dim=config.dim) if config.text else None,
-        sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in config.sequences.items()},
+        text=config.text.build(dim=config.dim) if config.text and TEXT in fusion.modalities else None,
+        sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in sequences.items()},
         fusion=fusion,
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
         scalar_tasks=scalar_tasks,
+        modality_dropout=config.modality_dropout,
     )
 
 

@@ -12,7 +12,9 @@ from mmtrain.data.batch import MaskedSequence
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
 from mmtrain.models.encoders.linear import LinearEncoderConfig
 from mmtrain.models.fusion import FUSIONS
+from mmtrain.models.fusion.bottleneck import BottleneckFusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
+from mmtrain.models.fusion.only import OnlyFusionConfig
 from mmtrain.models.heads import HEADS
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
@@ -30,6 +32,10 @@ def small(kind: type[Section]) -> Section:
     for name in SMALL.keys() & kind.model_fields.keys():
         default = kind.model_fields[name].default
         settings[name] = (SMALL[name],) if isinstance(default, Sequence) else SMALL[name]
+    if kind is BottleneckFusionConfig:
+        settings["layers"] = 2  # what one layer collects is read in the next
+    if kind is OnlyFusionConfig:
+        settings["modality"] = "audio"
     return kind(**settings)
 
 
@@ -47,8 +53,9 @@ def learn(config: ModelConfig, head: Section, *, steps: int, lr: float) -> float
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=lr)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = F.cross_entropy(model.train()(inputs, labelled).logits["mood"], target)
-        loss.backward()
+        outputs = model.train()(inputs, labelled)
+        loss = F.cross_entropy(outputs.logits["mood"], target)
+        (loss + sum(outputs.aux.values())).backward()
         optimizer.step()
     return loss.item()
 
@@ -71,9 +78,10 @@ def test_text_encoder_learns(kind: type[Section], tiny_bert: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FUSIONS, ids=label)
-def test_fusion_learns(kind: type[Section]) -> None:
+def test_fusion_learns(kind: type[Section], tiny_bert: Path) -> None:
     sequences = {"audio": LinearEncoderConfig(), "video": LinearEncoderConfig()}
-    config = ModelConfig(dim=16, sequences=sequences, fusion=small(kind), pooling=AttentionPoolingConfig())
+    text = TEXT_ENCODERS[0](path=str(tiny_bert), weights="random", max_tokens=8, trainable_layers=0)
+    config = ModelConfig(dim=16, text=text, sequences=sequences, fusion=small(kind), pooling=AttentionPoolingConfig())
     assert learn(config, small(LinearHeadConfig), steps=150, lr=1e-2) < 0.1
 
 

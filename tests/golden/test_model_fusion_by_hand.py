@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from plain_layers import attention, layer_norm, linear, softmax
 from torch import nn
 
 from mmtrain.data.batch import MaskedSequence
@@ -16,32 +17,6 @@ from mmtrain.models.pooling.mean import MeanPoolingConfig
 HEADS, DIM = 2, 6
 
 
-def linear(layer: nn.Linear, row: np.ndarray) -> np.ndarray:
-    bias = 0 if layer.bias is None else layer.bias.detach().numpy()
-    return layer.weight.detach().numpy() @ row + bias
-
-
-def layer_norm(layer: nn.LayerNorm, row: np.ndarray) -> np.ndarray:
-    normed = (row - row.mean()) / math.sqrt(row.var() + layer.eps)
-    return normed * layer.weight.detach().numpy() + layer.bias.detach().numpy()
-
-
-def softmax(scores: list[float]) -> list[float]:
-    exponents = [math.exp(score) for score in scores]
-    return [value / sum(exponents) for value in exponents]
-
-
-def cross_attention(reader: Reader, row: np.ndarray, context: np.ndarray) -> np.ndarray:
-    query, result, width = linear(reader.attention.query, row), [], DIM // HEADS
-    for head in range(HEADS):
-        part = slice(head * width, (head + 1) * width)
-        keys = [linear(reader.attention.key, other)[part] for other in context]
-        values = [linear(reader.attention.value, other)[part] for other in context]
-        weights = softmax([float(query[part] @ key) / math.sqrt(width) for key in keys])
-        result.append(sum(weight * value for weight, value in zip(weights, values, strict=True)))
-    return np.concatenate(result)
-
-
 def read(reader: Reader, own: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
     """One modality [T, d] of one sample, without padding: attends to the others in turn, then pools by attention."""
     if not len(own):
@@ -50,7 +25,7 @@ def read(reader: Reader, own: np.ndarray, others: list[np.ndarray]) -> np.ndarra
     for start in own:
         row = start
         for norm, other in zip(reader.norms, others, strict=True):
-            row = layer_norm(norm, cross_attention(reader, row, other)) if len(other) else row
+            row = layer_norm(norm, attention(reader.attention, row, other)) if len(other) else row
         rows.append(row + start)
     pooling: AttentionPooling = reader.pooling
     weights = softmax([float(linear(pooling.context, np.tanh(linear(pooling.hidden, row)))[0]) for row in rows])

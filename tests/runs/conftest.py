@@ -111,7 +111,7 @@ def small_run(write_experiment: Write) -> Iterator[Callable[..., Run]]:
         values["model"]["text"] = changes.get("model", {}).get("text")
         values["regularizers"] = changes.get("regularizers", {})
         values["model"]["sequences"] = {"audio": {"name": "linear"}, "video": {"name": "linear"}}
-        values["model"]["fusion"] = {"name": "concat", "dropout": 0.0}
+        values["model"]["fusion"] = changes.get("model", {}).get("fusion", {"name": "concat", "dropout": 0.0})
         values["tasks"] = changes.get("tasks", {})
         file.write_text(yaml.safe_dump(values))
         experiment = load_experiment(file)

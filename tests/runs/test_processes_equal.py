@@ -116,6 +116,34 @@ def test_two_processes_equal_one_process_and_so_do_micro_batches(write_experimen
     assert_alike(one, run_of(write, "micro", patch=double, batch={"micro": 3}), tolerance=1e-12)
 
 
+def with_a_batch_term() -> None:
+    """A fusion whose batch term is a mean over samples, which unlike a comparison of samples may be cut into slices."""
+    double()
+    from dataclasses import replace
+
+    from mmtrain.models.fusion.attention import AttentionFusion
+
+    forward = AttentionFusion.forward
+
+    def with_term(self: AttentionFusion, inputs: Any) -> Any:
+        fused = forward(self, inputs)
+        return replace(fused, aux={"size": fused.joint.sin().sum(dim=1).mean()})
+
+    AttentionFusion.forward = with_term  # type: ignore[method-assign]
+
+
+@pytest.mark.slow
+def test_batch_terms_of_uneven_slices_count_by_their_samples(write_experiment: Write) -> None:
+    write = float64(write_experiment)
+    one = run_of(write, "one", patch=with_a_batch_term)
+    both = run_of(write, "both", world=2, patch=with_a_batch_term, batch={"micro": 3})
+    assert "aux/size" in history(one).steps
+    assert_alike(one, both, tolerance=1e-12)
+    without = run_of(write, "without", patch=double)
+    with pytest.raises(AssertionError):
+        assert_alike(one, without, tolerance=1e-6)
+
+
 @pytest.mark.slow
 def test_a_division_by_the_slice_is_seen(write_experiment: Write) -> None:
     """Control: the comparison above fails where labels are counted per process."""

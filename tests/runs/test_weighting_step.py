@@ -333,7 +333,7 @@ def test_a_log_variance_whose_loss_overflows_ends_the_run(small_run: Build) -> N
     weighting = run.curriculum.weighting
     assert isinstance(weighting, Learned)
     next(weighting.module.parameters()).register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(NonFiniteError, match=r"first in weighting\.0"):
+    with pytest.raises(NonFiniteError, match="the gradient holds NaN or Inf"):
         train_step(run, first_step(run))
 
 

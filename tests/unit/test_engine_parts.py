@@ -21,6 +21,9 @@ from mmtrain.engine.state import Selection, load_random_state, random_state
 from mmtrain.engine.tracking.background import Background
 from mmtrain.engine.truncation import truncation_note
 from mmtrain.models.block import MultiHeadAttention
+from mmtrain.models.fusion.misa import MisaFusionConfig
+from mmtrain.models.modality_dropout import ModalityDropout
+from mmtrain.models.pooling.mean import MeanPoolingConfig
 
 SETTINGS = LoopSettings(
     batch_size=7,
@@ -223,3 +226,11 @@ def test_what_depends_on_the_number_of_processes_is_named() -> None:
     drops = MultiHeadAttention(dim=4, heads=2, dropout=0.1)
     assert process_notes(drops, 2) == ["results will differ from a one-process run by: dropout (each process draws its own)"]
     assert process_notes(drops, 1) == process_notes(MultiHeadAttention(dim=4, heads=2, dropout=0.0), 2) == []
+    (note,) = process_notes(ModalityDropout({"audio": 0.2}), 2)
+    assert note.endswith("by: dropout (each process draws its own)")
+    assert process_notes(ModalityDropout({"audio": 0.0}), 2) == []
+    misa = MisaFusionConfig(dropout=0, difference=0).build(modalities=("a", "b"), dim=4, pooling=MeanPoolingConfig())
+    (note,) = process_notes(misa, 2)
+    assert note.endswith(
+        "by: the batch terms similarity, reconstruction (each process compares the samples of its own slice)"
+    )

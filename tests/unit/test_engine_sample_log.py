@@ -1,5 +1,6 @@
 """The log of training samples: flushes join to one, and what is asked for of it costs no more than it holds."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,15 @@ def values(step: int) -> StepValues:
         for index in ([10 * step, 10 * step + 1], [10 * step + 2])
     ]
     return StepValues(step, torch.zeros(()), {}, 1.0, {}, micros)
+
+
+def test_batch_terms_stand_beside_the_objective() -> None:
+    log = SampleLog()
+    for step in range(2):
+        plain = values(step)
+        log.add(replace(plain, objective=torch.tensor(3.0), aux={"a": torch.tensor(0.5 + step), "b": torch.tensor(2.0)}))
+    records = log.flush(ALONE)
+    assert [(record["objective"], record["aux"]) for record in records] == [(3, {"a": 0.5, "b": 2}), (3, {"a": 1.5, "b": 2})]
 
 
 def test_flushes_join_and_begin_anywhere() -> None:

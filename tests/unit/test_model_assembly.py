@@ -11,6 +11,7 @@ from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import MultiHeadAttention
 from mmtrain.models.encoders.linear import LinearEncoderConfig
+from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.fusion.hca import HcaFusionConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
@@ -92,8 +93,12 @@ def test_config_errors() -> None:
         ModelConfig(sequences=TWO, fusion={"name": "hca", "order": ["audio", "face"]})
     with pytest.raises(ValidationError, match=r"fusion.order \[audio\] does not name each one once"):
         ModelConfig(sequences=TWO, fusion=HcaFusionConfig(order=("audio",)))
-    with pytest.raises(ValidationError, match="'concat', 'attention', 'hca'"):
-        ModelConfig(sequences=TWO, fusion={"name": "sum"})
+    with pytest.raises(
+        ValidationError, match="`modality_dropout` names 'face', which the model does not read; it reads video"
+    ):
+        ModelConfig(sequences=TWO, modality_dropout={"face": 0.5})
+    with pytest.raises(ValidationError, match="'concat', 'sum', 'mean'"):
+        ModelConfig(sequences=TWO, fusion={"name": "add"})
 
 
 def test_build_errors() -> None:
@@ -121,6 +126,26 @@ def test_models_can_be_exported(encoder: str, rows: int) -> None:
     program = torch.export.export(Logits(model), (inputs,), dynamic_shapes=shapes, strict=False).module()
     mask = torch.arange(rows) < torch.tensor([[4], [3], [1]])
     other = {name: MaskedSequence(torch.randn(3, rows, item.values.shape[2]), mask) for name, item in inputs.items()}
+    torch.testing.assert_close(program(other), model(other).logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FUSIONS, ids=lambda kind: kind.model_fields["name"].default)
+def test_every_fusion_can_be_exported(kind, tiny_bert) -> None:
+    """For any number of samples and rows."""
+    fusion = kind(modality="text") if "modality" in kind.model_fields else kind()
+    text = {"path": str(tiny_bert), "weights": "random", "max_tokens": 16}
+    model = build(ModelConfig(dim=8, text=text, sequences=TWO, fusion=fusion), {"funny": 1}).eval()
+
+    def inputs(samples: int, rows: int) -> dict[str, MaskedSequence]:
+        mask = torch.arange(rows) < torch.arange(rows, rows - samples, -1)[:, None]
+        found = {name: MaskedSequence(torch.randn(samples, rows, DIMS[name]), mask) for name in TWO}
+        return {"text": MaskedSequence(torch.randint(5, 40, (samples, rows)), mask), **found}
+
+    any_size = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    shapes = ({name: MaskedSequence(any_size, any_size) for name in ("text", *TWO)},)
+    program = torch.export.export(Logits(model), (inputs(2, 4),), dynamic_shapes=shapes, strict=False).module()
+    other = inputs(3, 7)
     torch.testing.assert_close(program(other), model(other).logits)
 
 

@@ -5,15 +5,34 @@ from typing import Annotated
 from pydantic import Field
 
 from mmtrain.models.encoders.bilstm import BiLstmEncoderConfig
+from mmtrain.models.encoders.conformer import ConformerEncoderConfig
+from mmtrain.models.encoders.gru import GruEncoderConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
+from mmtrain.models.encoders.mean import MeanEncoderConfig
+from mmtrain.models.encoders.tcn import TcnEncoderConfig
 from mmtrain.models.encoders.text import TransformersTextConfig
 from mmtrain.models.encoders.transformer import TransformerEncoderConfig
 from mmtrain.section import Section
 
 SequenceEncoderConfig = Annotated[
-    LinearEncoderConfig | BiLstmEncoderConfig | TransformerEncoderConfig, Field(discriminator="name")
+    LinearEncoderConfig
+    | MeanEncoderConfig
+    | BiLstmEncoderConfig
+    | GruEncoderConfig
+    | TcnEncoderConfig
+    | TransformerEncoderConfig
+    | ConformerEncoderConfig,
+    Field(discriminator="name"),
 ]
-SEQUENCE_ENCODERS: tuple[type[Section], ...] = (LinearEncoderConfig, BiLstmEncoderConfig, TransformerEncoderConfig)
+SEQUENCE_ENCODERS: tuple[type[Section], ...] = (
+    LinearEncoderConfig,
+    MeanEncoderConfig,
+    BiLstmEncoderConfig,
+    GruEncoderConfig,
+    TcnEncoderConfig,
+    TransformerEncoderConfig,
+    ConformerEncoderConfig,
+)
 
 TextEncoderConfig = TransformersTextConfig  # a union, once there are two
 TEXT_ENCODERS: tuple[type[Section], ...] = (TransformersTextConfig,)

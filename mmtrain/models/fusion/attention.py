@@ -78,9 +78,9 @@ class AttentionFusion(nn.Module):
 
     def _tokens(self, inputs: Mapping[str, MaskedSequence], query: Tensor) -> tuple[Tensor, Tensor]:
         """The query [B, d] and every modality's marked rows in one sequence: [B, 1 + sum of T, d], and its mask."""
-        parts, masks = [query], [torch.ones(len(query), dtype=torch.bool, device=query.device)]
+        parts, masks = [query], [torch.ones(query.shape[0], dtype=torch.bool, device=query.device)]
         for number, name in enumerate(self.modalities):
             values, mask = inputs[name]
-            parts.append(blank(values, mask) + repeat(self.marks[number], "d -> b 1 d", b=len(query)))
+            parts.append(blank(values, mask) + repeat(self.marks[number], "d -> b 1 d", b=query.shape[0]))
             masks.append(mask)
         return pack(parts, "b * d")[0], pack(masks, "b *")[0]

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
-from mmtrain.models.masks import blank
+from mmtrain.models.masks import masked_mean
 from mmtrain.section import Section
 
 
@@ -22,5 +22,4 @@ class MeanPooling(nn.Module):
     """[B, T, d] to [B, d]: the sum of the real rows over their number; zeros where there is none."""
 
     def forward(self, sequence: MaskedSequence) -> Tensor:
-        count = sequence.mask.sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
-        return blank(sequence.values, sequence.mask).sum(dim=1) / count
+        return masked_mean(*sequence)
