@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+import numpy as np
+import numpy.typing as npt
+
 from mmtrain.errors import ConfigError
 
 
@@ -12,14 +15,24 @@ def round_significant(value: float) -> float:
     return float(f"{value:.5e}")
 
 
+def round_all_significant(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Values [n] at six significant digits each, as float32; 0, NaN and Inf stay what they are."""
+    exact = values.astype(np.float64)
+    plain = np.isfinite(exact) & (exact != 0)
+    places = 5 - np.floor(np.log10(np.abs(exact), where=plain, out=np.zeros_like(exact)))
+    scale = 10.0 ** np.clip(places, -300, 300)
+    return np.where(plain, np.round(exact * scale) / scale, exact).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class WindowReport:
     """What a window's training showed.
 
     `step`: finished optimizer steps at the window's end. `losses`: stream -> task -> mean reported loss per labelled
     sample (regularizers apart), only of what was drawn; rounded to six significant digits here. `counts`: stream ->
-    samples drawn. The curriculum adds what it knows of the window itself: `first_step`, and `shares`: stream -> what was
-    asked for, mean over the window.
+    samples drawn. `sample_losses` [S * B] float32, where a pacing listens: the reported loss of each sample in the plan's
+    order, the mean over its labelled tasks, NaN where it has none; rounded likewise. The curriculum adds what it knows of
+    the window itself: `first_step`, and `shares`: stream -> what was asked for, mean over the window.
     """
 
     step: int
@@ -27,12 +40,15 @@ class WindowReport:
     counts: Mapping[str, int]
     first_step: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
+    sample_losses: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         rounded = {
             stream: {task: round_significant(loss) for task, loss in tasks.items()} for stream, tasks in self.losses.items()
         }
         object.__setattr__(self, "losses", rounded)
+        if self.sample_losses is not None:
+            object.__setattr__(self, "sample_losses", round_all_significant(self.sample_losses))
 
 
 @dataclass(frozen=True)

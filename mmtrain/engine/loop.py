@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from accelerate.utils import broadcast
-
 from mmtrain.curriculum.reports import EvalReport, WindowReport
+from mmtrain.engine.current import current_losses, share_buffers
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.padding import PaddingMeter
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run import Run
-from mmtrain.engine.sample_log import stream_losses
+from mmtrain.engine.sample_log import sample_means, stream_losses
 from mmtrain.engine.saving import record_steps, save
 from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
@@ -86,7 +85,10 @@ def close_window(run: Run, state: RunState, start: int) -> None:
     record_steps(run, state)
     arrays = state.log.since(start)
     losses, counts = stream_losses(arrays, [stream.name for stream in run.train_streams])
-    run.curriculum.finish_window(WindowReport(state.step, losses, counts))
+    own = sample_means(arrays) if run.curriculum.listens else None
+    run.curriculum.finish_window(WindowReport(state.step, losses, counts, sample_losses=own))
+    if probes := run.curriculum.probes():
+        run.curriculum.observe_losses(current_losses(run, probes))
     points = run.curve.add(arrays)
     if run.logs is not None:
         run.logs.curriculum.write(run.curriculum.record())
@@ -131,13 +133,6 @@ def validate(run: Run, state: RunState) -> None:
         run.say(note)
     state.log.clear()
     save(run, state, is_best=is_best)
-
-
-def share_buffers(run: Run) -> None:
-    """Give every process the first one's running statistics: a checkpoint keeps them, and DDP goes on with them."""
-    if run.accelerator.num_processes > 1:
-        for buffer in run.model.buffers():
-            buffer.copy_(broadcast(buffer))
 
 
 def _log_timing(run: Run, state: RunState, *, seconds: float, steps: int, meter: PaddingMeter) -> None:

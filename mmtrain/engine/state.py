@@ -15,7 +15,7 @@ from mmtrain.engine.checkpoint import Checkpoint, Tensors
 from mmtrain.engine.sample_log import SampleLog
 from mmtrain.errors import CheckpointError
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass

@@ -20,7 +20,9 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     """Forward and backward over this process's micro-batches, then one update; False if the loss scaler skipped it.
 
     The minimized value is sum over tasks of weight x mean over the global batch's labelled samples, plus penalties: the
-    same for any number of processes and micro-batches. Errors: NonFiniteError before any weight is touched.
+    same for any number of processes and micro-batches. Where the plan weighs samples by v_i, that mean is sum_i v_i l_i / n,
+    still over all n labelled samples: what weighs little moves the model little. Reported losses are never weighed.
+    Errors: NonFiniteError before any weight is touched.
     """
     run.optimizer.zero_grad(set_to_none=True)
     objective = torch.zeros((), device=run.accelerator.device)
@@ -31,7 +33,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
         batch = micro.to(run.accelerator.device)
         sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
         with sync:
-            loss, columns = _forward(run, batch, inputs.step, inputs.counts)
+            loss, columns = _forward(run, batch, inputs.step, inputs.counts, inputs.weight(number - 1))
             objective = objective + loss.detach()
             total = loss * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
             if is_last:
@@ -57,8 +59,10 @@ def _is_final(run: Run) -> bool:
     return run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0
 
 
-def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """This micro-batch's part of the minimized sum, and what is kept of its samples."""
+def _forward(
+    run: Run, batch: Batch, step: int, counts: Mapping[str, int], weight: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """This micro-batch's part of the minimized sum, and what is kept of its samples; `weight` [B] of their losses."""
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled)
         logits = outputs.logits
@@ -73,6 +77,8 @@ def _forward(run: Run, batch: Batch, step: int, counts: Mapping[str, int]) -> tu
         halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
         training = {task: value + second[task] for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
+    if weight is not None:
+        training = {task: value * weight.to(value.device) for task, value in training.items()}
     weights = run.curriculum.weights(step)
     parts = [training[task].sum() * (weights[task] / max(counts[task], 1)) for task in training]
     return torch.stack(parts).sum(), sample_values(batch, logits, reported)

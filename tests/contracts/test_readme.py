@@ -7,6 +7,8 @@ import pytest
 
 from data_prep.synth import synthesize
 from mmtrain.config import load_experiment
+from mmtrain.curriculum.pacing import PACINGS
+from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
@@ -29,6 +31,8 @@ ROWS = {
     "regularizers.<name>": REGULARIZERS,
     "curriculum.sampler": SAMPLERS,
     "curriculum.schedule": SCHEDULES,
+    "curriculum.pacing": PACINGS,
+    "curriculum.pacing.difficulty": DIFFICULTIES,
     "curriculum.weighting": WEIGHTINGS,
 }
 

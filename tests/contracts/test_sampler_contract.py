@@ -59,7 +59,7 @@ def train(curriculum, total, *, state=None, finished=0):
     sums, trained, checkpoints, records = {}, [], [], []  # sums: of the window under way, by stream and task
     if state is not None:
         state = json.loads(state)
-        curriculum.load_state_dict(state["curriculum"])
+        curriculum.load_state_dict(state["curriculum"], {})
         sums = state["sums"]
     while curriculum.step < total:
         plan = curriculum.next_window(curriculum.step, min(curriculum.window, total - curriculum.step))

@@ -52,9 +52,9 @@ def test_a_chance_loss_of_zero():
 def test_a_resume_with_other_streams_is_refused_in_words():
     state = build().state_dict()
     with pytest.raises(CheckpointError, match="cannot resume: stream 's1' had 90 samples, now has 91"):
-        build(sizes=(40, 91)).load_state_dict(state)
+        build(sizes=(40, 91)).load_state_dict(state, {})
     with pytest.raises(CheckpointError, match="the checkpoint's streams are s0, s1; the config's are s0"):
-        build(sizes=(40,)).load_state_dict(state)
+        build(sizes=(40,)).load_state_dict(state, {})
 
 
 def test_misuse_by_a_loop_is_refused():
@@ -92,6 +92,7 @@ def test_the_record_of_a_window():
         "shares": {"s0": 0.2, "s1": 0.8},
         "counts": {"s0": 8, "s1": 32},
         "passes": {"s0": 0.5, "s1": 0.5},
+        "pools": {"s0": 16, "s1": 64},
         "losses": {"s0": {"funny": 0.512346}},
         "active": {"funny": 4},
         "weights": {"funny": 1.0},

@@ -1,0 +1,59 @@
+"""What every pacing is: it hears when a stream's difficulties are known, and chooses the samples of the next pass."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from mmtrain.curriculum.decision import Weights
+from mmtrain.curriculum.pacing.difficulty import DifficultyConfig
+from mmtrain.curriculum.pacing.ranking import Floats, Ranking
+from mmtrain.curriculum.pool import Mask
+
+
+class Pacing(Protocol):
+    """Decides the pools. Choosing never advances it; only `begin` does. Its state is JSON-able and small.
+
+    `number` counts a stream's passes from 0, the first that begins after all its difficulties are known.
+    """
+
+    def begin(self, stream: str, values: Floats) -> None:
+        """The difficulties [N] of all samples of a stream are known from now on."""
+
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask | None:
+        """The samples of the passes from `number` on, decided at `step`: [N], at least one; None = all."""
+
+    def weights(self, values: Floats, *, stream: str, number: int) -> Weights | None:
+        """What the losses of samples of these difficulties [n] are multiplied with in such a pass; None = 1 throughout."""
+
+    def words(self, *, stream: str, number: int, step: int) -> str:
+        """Why the pool of such a pass is what it is, for curriculum.jsonl."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that its next choices depend on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+
+
+class Stateless:
+    """The part of a pacing that weighs nothing and remembers nothing."""
+
+    def begin(self, stream: str, values: Floats) -> None:
+        """Nothing to learn."""
+
+    def weights(self, values: Floats, *, stream: str, number: int) -> Weights | None:  # noqa: ARG002
+        """Every sample counts alike."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+@runtime_checkable
+class Graded(Protocol):
+    """A config that says by which difficulty it goes."""
+
+    difficulty: DifficultyConfig
