@@ -15,6 +15,8 @@ from mmtrain.curriculum.reports import round_significant
 from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class ThresholdConfig(Section):
     """How the threshold of the losses begins and rises."""
@@ -52,9 +54,9 @@ class SelfPaced:
         self._first: dict[str, float] = {}  # stream -> lambda_0
 
     def threshold(self, stream: str, number: int) -> float:
-        """lambda of a pass: the loss that its samples stay below."""
-        exponent = min(number * math.log(self.growth), 600.0)  # e^600 is above every float32
-        return self._first[stream] * math.exp(exponent)
+        """lambda of a pass: the loss that its samples stay below, a float32."""
+        factor = math.exp(min(number * math.log(self.growth), 300.0))
+        return float(np.float32(min(self._first[stream] * factor, _LARGEST)))
 
     def begin(self, stream: str, values: Floats) -> None:
         """Set the first threshold of a stream."""
