@@ -167,7 +167,7 @@ def test_a_stream_is_whole_until_each_sample_has_a_loss():
 
 
 def test_a_pass_keeps_its_pool_and_the_next_one_takes_the_windows():
-    """Ten samples, competence 0.4 at step 0 and 0.6 at 2, windows of 2 steps of 3: 4 and 2 of four, then 2 of four, 4 of six."""
+    """Ten samples, competence 0.4 at step 0 and 0.6 at 2, windows of 6: 4 and 2 of four, then 2 of four and 4 of six."""
     pacing = {"name": "competence", "difficulty": TEXT, "start": 0.4, "over": 6, "unit": "steps", "power": 1}
     curriculum = curriculum_of(pacing, size=10, batch_size=3, difficulty=np.arange(10, dtype=np.float32))
     first = advance(curriculum, np.zeros(10)).position.ravel()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -22,6 +23,26 @@ from mmtrain.errors import CheckpointError, ConfigError
 def build(sizes=(40, 90), lengths=None, batch_size=8, **options):
     streams = [StreamSpec(name=f"s{k}", size=size, lengths=lengths) for k, size in enumerate(sizes)]
     return CurriculumConfig(**options).build(streams=streams, tasks=("funny",), batch_size=batch_size, seed=1)
+
+
+@pytest.mark.parametrize("exhausted", ["repeat", "drop"])
+def test_without_pacing_memory_and_state_do_not_grow_with_the_streams(exhausted):
+    def train(size):
+        curriculum = build(sizes=(size, size), lengths=lambda at: at % 53, exhausted=exhausted)
+        tracemalloc.start()
+        for _ in range(3):
+            plan = curriculum.next_window(curriculum.step, 50)
+            curriculum.finish_window(WindowReport(step=plan.stop_step, losses={}, counts={}))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert curriculum.arrays() == {}
+        assert not curriculum.listens
+        return peak, len(json.dumps(curriculum.state_dict()))
+
+    train(1000)  # imports and caches
+    (small, short), (large, long) = train(1000), train(10**9)
+    assert large <= small + 50_000
+    assert long <= short + 50  # more digits
 
 
 def test_fixed_weights():
