@@ -6,25 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmtrain.curriculum.pool import Pool
-from mmtrain.curriculum.streams import Integers
-from mmtrain.curriculum.turn import Turn
+from mmtrain.curriculum.turn import Chosen, Span
 
 Names = tuple[str, ...]
 # (step, active streams) -> their shares, at least 0, summing to 1. Pure: asked again, it answers the same.
 ShareRule = Callable[[int, Names], Mapping[str, float]]
-# (stream, number of its pass that begins) -> the pool of that pass, None = the whole stream. Pure.
-PoolRule = Callable[[str, int], Pool | None]
+# (stream, number of its pass that begins) -> the pool of that pass, and how long it stands. Pure.
+PoolRule = Callable[[str, int], Chosen]
 Weights = npt.NDArray[np.float32]
-# (stream, positions [n], their pass and its pool) -> what their losses are multiplied with [n], None = 1. Pure.
-WeightRule = Callable[[str, Integers, Turn], Weights | None]
+# (stream, samples of it from one pool) -> what their losses are multiplied with [n], None = 1. Pure.
+WeightRule = Callable[[str, Span], Weights | None]
 
 
-def whole_streams(stream: str, number: int) -> None:
+def whole_streams(stream: str, number: int) -> Chosen:  # noqa: ARG001 - a PoolRule
     """Every pass walks through all of its stream."""
+    return Chosen(None, None)
 
 
-def equal_weights(stream: str, positions: Integers, turn: Turn) -> None:
+def equal_weights(stream: str, span: Span) -> None:
     """Every sample counts alike."""
 
 

@@ -14,10 +14,11 @@ from mmtrain.curriculum.grouping import group_by_length
 from mmtrain.curriculum.permutation import derive_key
 from mmtrain.curriculum.pool import Bits, Pool
 from mmtrain.curriculum.streams import Integers, StreamSpec
-from mmtrain.curriculum.turn import Drawn, Turn, draw
+from mmtrain.curriculum.turn import Span, Turn, draw
 from mmtrain.errors import CheckpointError
 
 StreamNumbers = npt.NDArray[np.int16]
+Spans = Sequence[tuple[str, Span]]  # with their streams, stream by stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,34 +117,35 @@ class Planner:
             draw(turn, count, size=stream.size, key=key, choose=partial(choose, stream.name))
             for turn, count, stream, key in zip(state.turns, totals, self.streams, self._keys, strict=True)
         ]
-        stream, position, weight = self._fill(drawn, allocation.counts, first_step, decision.weight)
+        spans = [(name, span) for name, (spans, _) in zip(self.names, drawn, strict=True) for span in spans]
+        stream, position, weight = self._fill(spans, allocation.counts, first_step, decision.weight)
         for array in (stream, position, allocation.counts, weight):
             if array is not None:
                 array.setflags(write=False)
         plan = WindowPlan(first_step, stream, position, allocation.counts, allocation.shares, allocation.ended, weight)
-        return plan, PlanState(tuple(part.after for part in drawn), allocation.carries)
+        return plan, PlanState(tuple(turn for _, turn in drawn), allocation.carries)
 
     def _left(self, state: PlanState, k: int, choose: PoolRule) -> int:
         """Samples that stream k has yet to give in its first pass."""
         turn, stream = state.turns[k], self.streams[k]
         if turn.number:
             return 0
-        pool = turn.pool if turn.offset else choose(stream.name, 0)
+        pool = turn.pool if turn.offset else choose(stream.name, 0).pool
         return (stream.size if pool is None else pool.size) - turn.offset
 
     def _fill(
-        self, drawn: Sequence[Drawn], counts: Integers, first_step: int, weigh: WeightRule
+        self, spans: Spans, counts: Integers, first_step: int, weigh: WeightRule
     ) -> tuple[StreamNumbers, Integers, Weights | None]:
         """Stream numbers, positions and weights, [S, B] each, of batches with these counts [S, K]."""
         shape = (len(counts), self.batch_size)
         numbers = np.tile(np.arange(len(self.streams), dtype=np.int16), len(counts))
         stream = np.repeat(numbers, counts.ravel())  # [S * B], batch by batch
         slots = np.argsort(stream, kind="stable")  # stream by stream, in order of time
-        positions = np.concatenate([part.positions for part in drawn])
+        positions = np.concatenate([np.zeros(0, np.int64), *(span.positions for _, span in spans)])
         order = None
         if self.group_by_length:
             owner = stream[slots]
-            passes = np.concatenate([part.passes for part in drawn])
+            passes = np.concatenate([np.zeros(0, np.int64), *(span.passes for _, span in spans)])
             segments = np.zeros(stream.size, np.int64)
             np.cumsum((np.diff(owner) != 0) | (np.diff(passes) != 0), out=segments[1:])
             lengths = self._lengths(positions, owner)
@@ -160,18 +162,17 @@ class Planner:
             table = table.reshape(shape)
             return table if order is None else np.take_along_axis(table, order, 1)
 
-        weight = self._weights(drawn, positions, weigh)
+        weight = self._weights(spans, positions, weigh)
         return laid_out(stream[slots]), laid_out(positions), None if weight is None else laid_out(weight)
 
-    def _weights(self, drawn: Sequence[Drawn], positions: Integers, weigh: WeightRule) -> Weights | None:
+    def _weights(self, spans: Spans, positions: Integers, weigh: WeightRule) -> Weights | None:
         """Weights of samples that lie stream by stream, [S * B]; grouping has left each in its pass. None = 1 throughout."""
         weights, is_weighed, end = np.ones(len(positions), np.float32), False, 0
-        for name, part in zip(self.names, drawn, strict=True):
-            for count, turn in ((part.num_old, part.before), (len(part.positions) - part.num_old, part.after)):
-                begin, end = end, end + count
-                found = weigh(name, positions[begin:end], turn) if count else None
-                if found is not None:
-                    weights[begin:end], is_weighed = found, True
+        for name, span in spans:
+            begin, end = end, end + len(span.positions)
+            found = weigh(name, span._replace(positions=positions[begin:end]))
+            if found is not None:
+                weights[begin:end], is_weighed = found, True
         return weights if is_weighed else None
 
     def _lengths(self, drawn: Integers, owner: StreamNumbers) -> Integers:
@@ -185,13 +186,7 @@ class Planner:
     def state_dict(self, state: PlanState) -> dict[str, Any]:
         """The state by stream name, a few integers each, JSON-able; the pools are in `arrays`."""
         return {
-            stream.name: {
-                "size": stream.size,
-                "pass": turn.number,
-                "position": turn.offset,
-                "carry": carry,
-                "decided": turn.decided,
-            }
+            stream.name: {"size": stream.size, "pass": turn.number, "position": turn.offset, "carry": carry}
             for stream, turn, carry in zip(self.streams, state.turns, state.carries, strict=True)
         }
 
@@ -214,6 +209,6 @@ class Planner:
         bits = [arrays.get(f"pool/{name}") for name in self.names]
         rows = [(saved[name], None if own is None else Pool(own)) for name, own in zip(self.names, bits, strict=True)]
         return PlanState(
-            turns=tuple(Turn(row["pass"], row["position"], pool, row["decided"]) for row, pool in rows),
+            turns=tuple(Turn(row["pass"], row["position"], pool) for row, pool in rows),
             carries=tuple(row["carry"] for row, _ in rows),
         )

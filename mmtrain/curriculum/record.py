@@ -42,5 +42,5 @@ def pool_changes(
     for stream, old, new in zip(streams, before.turns, after.turns, strict=True):
         sizes = old.pool_size(stream.size), new.pool_size(stream.size)
         if sizes[0] != sizes[1]:
-            why = pacer.words(stream.name, new.decided, step=step)
+            why = pacer.words(stream.name, new.next_number() - 1, step=step)
             yield f"{stream.name}: pool {sizes[0]} -> {sizes[1]} of {stream.size}, {why}"

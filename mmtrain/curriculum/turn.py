@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,22 +10,26 @@ from mmtrain.curriculum.permutation import permute
 from mmtrain.curriculum.pool import Pool
 from mmtrain.curriculum.streams import Integers
 
-# number of a pass (from 0) -> the pool of its samples, None = the whole stream. Pure.
-Choice = Callable[[int], Pool | None]
+
+class Chosen(NamedTuple):
+    """A pool, None = the whole stream, and the number of the first pass after that has another; None = no such pass."""
+
+    pool: Pool | None
+    until: int | None
 
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """`number`: of the pass under way, or of the next where `offset`, the samples that it has given, is 0.
+    """`number`: of the pass under way, from 0, or of the next where `offset`, the samples that it has given, is 0.
 
-    `pool`: of the pass under way, or of the last one; None = the whole stream. `decided`: number of the pass that the pool
-    was decided for, the first of those that began in the same window.
+    `pool`: of the pass under way, or of the last one; None = the whole stream. `ended`: the pool of the last pass that ended
+    in the window before this turn, if one did.
     """
 
     number: int = 0
     offset: int = 0
     pool: Pool | None = None
-    decided: int = 0
+    ended: Pool | None = None
 
     def pool_size(self, size: int) -> int:
         """Samples of the pool, in a stream of `size`."""
@@ -35,48 +40,29 @@ class Turn:
         return self.number + (self.offset > 0)
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """n samples of a stream with the numbers of their passes, and the turns `before` and `after` them.
-
-    The first `num_old` are of the pass under way before, and from its pool; the others are from the pool after.
-    """
+class Span(NamedTuple):
+    """Samples of a stream from one pool: positions [n], and the numbers of their passes [n]."""
 
     positions: Integers
     passes: Integers
-    num_old: int
-    before: Turn
-    after: Turn
+    pool: Pool | None
 
 
-def draw(turn: Turn, count: int, *, size: int, key: int, choose: Choice) -> Drawn:
-    """The next `count` samples of a stream of `size`.
+def draw(turn: Turn, count: int, *, size: int, key: int, choose: Callable[[int], Chosen]) -> tuple[list[Span], Turn]:
+    """The next `count` samples of a stream of `size`, and the turn after them.
 
-    A pass under way goes on in its own pool. All that begin now share the pool that `choose` gives for the first of them;
-    it is asked only where one begins.
+    A pass under way goes on in its own pool. `choose` gives the pool of one that begins, by its number.
     """
-    left = turn.pool_size(size) - turn.offset if turn.offset else 0
-    old, first = min(count, left), turn.next_number()
-    here = np.full(old, turn.number, np.int64)
-    positions = _positions(turn.pool, turn.offset + np.arange(old, dtype=np.int64), here, size=size, key=key)
-    if count <= left:
-        ends = turn.offset > 0 and count == left
-        number, offset = (first, 0) if ends else (turn.number, turn.offset + count)
-        after = Turn(number, offset, turn.pool, turn.decided)
-        return Drawn(positions, here, old, turn, after)
-    pool, new = choose(first), count - old
-    passes, places = np.divmod(np.arange(new, dtype=np.int64), size if pool is None else pool.size)
-    passes += first
-    after = Turn(int(passes[-1]), int(places[-1]) + 1, pool, first)
-    if after.offset == after.pool_size(size):
-        after = Turn(after.number + 1, 0, pool, first)
-    positions = np.concatenate([positions, _positions(pool, places, passes, size=size, key=key)])
-    return Drawn(positions, np.concatenate([here, passes]), old, turn, after)
-
-
-def _positions(pool: Pool | None, places: Integers, passes: Integers, *, size: int, key: int) -> Integers:
-    """Where the shuffles of these passes lead from these places, [n]."""
-    if not len(places):
-        return places
-    shuffled = permute(places, passes, size=size if pool is None else pool.size, key=key)
-    return shuffled if pool is None else pool.select(shuffled)
+    spans = []
+    while count:
+        pool, until = Chosen(turn.pool, turn.number + 1) if turn.offset else choose(turn.number)
+        whole = size if pool is None else pool.size
+        taken = count if until is None else min(count, (until - turn.number) * whole - turn.offset)
+        passes, places = np.divmod(turn.offset + np.arange(taken, dtype=np.int64), whole)
+        passes += turn.number
+        shuffled = permute(places, passes, size=whole, key=key)
+        spans.append(Span(shuffled if pool is None else pool.select(shuffled), passes, pool))
+        ends, offset = divmod(turn.offset + taken, whole)
+        turn = Turn(turn.number + ends, offset, pool, pool if ends else turn.ended)
+        count -= taken
+    return spans, turn

@@ -2,6 +2,7 @@
 
 import json
 from itertools import product
+from math import inf
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from test_sampler_contract import build, streams, train
 from mmtrain.curriculum.pacing import PACINGS, PacingConfig
 from mmtrain.curriculum.pacing.ranking import Ranking
 from mmtrain.curriculum.setting import Setting
+from mmtrain.curriculum.turn import Chosen
 
 SIZES = (1, 7, 60, 401)
 SAMPLERS = [row for row in SAMPLER_ROWS if row.name in ("uniform-0", "proportional-0", "dynamic_difficulty-0", "exp3-0")]
@@ -48,12 +50,14 @@ class Walk:
         self.pool, self.offset, self.passes = None, 0, 0
 
     def draw(self, positions, decided):
-        """A batch's part; `decided` [size] bool: the pool of passes that begin in this window."""
+        """A batch's part; `decided`: the pools [size] that stand in this window, with the passes from and until which."""
         assert ((positions >= 0) & (positions < self.size)).all()  # G7
         np.add.at(self.drawn, positions, 1)
         for _ in positions:
             if self.offset == 0:
-                self.pool = decided
+                standing = [mask for number, until, mask in decided if number <= self.passes < until]
+                assert len(standing) == 1, "a pass of two pools, or of none"
+                self.pool = standing[0]
             self.offset += 1
             if self.offset == self.pool.sum():
                 self.done, self.offset, self.passes = self.done + self.pool, 0, self.passes + 1
@@ -71,18 +75,20 @@ def follow(curriculum, sizes, total=43):
     decided, choose, plan_window = {}, curriculum._pacer.pool, curriculum.next_window
 
     def pool(stream, number, *, step):
-        chosen = choose(stream, number, step=step)
-        mask = np.ones(walks[stream].size, bool) if chosen is None else chosen.mask(walks[stream].size)
-        assert decided.setdefault((step, stream), mask) is mask, "asked twice in one window"
+        chosen, until = choose(stream, number, step=step)
+        size = walks[stream].size
+        mask = np.ones(size, bool) if chosen is None else chosen.mask(size)
         assert mask.any()
         assert chosen is None or not mask.all(), "a whole stream is kept as bits"
-        return chosen
+        assert until is None or until > number
+        decided.setdefault((step, stream), []).append((number, inf if until is None else until, mask))
+        return Chosen(chosen, until)
 
     def next_window(step, num_steps):
         plan = plan_window(step, num_steps)
         for stream, position in map(plan.batch, range(plan.first_step, plan.stop_step)):
             for k, (name, walk) in enumerate(walks.items()):
-                walk.draw(position[stream == k], decided.get((step, name)))
+                walk.draw(position[stream == k], decided.get((plan.first_step, name)))
         return plan
 
     curriculum._pacer.pool, curriculum.next_window = pool, next_window
@@ -206,14 +212,22 @@ def test_a_choice_is_pure_and_its_state_is_json(make):
     assert json.loads(json.dumps(state)) == state
     other.load_state_dict(json.loads(json.dumps(state)))
     for number, step in ((0, 0), (1, 9), (5, 22)):
-        masks = [p.choose(Ranking(values, key=5), stream="s3", number=number, step=step) for p in (pacing, pacing, other)]
-        assert masks[0] is None or (masks[0].dtype == bool and masks[0].any())
-        assert all(np.array_equal(mask, masks[0]) for mask in masks) or masks == [None] * 3
+        choices = [p.choose(Ranking(values, key=5), stream="s3", number=number, step=step) for p in (pacing, pacing, other)]
+        mask, until = choices[0]
+        assert mask is None or (mask.dtype == bool and mask.any())
+        assert until is None or until > number
+        assert all(np.array_equal(m, mask) and u == until for m, u in choices)
+        if until is not None:
+            last, after = (
+                pacing.choose(Ranking(values, key=5), stream="s3", number=n, step=step).mask for n in (until - 1, until)
+            )
+            assert np.array_equal(last, mask)
+            assert after is None or (after >= mask).all()
         assert pacing.state_dict() == state
 
 
 def test_the_checks_catch_what_they_are_for():
-    half = np.arange(10) < 5
+    half = [(0, inf, np.arange(10) < 5)]
     with pytest.raises(AssertionError, match="repeated"):
         Walk(10).draw(np.array([1, 1]), half)
     with pytest.raises(AssertionError, match="outside"):

@@ -97,7 +97,7 @@ def test_recorded_losses_are_replayed_by_step():
 
 
 def test_a_pacing_that_listens_hears_its_samples_between_half_and_three_halves_of_the_mean():
-    """All means are 1 by the curve. A whole pass of 40 steps, one of the 2000 below the median, then what is below 1.4 of it."""
+    """All means are 1 by the curve. A pass of 40 steps, one of the 2000 below the median, one of what is below 1.4 of it."""
     setting = Setting(streams=[StreamSpec(name="c", size=4000)], tasks=("x",), seed=3)
     config = CurriculumConfig(window=10, pacing={"name": "self_paced", "start": 0.5, "growth": 1.4})
     curriculum = config.build(streams=setting.streams, tasks=("x",), batch_size=100, seed=3)

@@ -19,7 +19,7 @@ from mmtrain.curriculum.pool import Pool
 from mmtrain.curriculum.reports import WindowReport, round_all_significant, round_significant
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
-from mmtrain.curriculum.turn import Turn
+from mmtrain.curriculum.turn import Chosen, Turn
 
 TEXT = {"name": "text_length"}
 
@@ -30,6 +30,12 @@ def ranking(*values, key=1):
 
 def chosen(mask):
     return np.flatnonzero(mask).tolist()
+
+
+def pool_of(pacing, order, number, step=0):
+    """The samples that a pacing chooses for a pass."""
+    mask = pacing.choose(order, stream="s", number=number, step=step).mask
+    return list(range(len(order))) if mask is None else chosen(mask)
 
 
 def test_the_root_of_any_power():
@@ -49,23 +55,21 @@ def test_competence_counts_samples_by_the_step():
     setting = Setting(streams=[StreamSpec(name="s", size=5, difficulty=np.arange(5, dtype=np.float32))], steps_per_epoch=20)
     options = {"difficulty": TEXT, "start": 0.2, "over": 2, "power": 1}  # 2 epochs of 20 steps
     pools = {name: config(**options).build(setting) for name, config in (("easy", CompetenceConfig), ("hard", AntiConfig))}
-    easy = [pools["easy"].pool("s", 0, step=step).mask(5).tolist() for step in (0, 20)]
+    easy = [pools["easy"].pool("s", 0, step=step).pool.mask(5).tolist() for step in (0, 20)]
     assert [chosen(mask) for mask in easy] == [[0], [0, 1, 2]]  # 0.2 and 0.6 of five
-    assert chosen(pools["hard"].pool("s", 0, step=20).mask(5)) == [2, 3, 4]
-    assert pools["easy"].pool("s", 0, step=40) is pools["hard"].pool("s", 0, step=40) is None
+    assert chosen(pools["hard"].pool("s", 0, step=20).pool.mask(5)) == [2, 3, 4]
+    assert pools["easy"].pool("s", 0, step=40) == pools["hard"].pool("s", 0, step=40) == Chosen(None, None)
     assert pools["easy"].words("s", 0, step=20) == "competence 0.6"
 
 
 def test_baby_steps_open_a_bucket_after_each_two_passes():
     pacing, order = BabySteps(buckets=3, passes=2), ranking(5, 1, 4, 2, 3, 0)
-    pools = [chosen(pacing.choose(order, stream="s", number=number, step=0)) for number in range(6)]
+    pools = [pool_of(pacing, order, number) for number in range(6)]
     assert pools == [[1, 5], [1, 5], [1, 3, 4, 5], [1, 3, 4, 5], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
+    until = [pacing.choose(order, stream="s", number=number, step=0).until for number in range(6)]
+    assert until == [2, 2, 4, 4, None, None]
     assert pacing.words(stream="s", number=3, step=0) == "2 of 3 buckets"
-    assert BabySteps(buckets=9, passes=1).choose(ranking(3, 1, 2), stream="s", number=0, step=0).tolist() == [
-        False,
-        True,
-        False,
-    ]
+    assert pool_of(BabySteps(buckets=9, passes=1), ranking(3, 1, 2), 0) == [1]
 
 
 def test_the_self_paced_threshold_starts_at_a_quantile_and_grows_with_every_pass():
@@ -73,11 +77,11 @@ def test_the_self_paced_threshold_starts_at_a_quantile_and_grows_with_every_pass
     pacing = SelfPaced(start=0.5, growth=2.0)
     pacing.begin("s", values)
     assert [pacing.threshold("s", number) for number in range(3)] == pytest.approx([0.3, 0.6, 1.2])
-    pools = [chosen(pacing.choose(Ranking(values, key=1), stream="s", number=number, step=0)) for number in range(3)]
+    pools = [pool_of(pacing, Ranking(values, key=1), number) for number in range(3)]
     assert pools == [[0, 2], [0, 1, 2, 4], [0, 1, 2, 3, 4]]  # strictly below
-    assert pacing.weights(values, stream="s", number=0) is None
+    assert pacing.weights(values, stream="s", numbers=np.zeros(5, int)) is None
     risen = Ranking(values + 5, key=1)
-    assert chosen(pacing.choose(risen, stream="s", number=0, step=0)) == [0]  # the easiest, where none is below
+    assert pool_of(pacing, risen, 0) == [0]  # the easiest, where none is below
     assert pacing.threshold("s", 10**9) == np.finfo(np.float32).max  # without an overflow
     quarter = SelfPaced(start=0.25, growth=2.0)
     quarter.begin("s", values)
@@ -89,27 +93,27 @@ def test_a_threshold_cannot_stay_at_zero():
     pacing.begin("s", np.array([0, 0, 0, 0.5, 0.25], np.float32))
     assert pacing.threshold("s", 0) == 0.25
     pacing.begin("s", np.zeros(3, np.float32))
-    assert pacing.choose(ranking(0, 0, 0), stream="s", number=0, step=0).all()
+    assert pool_of(pacing, ranking(0, 0, 0), 0) == [0, 1, 2]
 
 
 def test_linear_weights_fall_with_the_loss():
     pacing = SelfPacedLinear(start=0.5, growth=2.0)
     pacing.begin("s", np.array([0.5, 1.0, 4.0], np.float32))
     losses = np.array([0.0, 0.25, 0.5, 1.0, 3.0], np.float32)
-    assert pacing.weights(losses, stream="s", number=0).tolist() == [1.0, 0.75, 0.5, 0.0, 0.0]  # lambda 1
-    assert pacing.weights(losses, stream="s", number=1).tolist() == [1.0, 0.875, 0.75, 0.5, 0.0]  # lambda 2
+    first, second = [1.0, 0.75, 0.5, 0.0, 0.0], [1.0, 0.875, 0.75, 0.5, 0.0]  # lambda 1, lambda 2
+    assert pacing.weights(losses, stream="s", numbers=np.zeros(5, int)).tolist() == first
+    assert pacing.weights(losses, stream="s", numbers=np.ones(5, int)).tolist() == second
+    assert pacing.weights(losses, stream="s", numbers=np.array([0, 1, 0, 1, 0])).tolist() == [1.0, 0.875, 0.5, 0.5, 0.0]
 
 
 def test_loss_quantiles_drop_whole_samples():
     order = ranking(0, 9, 1, 8, 2, 7, 3, 6, 4, 5)
-    part = lambda easy, hard: chosen(  # noqa: E731
-        LossQuantile(drop_easiest=easy, drop_hardest=hard).choose(order, stream="s", number=0, step=0)
-    )
+    part = lambda easy, hard: pool_of(LossQuantile(drop_easiest=easy, drop_hardest=hard), order, 0)  # noqa: E731
     assert part(0.3, 0.0) == [1, 3, 5, 6, 7, 8, 9]
     assert part(0.0, 0.25) == [0, 2, 4, 5, 6, 7, 8, 9]  # floor(2.5)
     assert part(0.25, 0.7) == [4]
-    even = LossQuantile(drop_easiest=0.07, drop_hardest=0.29).choose(ranking(*range(100)), stream="s", number=0, step=0)
-    assert chosen(even) == list(range(7, 71))  # 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
+    even = pool_of(LossQuantile(drop_easiest=0.07, drop_hardest=0.29), ranking(*range(100)), 0)
+    assert even == list(range(7, 71))  # 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
     with pytest.raises(ValidationError, match=r"drop_easiest 0.6 and drop_hardest 0.5 leave nothing; sum < 1"):
         LossQuantileConfig(drop_easiest=0.6, drop_hardest=0.5)
 
@@ -154,15 +158,15 @@ def advance(curriculum, losses):
 
 def test_a_stream_is_whole_until_each_sample_has_a_loss():
     """Six samples, two steps of 2 a window: the losses are all known after the second window, in the middle of pass 1."""
-    curriculum = curriculum_of({"name": "self_paced", "start": 0.5, "growth": 2}, size=6)
+    curriculum = curriculum_of({"name": "self_paced", "start": 0.5, "growth": 1.1}, size=6)
     losses = [1, 2, 3, 4, 5, 6]
     drawn = [advance(curriculum, losses).position.ravel().tolist() for _ in range(3)]
     assert sorted(drawn[0] + drawn[1][:2]) == sorted(drawn[1][2:] + drawn[2]) == list(range(6))
     assert curriculum.record()["pools"] == {"s": 6}
     assert curriculum.state_dict()["pacing"]["begun"] == {"s": 2}
     plan = advance(curriculum, losses)
-    assert set(plan.position.ravel().tolist()) == {0, 1, 2}  # below 3.5, the first threshold, in its pass and the next
-    assert curriculum.record()["events"] == ["s: pool 6 -> 3 of 6, losses below 3.5"]
+    assert set(plan.position.ravel().tolist()) == {0, 1, 2}  # below 3.5, then 3.85: a pass and a third
+    assert curriculum.record()["events"] == ["s: pool 6 -> 3 of 6, losses below 3.85"]
     assert curriculum.record()["passes"]["s"] == pytest.approx(3 + 1 / 3, rel=1e-5)
 
 
@@ -203,27 +207,39 @@ def test_samples_outside_the_pool_are_asked_for_when_a_pass_ends_and_come_back()
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ((1, 2, "abc"), (2, 0, "abc"), "def"),  # the pass under way ended with the window
-        ((1, 2, "abc"), (2, 1, "de"), "f"),  # and another began: its samples come anyway
-        ((1, 2, "abc"), (4, 0, "de"), "abcf"),  # two passes more: the last to end had the new pool
-        ((1, 2, "abc"), (5, 1, "de"), "abcf"),
-        ((1, 0, "abc"), (2, 1, "de"), "abcf"),  # the pass that ended began here
-        ((0, 0, None), (2, 1, "de"), "abcf"),
-        ((1, 2, "abc"), (2, 1, None), ""),  # all will come
-        ((2, 1, "abc"), (3, 1, "de"), ""),  # not the end of a second pass
-        ((2, 1, "abc"), (2, 2, "abc"), ""),
+        ((1, 2, "abc", None), (2, 0, "abc", "abc"), "def"),  # the pass under way ended with the window
+        ((1, 2, "abc", None), (2, 1, "de", "abc"), "f"),  # and another began: its samples come anyway
+        ((1, 2, "abc", "f"), (5, 1, "de", "ab"), "cf"),
+        ((1, 0, "abc", None), (3, 0, "de", "de"), "abcf"),
+        ((1, 2, "abc", None), (2, 1, None, "abc"), ""),  # all will come
+        ((1, 2, "abc", None), (2, 1, "a", None), ""),  # all came
+        ((2, 1, "abc", "a"), (3, 1, "de", "abc"), ""),  # not the end of a second pass
+        ((2, 1, "abc", "a"), (2, 2, "abc", "a"), ""),
     ],
 )
 def test_what_is_stale_after_a_window(before, after, expected):
-    """Six samples a to f, asked for every second pass."""
+    """Six samples a to f, asked for every second pass; a turn is number, offset, pool, and the pool that ended."""
 
-    def turn(number, offset, names):
-        return Turn(number, offset, None if names is None else Pool.of(np.array([name in names for name in "abcdef"])))
+    def pool(names):
+        return None if names is None else Pool.of(np.array([name in names for name in "abcdef"]))
 
-    setting = Setting(streams=[StreamSpec(name="s", size=6)])
-    pacer = LossQuantileConfig(probe_every=2).build(setting)
-    stale = pacer._outside(turn(*before), turn(*after), 6)
-    assert "".join("abcdef"[k] for k in stale) == expected
+    pacer = LossQuantileConfig(probe_every=2).build(Setting(streams=[StreamSpec(name="s", size=6)]))
+    turns = [Turn(number, offset, pool(now), pool(ended)) for number, offset, now, ended in (before, after)]
+    assert "".join("abcdef"[k] for k in pacer._outside(*turns, 6)) == expected
+
+
+def test_each_pass_of_a_window_has_the_pool_of_its_number():
+    """Twelve samples in three buckets, 22 draws a window: passes of 4 and 8 and 10 of 12; then 2, 12 and 8."""
+    pacing = {"name": "baby_steps", "difficulty": TEXT, "buckets": 3}
+    curriculum = curriculum_of(pacing, size=12, batch_size=11, difficulty=np.arange(12, dtype=np.float32))
+    first = advance(curriculum, np.zeros(12)).position.ravel().tolist()
+    assert sorted(first[:4]) == list(range(4))
+    assert sorted(first[4:12]) == list(range(8))
+    second = advance(curriculum, np.zeros(12)).position.ravel().tolist()
+    assert sorted([*first[12:], *second[:2]]) == list(range(12))
+    assert sorted(second[2:14]) == list(range(12))
+    assert len(set(second[14:])) == 8
+    assert curriculum.record()["passes"]["s"] == pytest.approx(4 + 8 / 12, rel=1e-5)
 
 
 def test_a_pacing_that_listens_needs_the_losses():

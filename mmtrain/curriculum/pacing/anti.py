@@ -4,9 +4,8 @@ from typing import Literal
 
 from mmtrain.curriculum.pacing.growth import Growth, GrowthConfig
 from mmtrain.curriculum.pacing.pacer import Pacer, pacer_by
-from mmtrain.curriculum.pacing.protocol import Stateless
+from mmtrain.curriculum.pacing.protocol import Choice, Stateless
 from mmtrain.curriculum.pacing.ranking import Ranking
-from mmtrain.curriculum.pool import Mask
 from mmtrain.curriculum.setting import Setting
 
 
@@ -26,9 +25,9 @@ class Anti(Stateless):
     def __init__(self, *, growth: Growth) -> None:
         self._growth = growth
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask:  # noqa: ARG002
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:  # noqa: ARG002
         """The hardest samples, as many as the step allows."""
-        return ranking.hardest(self._growth.count(len(ranking), step))
+        return Choice(ranking.hardest(self._growth.count(len(ranking), step)))
 
     def words(self, *, stream: str, number: int, step: int) -> str:  # noqa: ARG002
         """The competence."""

@@ -6,9 +6,8 @@ from pydantic import Field
 
 from mmtrain.curriculum.pacing.difficulty import DifficultyConfig
 from mmtrain.curriculum.pacing.pacer import Pacer, pacer_by
-from mmtrain.curriculum.pacing.protocol import Stateless
+from mmtrain.curriculum.pacing.protocol import Choice, Stateless
 from mmtrain.curriculum.pacing.ranking import Ranking
-from mmtrain.curriculum.pool import Mask
 from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
@@ -35,9 +34,11 @@ class BabySteps(Stateless):
     def __init__(self, *, buckets: int, passes: int) -> None:
         self.buckets, self.passes = buckets, passes
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask:  # noqa: ARG002
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:  # noqa: ARG002
         """The buckets that are open."""
-        return ranking.easiest(max(round(len(ranking) * self._open(number) / self.buckets), 1))
+        is_last = self._open(number) == self.buckets
+        mask = ranking.easiest(max(round(len(ranking) * self._open(number) / self.buckets), 1))
+        return Choice(mask, None if is_last else (number // self.passes + 1) * self.passes)
 
     def words(self, *, stream: str, number: int, step: int) -> str:  # noqa: ARG002
         """How many buckets are open."""

@@ -4,9 +4,8 @@ from typing import Literal
 
 from mmtrain.curriculum.pacing.growth import Growth, GrowthConfig
 from mmtrain.curriculum.pacing.pacer import Pacer, pacer_by
-from mmtrain.curriculum.pacing.protocol import Stateless
+from mmtrain.curriculum.pacing.protocol import Choice, Stateless
 from mmtrain.curriculum.pacing.ranking import Ranking
-from mmtrain.curriculum.pool import Mask
 from mmtrain.curriculum.setting import Setting
 
 
@@ -30,9 +29,9 @@ class Competence(Stateless):
     def __init__(self, *, growth: Growth) -> None:
         self._growth = growth
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask:  # noqa: ARG002
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:  # noqa: ARG002
         """The easiest samples, as many as the step allows."""
-        return ranking.easiest(self._growth.count(len(ranking), step))
+        return Choice(ranking.easiest(self._growth.count(len(ranking), step)))
 
     def words(self, *, stream: str, number: int, step: int) -> str:  # noqa: ARG002
         """The competence."""

@@ -5,9 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from mmtrain.curriculum.pacing.pacer import Pacer
-from mmtrain.curriculum.pacing.protocol import Stateless
+from mmtrain.curriculum.pacing.protocol import Choice, Stateless
 from mmtrain.curriculum.pacing.ranking import Ranking
-from mmtrain.curriculum.pool import Mask
 from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
 
@@ -43,10 +42,10 @@ class LossQuantile(Stateless):
     def __init__(self, *, drop_easiest: float, drop_hardest: float) -> None:
         self.drop_easiest, self.drop_hardest = drop_easiest, drop_hardest
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask:  # noqa: ARG002
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:  # noqa: ARG002
         """What is neither easiest nor hardest."""
         easiest, hardest = (_part(len(ranking), share) for share in (self.drop_easiest, self.drop_hardest))
-        return ~ranking.easiest(easiest) & ~ranking.hardest(hardest)
+        return Choice(~ranking.easiest(easiest) & ~ranking.hardest(hardest))
 
     def words(self, *, stream: str, number: int, step: int) -> str:  # noqa: ARG002
         """What is dropped."""

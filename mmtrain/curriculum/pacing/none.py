@@ -3,7 +3,7 @@
 from typing import Literal
 
 from mmtrain.curriculum.pacing.pacer import Pacer
-from mmtrain.curriculum.pacing.protocol import Stateless
+from mmtrain.curriculum.pacing.protocol import Choice, Stateless
 from mmtrain.curriculum.pacing.ranking import Ranking
 from mmtrain.curriculum.setting import Setting
 from mmtrain.section import Section
@@ -22,9 +22,9 @@ class NoPacingConfig(Section):
 class Whole(Stateless):
     """All samples, always."""
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> None:  # noqa: ARG002
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:  # noqa: ARG002
         """The whole stream."""
-        return
+        return Choice(None)
 
     def words(self, *, stream: str, number: int, step: int) -> str:  # noqa: ARG002
         """Nothing decides here."""

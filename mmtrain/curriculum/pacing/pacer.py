@@ -18,7 +18,7 @@ from mmtrain.curriculum.pool import Pool
 from mmtrain.curriculum.reports import round_all_significant
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import Integers
-from mmtrain.curriculum.turn import Turn
+from mmtrain.curriculum.turn import Chosen, Span, Turn
 from mmtrain.errors import CheckpointError
 
 
@@ -64,23 +64,26 @@ class Pacer:
             self._begin(name, known, 0)
         self._digests = {name: hashlib.sha256(known.tobytes()).hexdigest() for name, known in (values or {}).items()}
 
-    def pool(self, stream: str, number: int, *, step: int) -> Pool | None:
-        """The pool of the passes from `number` on, decided at `step`; None = the whole stream."""
-        if stream not in self._begun:
-            return None
+    def pool(self, stream: str, number: int, *, step: int) -> Chosen:
+        """The pool of the pass `number` that begins in the window of `step`, its first."""
+        begun = self._begun.get(stream)
+        if begun is None:
+            return Chosen(None, None)
         ranking = Ranking(self._values[stream], key=self._keys[stream])
-        mask = self._pacing.choose(ranking, stream=stream, number=number - self._begun[stream], step=step)
-        return None if mask is None or mask.all() else Pool.of(mask)
+        mask, until = self._pacing.choose(ranking, stream=stream, number=number - begun, step=step)
+        pool = None if mask is None or mask.all() else Pool.of(mask)
+        return Chosen(pool, None if until is None else begun + until)
 
-    def weights(self, stream: str, positions: Integers, turn: Turn) -> Weights | None:
-        """Weights [n] of samples that a pass gives, decided as in `turn`; None = 1 throughout."""
-        number = turn.decided - self._begun.get(stream, turn.decided + 1)
-        if number < 0 or (turn.pool is not None and turn.pool.size == 1):  # alone in its pool, a sample is all there is
+    def weights(self, stream: str, span: Span) -> Weights | None:
+        """Weights [n] of the samples of a span; None = 1 throughout."""
+        begun = self._begun.get(stream)
+        alone = span.pool is not None and span.pool.size == 1  # in its pool, a sample is all there is
+        if begun is None or alone or span.passes[0] < begun:
             return None
-        return self._pacing.weights(self._values[stream][positions], stream=stream, number=number)
+        return self._pacing.weights(self._values[stream][span.positions], stream=stream, numbers=span.passes - begun)
 
     def words(self, stream: str, number: int, *, step: int) -> str:
-        """Why the pool decided for pass `number` at `step` is what it is."""
+        """Why the pool of pass `number`, that began in the window of `step`, is what it is."""
         return self._pacing.words(stream=stream, number=number - self._begun[stream], step=step)
 
     def observe(self, plan: WindowPlan, losses: Floats | None, *, before: Sequence[Turn], after: Sequence[Turn]) -> None:
@@ -127,11 +130,10 @@ class Pacer:
     def _outside(self, before: Turn, after: Turn, size: int) -> Integers:
         if self._probe_every is None or before.number // self._probe_every == after.number // self._probe_every:
             return np.zeros(0, np.int64)
-        continues = before.offset > 0 and after.number == before.number + 1  # else the pass that ended began here too
-        outside = np.ones(size, np.bool_)
-        for turn in [before if continues else after] + ([after] if after.offset else []):
-            outside &= np.False_ if turn.pool is None else ~turn.pool.mask(size)
-        return np.flatnonzero(outside).astype(np.int64)
+        inside = np.zeros(size, np.bool_)
+        for pool in [after.ended] + ([after.pool] if after.offset else []):
+            inside |= np.True_ if pool is None else pool.mask(size)
+        return np.flatnonzero(~inside).astype(np.int64)
 
     def state_dict(self) -> dict[str, Any]:
         """All but the losses, which `arrays` gives."""

@@ -1,12 +1,23 @@
 """What every pacing is: it hears when a stream's difficulties are known, and chooses the samples of the next pass."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmtrain.curriculum.decision import Weights
 from mmtrain.curriculum.pacing.difficulty import DifficultyConfig
 from mmtrain.curriculum.pacing.ranking import Floats, Ranking
 from mmtrain.curriculum.pool import Mask
+from mmtrain.curriculum.streams import Integers
+
+
+class Choice(NamedTuple):
+    """The samples of a pass, a mask [N] with at least one, None = all; and the first pass after that has others.
+
+    `until` None: in this window every further pass has the same.
+    """
+
+    mask: Mask | None
+    until: int | None = None
 
 
 class Pacing(Protocol):
@@ -18,11 +29,11 @@ class Pacing(Protocol):
     def begin(self, stream: str, values: Floats) -> None:
         """The difficulties [N] of all samples of a stream are known from now on."""
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask | None:
-        """The samples of the passes from `number` on, decided at `step`: [N], at least one; None = all."""
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:
+        """The samples of pass `number`, which begins in the window of `step`, its first."""
 
-    def weights(self, values: Floats, *, stream: str, number: int) -> Weights | None:
-        """What the losses of samples of these difficulties [n] are multiplied with in such a pass; None = 1 throughout."""
+    def weights(self, values: Floats, *, stream: str, numbers: Integers) -> Weights | None:
+        """What the losses of samples of these difficulties [n], drawn in these passes [n], are multiplied with; None = 1."""
 
     def words(self, *, stream: str, number: int, step: int) -> str:
         """Why the pool of such a pass is what it is, for curriculum.jsonl."""
@@ -40,7 +51,7 @@ class Stateless:
     def begin(self, stream: str, values: Floats) -> None:
         """Nothing to learn."""
 
-    def weights(self, values: Floats, *, stream: str, number: int) -> Weights | None:  # noqa: ARG002
+    def weights(self, values: Floats, *, stream: str, numbers: Integers) -> Weights | None:  # noqa: ARG002
         """Every sample counts alike."""
         return None
 

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from mmtrain.curriculum.decision import Weights
 from mmtrain.curriculum.pacing.pacer import Pacer
+from mmtrain.curriculum.pacing.protocol import Choice
 from mmtrain.curriculum.pacing.ranking import Floats, Ranking
-from mmtrain.curriculum.pool import Mask
 from mmtrain.curriculum.reports import round_significant
 from mmtrain.curriculum.setting import Setting
+from mmtrain.curriculum.streams import Integers
 from mmtrain.section import Section
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -66,12 +67,14 @@ class SelfPaced:
             first = float(above.min()) if len(above) else 1.0
         self._first[stream] = round_significant(first)
 
-    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Mask:  # noqa: ARG002
+    def choose(self, ranking: Ranking, *, stream: str, number: int, step: int) -> Choice:  # noqa: ARG002
         """What lies below the threshold."""
-        below: Mask = ranking.values < self.threshold(stream, number)
-        return below if below.any() else ranking.easiest(1)
+        below = ranking.values < self.threshold(stream, number)
+        if below.all():
+            return Choice(None)
+        return Choice(below if below.any() else ranking.easiest(1), until=number + 1)
 
-    def weights(self, values: Floats, *, stream: str, number: int) -> Weights | None:  # noqa: ARG002
+    def weights(self, values: Floats, *, stream: str, numbers: Integers) -> Weights | None:  # noqa: ARG002
         """Every sample counts alike."""
         return None
 

@@ -9,6 +9,7 @@ from mmtrain.curriculum.pacing.pacer import Pacer
 from mmtrain.curriculum.pacing.ranking import Floats
 from mmtrain.curriculum.pacing.self_paced import SelfPaced, ThresholdConfig
 from mmtrain.curriculum.setting import Setting
+from mmtrain.curriculum.streams import Integers
 
 
 class SelfPacedLinearConfig(ThresholdConfig):
@@ -29,6 +30,9 @@ class SelfPacedLinear(SelfPaced):
     Source: Jiang et al. 2014, "Easy Samples First: Self-paced Reranking for Zero-Example Multimedia Search", equation 8.
     """
 
-    def weights(self, values: Floats, *, stream: str, number: int) -> Weights:
-        """1 - l / lambda [n]."""
-        return np.clip(1 - values.astype(np.float64) / self.threshold(stream, number), 0, 1).astype(np.float32)
+    def weights(self, values: Floats, *, stream: str, numbers: Integers) -> Weights:
+        """1 - l / lambda [n], each with the threshold of its pass."""
+        passes, which = np.unique(numbers, return_inverse=True)
+        thresholds = np.array([self.threshold(stream, number) for number in passes.tolist()])
+        weights: Weights = np.clip(1 - values.astype(np.float64) / thresholds[which], 0, 1).astype(np.float32)
+        return weights
