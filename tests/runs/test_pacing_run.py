@@ -70,8 +70,7 @@ def test_a_killed_run_resumes_to_the_same_bits(write_experiment: Write, pacing: 
     whole, parted = (file.parent / "runs" / name for name in ("whole", "parted"))
     assert results(parted) == results(whole)
     records = list(read_jsonl(whole / "curriculum.jsonl"))
-    assert any("pool" in event for record in records for event in record["events"])
-    assert min(size for record in records for size in record["pools"].values()) < 30
+    assert any(": pool " in event for record in records for event in record["events"])
     saved = load_file(whole / "checkpoints" / "last" / "curriculum.safetensors")
     bits = {name: int(np.unpackbits(array).sum()) for name, array in saved.items() if name.startswith("pool/")}
     assert bits == {f"pool/{name}": size for name, size in records[-1]["pools"].items() if f"pool/{name}" in bits}
@@ -204,7 +203,7 @@ def test_processes_and_micro_batches_pace_alike(write_experiment: Write, pacing:
         assert_alike(one, other, tolerance=1e-6)
         pools = [[record["pools"] for record in read_jsonl(run / "curriculum.jsonl")] for run in (one, other)]
         assert pools[0] == pools[1]
-        assert min(size for sizes in pools[0] for size in sizes.values()) < 30
+        assert len({sizes["clips"] for sizes in pools[0]}) > 1
 
 
 def test_a_difficulty_that_changed_is_no_resume(write_experiment: Write, tmp_path: Path) -> None:

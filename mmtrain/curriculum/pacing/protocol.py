@@ -23,7 +23,8 @@ class Choice(NamedTuple):
 class Pacing(Protocol):
     """Decides the pools. Choosing never advances it; only `begin` does. Its state is JSON-able and small.
 
-    `number` counts a stream's passes from 0, the first that begins after all its difficulties are known.
+    `number` counts a stream's passes from 0, the first that begins after all its difficulties are known. A choice is a pure
+    function of its arguments and the state, so that every pass of a window may have a pool of its own.
     """
 
     def begin(self, stream: str, values: Floats) -> None:
