@@ -204,6 +204,32 @@ def test_samples_outside_the_pool_are_asked_for_when_a_pass_ends_and_come_back()
     assert set(plan.position.ravel().tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_each_sample_of_a_plan_has_the_weight_of_its_own_loss(grouped):
+    """Losses 1 to 64, all known after eight windows of 8: lambda is 32.5, and the window lies within one pass of 32."""
+    streams = [StreamSpec(name=name, size=64, lengths=lambda at: at * 37 % 11) for name in ("s", "t")]
+    config = CurriculumConfig(pacing={"name": "self_paced_linear"}, window=2, group_by_length=grouped)
+    curriculum = config.build(streams=streams, tasks=("t",), batch_size=8, seed=0)
+    for _ in range(8):
+        assert advance(curriculum, np.arange(1, 65)).weight is None
+    for _ in range(2):
+        plan = advance(curriculum, np.arange(1, 65))
+        assert plan.position.max() < 32
+        assert plan.weight == pytest.approx(1 - (plan.position + 1) / 32.5)
+        assert plan.weights(plan.first_step + 1).tolist() == plan.weight[1].tolist()
+    assert curriculum.next_window(curriculum.step, 2).weight.flags.writeable is False
+
+
+def test_alone_in_its_pool_a_sample_weighs_one():
+    """Lambda is 1.5; sample 0 rises from 1 to 8, and 1 stays at 2: it is the easiest, and has to teach something."""
+    curriculum = curriculum_of({"name": "self_paced_linear", "growth": 1.01}, size=2, batch_size=1, window=1)
+    for losses in ([1, 2], [1, 2], [8, 9], [8, 9]):
+        plan = advance(curriculum, losses)
+    assert curriculum.record()["pools"] == {"s": 1}
+    assert plan.position.tolist() == [[1]]
+    assert plan.weight is None
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
