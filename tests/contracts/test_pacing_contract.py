@@ -20,7 +20,8 @@ from mmtrain.curriculum.turn import Chosen
 SIZES = (1, 7, 60, 401)
 SAMPLERS = [row for row in SAMPLER_ROWS if row.name in ("uniform-0", "proportional-0", "dynamic_difficulty-0", "exp3-0")]
 SCHEDULES = [row for row in SCHEDULE_ROWS if row.name in ("all-0", "one_at_a_time-1", "stop_and_go-0")]
-TRIPLES = list(product(PACING_ROWS, SAMPLERS, SCHEDULES))
+PAIRS = list(product(SAMPLERS, SCHEDULES))
+TRIPLES = [(p, *PAIRS[(5 * k + 4 * j) % len(PAIRS)]) for k, p in enumerate(PACING_ROWS) for j in range(3)]  # all pairs, too
 COVERING = [(p, SAMPLERS[k % len(SAMPLERS)], SCHEDULES[k % len(SCHEDULES)]) for k, p in enumerate(PACING_ROWS)]
 MODES = ("repeat", "drop", "stop")
 rows = pytest.mark.parametrize("make", PACING_ROWS, ids=lambda row: row.name)
@@ -130,9 +131,9 @@ def test_passes_of_every_pacing_are_their_whole_pools_once(make, sampler, schedu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("triple", TRIPLES, ids=lambda triple: "-".join(row.name for row in triple))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(**worlds)
-def test_passes_of_every_triple_are_their_whole_pools_once(triple, **world):
+def test_passes_of_many_triples_are_their_whole_pools_once(triple, **world):
     check_guarantees(triple, **world)
 
 
@@ -154,7 +155,7 @@ def test_a_run_resumed_at_any_step_goes_on_as_it_would_have(triple, grouped):
 @pytest.mark.slow
 @pytest.mark.parametrize("exhausted", MODES)
 @pytest.mark.parametrize("triple", TRIPLES, ids=lambda triple: "-".join(row.name for row in triple))
-def test_a_run_of_every_triple_resumed_at_any_step_goes_on_as_it_would_have(triple, exhausted):
+def test_a_run_of_many_triples_resumed_at_any_step_goes_on_as_it_would_have(triple, exhausted):
     check_resume(triple, exhausted=exhausted, sizes=SIZES if exhausted == "repeat" else (160, 90, 120, 250))
 
 
