@@ -159,12 +159,11 @@ class Curriculum:
         if self._pending is None or report.step != self._pending[0].stop_step:
             planned = "none is planned" if self._pending is None else f"it ends at step {self._pending[0].stop_step}"
             raise ValueError(f"a report of step {report.step} cannot end the window: {planned}")
+        active = count_active(self._pending[0], self._schedule.decide(self.step))
         (plan, after), before = self._pending, self._state
-        active = count_active(plan, self._schedule.decide(plan.first_step))
         self.step, self._state, self._pending = plan.stop_step, after, None
-        shares = dict(zip(self._planner.names, plan.shares, strict=True))
         weights = self._weighting.weights(plan.stop_step - 1)
-        report = replace(report, first_step=plan.first_step, shares=shares)
+        report = replace(report, first_step=plan.first_step, shares=dict(zip(self._planner.names, plan.shares, strict=True)))
         self._sampler.observe(report)
         self._weighting.observe(report)
         pools = pool_changes(before, after, streams=self._planner.streams, pacer=self._pacer, step=plan.first_step)
@@ -230,7 +229,7 @@ class Curriculum:
         return {**self._planner.arrays(self._state), **self._pacer.arrays()}
 
     def load_state_dict(self, state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Continue where `state_dict` and `arrays` were taken. Errors: CheckpointError where the streams have changed."""
+        """Continue where both were taken. Errors: CheckpointError where streams or known difficulties have changed."""
         self._state = self._planner.load_state(state["plan"], arrays)
         self._pacer.load_state_dict(state["pacing"], arrays)
         self._sampler.load_state_dict(state["sampler"])

@@ -72,14 +72,14 @@ SCHEDULE_OPTIONS = {
     "stop_and_go": [{"patience": 1, "gap": 3}, {"patience": 1, "gap": 2, "metric": "f1", "mode": "max"}],
 }
 
-LENGTH, RUNNING = {"name": "text_length"}, {"name": "running"}
+LENGTH, RUNNING = {"name": "text_length"}, {"name": "running", "probe_every": 1}
 PACING_OPTIONS = {
     "competence": [
         {"difficulty": LENGTH, "over": 30, "unit": "steps"},
         {"difficulty": {"name": "column", "column": "hard"}, "over": 25, "unit": "steps", "start": 0.3, "power": 1},
         {"difficulty": RUNNING, "over": 40, "unit": "steps", "power": 3},
     ],
-    "baby_steps": [{"difficulty": LENGTH, "buckets": 3}, {"difficulty": RUNNING, "buckets": 5, "passes": 2}],
+    "baby_steps": [{"difficulty": LENGTH, "buckets": 3}, {"difficulty": {"name": "running"}, "buckets": 5, "passes": 2}],
     "anti": [{"difficulty": LENGTH, "over": 30, "unit": "steps"}, {"difficulty": RUNNING, "over": 40, "unit": "steps"}],
     "self_paced": [{}, {"start": 0.2, "growth": 1.05, "probe_every": 3}],
     "self_paced_linear": [{}, {"start": 0.7, "growth": 1.01, "probe_every": None}],

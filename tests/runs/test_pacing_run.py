@@ -33,7 +33,7 @@ Build = Callable[..., Run]
 PACINGS: dict[str, dict[str, Any]] = {
     "competence": {"difficulty": {"name": "text_length"}, "start": 0.2, "over": 15, "unit": "steps"},
     "baby_steps": {"difficulty": {"name": "column", "column": "text_characters"}, "buckets": 3},
-    "anti": {"difficulty": {"name": "running"}, "start": 0.2, "over": 18, "unit": "steps"},
+    "anti": {"difficulty": {"name": "running", "probe_every": 2}, "start": 0.2, "over": 18, "unit": "steps"},
     "self_paced": {"growth": 1.1},
     "self_paced_linear": {"start": 0.7, "growth": 1.1},
     "loss_quantile": {"drop_easiest": 0.2, "drop_hardest": 0.3},

@@ -12,7 +12,8 @@ class RunningConfig(Section):
 
     name: Literal["running"] = "running"
     probe_every: int | None = Field(
-        default=1,
+        default=None,
         ge=1,
-        description="Passes of a stream between evaluations of the samples outside its pool; null: they keep their loss.",
+        description="Passes of a stream between evaluations of the samples outside its pool: a forward pass each, so many "
+        "where the pool is small; null: they keep their last loss.",
     )
