@@ -21,6 +21,7 @@ from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
+from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
@@ -104,7 +105,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
     average = experiment.training.average
     weight_average = average.build(model, total=settings.total_steps) if average else None
-    specs = [_spec(stream, parts.objective) for stream in parts.train_streams]
+    difficulties = read_difficulties(experiment.curriculum.pacing, parts.train_streams)
+    specs = [_spec(stream, parts.objective, difficulties.get(stream.name)) for stream in parts.train_streams]
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
         streams=specs,
@@ -208,12 +210,18 @@ def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> L
     )
 
 
-def _spec(stream: Stream, objective: Objective) -> StreamSpec:
+def _spec(stream: Stream, objective: Objective, difficulty: npt.NDArray[np.float32] | None) -> StreamSpec:
     """What the curriculum knows of a stream; a task without a training label there is not one of its tasks."""
     labels = {task: training_labels(task, [stream]) for task in stream.tasks}
     chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
-    lengths = stream.lengths().__getitem__
-    return StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance, lengths=lengths)
+    return StreamSpec(
+        name=stream.name,
+        size=len(stream),
+        tasks=tuple(chance),
+        chance=chance,
+        lengths=stream.lengths().__getitem__,
+        difficulty=difficulty,
+    )
 
 
 def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> LoopSettings:

@@ -14,6 +14,7 @@ from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curve
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.store import FeatureStore
+from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.config import ObjectiveConfig
@@ -22,13 +23,14 @@ from mmtrain.references import with_references
 
 @dataclass
 class Trace:
-    """What is drawn: by window, its last step, each stream's share, samples so far, passes so far, and loss (or NaN)."""
+    """What is drawn: by window, its last step, each stream's share, samples and passes so far, pool, and loss (or NaN)."""
 
     names: tuple[str, ...]
     steps: list[int] = field(default_factory=list)
     shares: list[list[float]] = field(default_factory=list)
     counts: list[list[int]] = field(default_factory=list)
     passes: list[list[float]] = field(default_factory=list)
+    pools: list[list[int]] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
     events: list[tuple[int, str]] = field(default_factory=list)
 
@@ -39,6 +41,7 @@ class Trace:
         before = self.counts[-1] if self.counts else [0] * len(self.names)
         self.counts.append([old + record["counts"][name] for old, name in zip(before, self.names, strict=True)])
         self.passes.append([record["passes"][name] for name in self.names])
+        self.pools.append([record["pools"][name] for name in self.names])
         means = (record["losses"].get(name) for name in self.names)
         self.losses.append([float(np.mean(list(tasks.values()))) if tasks else float("nan") for tasks in means])
         self.events += [(record["step"] - record["steps"], words) for words in record["events"]]
@@ -82,26 +85,26 @@ def simulate_experiment(
 
 
 def plot(trace: Trace, out: Path, *, title: str) -> None:
-    """Four panels over the steps, as one PNG: shares, samples so far, passes so far, losses. Changes are dotted lines."""
+    """Panels over the steps, as one PNG: shares, samples and passes so far, pools, losses. Changes are dotted lines."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    axes = figure.subplots(2, 2, sharex=True).flat
+    figure = Figure(figsize=(12, 11), layout="constrained")
     keep = np.unique(np.linspace(0, len(trace.steps) - 1, 2000).astype(int))  # more points than pixels show nothing more
     steps = np.array(trace.steps)[keep]
     panels = {
         "share of the batch": trace.shares,
         "samples drawn": trace.counts,
         "passes": trace.passes,
+        "samples in the pool": trace.pools,
         "loss": trace.losses,
     }
-    for axis, (label, rows) in zip(axes, panels.items(), strict=True):
+    for number, (label, rows) in enumerate(panels.items(), start=1):
+        axis = figure.add_subplot(3, 2, number)
         table = np.array(rows, dtype=np.float64)[keep]
         for k, name in enumerate(trace.names):
             seen = np.isfinite(table[:, k])
-            axis.plot(
-                steps[seen], table[seen, k], label=name, drawstyle="steps" if label == "share of the batch" else "default"
-            )
+            stairs = label in ("share of the batch", "samples in the pool")
+            axis.plot(steps[seen], table[seen, k], label=name, drawstyle="steps" if stairs else "default")
         for step in sorted({step for step, _ in trace.events})[:100]:
             axis.axvline(step, color="gray", linestyle=":", linewidth=0.8)
         axis.set_ylabel(label)
@@ -121,11 +124,15 @@ def _setting(experiment: Experiment) -> Setting:
     losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
     labels = {name: training_labels(name, streams) for name in tasks}
     objective = ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
+    difficulties = read_difficulties(experiment.curriculum.pacing, streams)
     specs = []
     for stream in streams:
         labels = {task: training_labels(task, [stream]) for task in stream.tasks}
         chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
-        specs.append(StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance))
+        difficulty = difficulties.get(stream.name)
+        specs.append(
+            StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance, difficulty=difficulty)
+        )
     kinds = {name: task.kind for name, task in tasks.items()}
     epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
     return Setting(streams=specs, tasks=tuple(tasks), kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)

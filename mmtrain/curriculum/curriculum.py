@@ -1,17 +1,22 @@
 """The curriculum that a stage's loop talks to: it plans windows, hears reports, and is saved with the run."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from mmtrain.curriculum.allocation import Exhausted
 from mmtrain.curriculum.decision import Decision, Names
+from mmtrain.curriculum.pacing import PacingConfig
+from mmtrain.curriculum.pacing.none import NoPacingConfig
+from mmtrain.curriculum.pacing.pacer import Pacer
 from mmtrain.curriculum.plan import Planner, PlanState, WindowPlan
-from mmtrain.curriculum.reports import EvalReport, WindowReport, round_significant
+from mmtrain.curriculum.record import count_active, describe_window, pool_changes
+from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers import SamplerConfig
 from mmtrain.curriculum.samplers.protocol import Sampler
 from mmtrain.curriculum.samplers.uniform import UniformConfig
@@ -19,7 +24,7 @@ from mmtrain.curriculum.schedules import ScheduleConfig
 from mmtrain.curriculum.schedules.all import AllConfig
 from mmtrain.curriculum.schedules.protocol import Schedule
 from mmtrain.curriculum.setting import Setting, Watching
-from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.streams import Integers, StreamSpec
 from mmtrain.curriculum.streams import steps_per_epoch as steps_of_epoch
 from mmtrain.curriculum.weighting import WeightingConfig
 from mmtrain.curriculum.weighting.fixed import FixedConfig
@@ -34,11 +39,12 @@ class CurriculumConfig(Section):
     window: int = Field(default=50, ge=1, description="Optimizer steps during which the decisions stand still.")
     sampler: SamplerConfig = UniformConfig()
     schedule: ScheduleConfig = AllConfig()
+    pacing: PacingConfig = NoPacingConfig()
     weighting: WeightingConfig = FixedConfig()
     exhausted: Exhausted = Field(
         default="repeat",
         description="A stream that ends begins anew (repeat), leaves its share to the other active ones, the last of which "
-        "ends the stage (drop), or ends the stage (stop).",
+        "ends the stage (drop), or ends the stage (stop). It ends with its first pass, so with a pacing's first pool.",
     )
     group_by_length: bool = Field(default=True, description="Samples of like length share a batch: less padding.")
 
@@ -80,6 +86,7 @@ class CurriculumConfig(Section):
             planner=planner,
             sampler=self.sampler.build(setting),
             schedule=self.schedule.build(setting),
+            pacer=self.pacing.build(setting),
             weighting=self.weighting.build(setting),
             tasks=tasks,
             tasks_of={stream.name: setting.tasks_of(stream) for stream in streams},
@@ -95,12 +102,13 @@ class Curriculum:
     ...     for step in range(finished, plan.stop_step):  # `finished`: optimizer steps done, also by the run resumed
     ...         streams, positions = plan.slice(step, rank=rank, world=world)
     ...     curriculum.finish_window(WindowReport(...))
+    ...     curriculum.observe_losses({name: losses_at(positions) for name, positions in curriculum.probes().items()})
     ...     log(curriculum.record())
     ...     if plan.ended: break
 
-    The state changes in `finish_window` and `observe_evaluation` and nowhere else. So `state_dict()` inside a window is
-    the state at the window's start, `step`; the number of finished steps, which the run saves anyway, says how many
-    batches of the recomputed window to skip. The loop saves what it has summed up for the report of that window.
+    The state changes in `finish_window` and the two `observe_...` and nowhere else: `state_dict()` and `arrays()` inside a
+    window are the state at its start, `step`. The run saves besides how many steps are finished, which is how many batches
+    of the recomputed window to skip, and what it has summed up for that window's report.
     """
 
     def __init__(
@@ -109,13 +117,14 @@ class Curriculum:
         planner: Planner,
         sampler: Sampler,
         schedule: Schedule,
+        pacer: Pacer,
         weighting: Weighting,
         tasks: Sequence[str],
         tasks_of: Mapping[str, Sequence[str]],
         window: int,
     ) -> None:
         self._planner, self._sampler, self._schedule, self._weighting = planner, sampler, schedule, weighting
-        self._tasks, self._tasks_of, self.window = tuple(tasks), dict(tasks_of), window
+        self._pacer, self._tasks, self._tasks_of, self.window = pacer, tuple(tasks), dict(tasks_of), window
         self.step = 0  # where the window under way starts, in optimizer steps of this stage
         self._state = planner.start()
         self._pending: tuple[WindowPlan, PlanState] | None = None
@@ -127,6 +136,11 @@ class Curriculum:
         """The names behind a plan's stream numbers."""
         return self._planner.names
 
+    @property
+    def listens(self) -> bool:
+        """Whether the reports of windows must bring the loss of every sample."""
+        return self._pacer.listens
+
     def next_window(self, step: int, num_steps: int) -> WindowPlan:
         """The window that starts at `step` (which is `self.step`), `num_steps` long, less where streams end the stage.
 
@@ -136,27 +150,41 @@ class Curriculum:
             raise ValueError(
                 f"the next window starts at step {self.step} and has 1 .. {self.window} steps, not {step} and {num_steps}"
             )
-        decision = Decision(shares=self._sampler.decide(step), active=self._active_streams())
+        decision = Decision(
+            shares=self._sampler.decide(step),
+            active=self._active_streams(),
+            pool=partial(self._pacer.pool, step=step),
+            weight=self._pacer.weights,
+        )
         self._pending = self._planner.plan(self._state, decision, first_step=step, num_steps=num_steps)
         return self._pending[0]
 
     def finish_window(self, report: WindowReport) -> None:
-        """The window last planned has been trained on: commit it, and let sampler and weighting hear what it showed."""
+        """The window last planned has been trained on: commit it, and let every part hear what it showed."""
         if self._pending is None or report.step != self._pending[0].stop_step:
             planned = "none is planned" if self._pending is None else f"it ends at step {self._pending[0].stop_step}"
             raise ValueError(f"a report of step {report.step} cannot end the window: {planned}")
-        plan, self._state = self._pending
-        active = self._count_active(plan)
-        weights = report.weights if report.weights is not None else self.weights(plan.stop_step - 1)
-        self.step, self._pending = plan.stop_step, None
-        shares = dict(zip(self._planner.names, plan.shares, strict=True))
-        report = replace(report, first_step=plan.first_step, shares=shares)
+        active = count_active(self._pending[0], self._schedule.decide(self.step))
+        weights = report.weights if report.weights is not None else self.weights(report.step - 1)
+        (plan, after), before = self._pending, self._state
+        self.step, self._state, self._pending = plan.stop_step, after, None
+        report = replace(report, first_step=plan.first_step, shares=dict(zip(self._planner.names, plan.shares, strict=True)))
         self._sampler.observe(report)
         self._weighting.observe(report)
-        events = [*self._events, *self._schedule.observe(report)]
-        self._events = []
-        decided = {"active": active, "weights": weights, "conflicts": report.conflicts, "events": events}
-        self._record = self._describe(plan, report) | decided
+        pools = pool_changes(before, after, streams=self._planner.streams, pacer=self._pacer, step=plan.first_step)
+        events, self._events = [*self._events, *self._schedule.observe(report), *pools], []
+        self._record = describe_window(plan, report, self._planner.streams, after)
+        self._record |= {"active": active, "weights": weights, "conflicts": report.conflicts, "events": events}
+        self._pacer.observe(plan, report.sample_losses, before=before.turns, after=after.turns)
+
+    def probes(self) -> dict[str, Integers]:
+        """Stream -> positions, ascending, whose losses are to be evaluated between `finish_window` and the next save."""
+        return self._pacer.probes()
+
+    def observe_losses(self, losses: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """Hear the losses of what `probes` asked for, by stream in its order; NaN where a sample has none."""
+        self._pacer.observe_probes(losses)
+        self._pending = None
 
     def observe_evaluation(self, report: EvalReport) -> None:
         """Hear an evaluation; it falls on a border between windows."""
@@ -190,6 +218,7 @@ class Curriculum:
         """What curriculum.jsonl says of the window last finished; empty before the first.
 
         `step`: finished steps at its end; `passes`: how often each stream has been walked through, with the fraction;
+        `pools`: samples in the pool of each stream's pass under way, or of its last;
         `active`: at how many of the window's steps each task was trained; `weights`: of the losses or
         gradients at its last step, 0 where a task is not active, and `conflicts`: see WindowReport; `events`: changes that
         took effect in it.
@@ -203,13 +232,19 @@ class Curriculum:
             "plan": self._planner.state_dict(self._state),
             "sampler": self._sampler.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "pacing": self._pacer.state_dict(),
             "weighting": self._weighting.state_dict(),
             "events": list(self._events),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken. Errors: CheckpointError where the streams have changed."""
-        self._state = self._planner.load_state(state["plan"])
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What the state holds by the sample, at the same moment: `pool/<stream>` bits and `losses/<stream>` [N]."""
+        return {**self._planner.arrays(self._state), **self._pacer.arrays()}
+
+    def load_state_dict(self, state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Continue where both were taken. Errors: CheckpointError where streams or known difficulties have changed."""
+        self._state = self._planner.load_state(state["plan"], arrays)
+        self._pacer.load_state_dict(state["pacing"], arrays)
         self._sampler.load_state_dict(state["sampler"])
         self._weighting.load_state_dict(state["weighting"])
         self._schedule.load_state_dict(state["schedule"])
@@ -225,23 +260,3 @@ class Curriculum:
             return tuple(name for name in self._planner.names if not set(active).isdisjoint(self._tasks_of[name]))
 
         return lambda step: streams(tasks(step))
-
-    def _count_active(self, plan: WindowPlan) -> dict[str, int]:
-        tasks = self._schedule.decide(plan.first_step)
-        return dict(Counter(task for step in range(plan.first_step, plan.stop_step) for task in tasks(step)))
-
-    def _describe(self, plan: WindowPlan, report: WindowReport) -> dict[str, Any]:
-        names, state = self._planner.names, self._state
-        totals = plan.counts.sum(axis=0).tolist()
-        walked = [
-            passes + offset / stream.size
-            for stream, passes, offset in zip(self._planner.streams, state.passes, state.offsets, strict=True)
-        ]
-        return {
-            "step": plan.stop_step,
-            "steps": plan.num_steps,
-            "shares": {name: round_significant(share) for name, share in report.shares.items()},
-            "counts": dict(zip(names, totals, strict=True)),
-            "passes": {name: round_significant(value) for name, value in zip(names, walked, strict=True)},
-            "losses": {stream: dict(tasks) for stream, tasks in report.losses.items()},
-        }

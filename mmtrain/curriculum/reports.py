@@ -4,12 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+import numpy as np
+import numpy.typing as npt
+
 from mmtrain.errors import ConfigError
 
 
 def round_significant(value: float) -> float:
     """The value at six significant digits, so that processes whose sums differ in the last bits decide the same (G4)."""
     return float(f"{value:.5e}")
+
+
+def round_all_significant(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Values [n] at six significant digits each, as float32; 0, NaN and Inf stay what they are."""
+    exact = values.astype(np.float64)
+    plain = np.isfinite(exact) & (exact != 0)
+    places = 5 - np.floor(np.log10(np.abs(exact), where=plain, out=np.zeros_like(exact)))
+    scale = 10.0 ** np.clip(places, -300, 300)
+    return np.where(plain, np.round(exact * scale) / scale, exact).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -20,9 +32,10 @@ class WindowReport:
     sample (regularizers apart), only of what was drawn; rounded to six significant digits here. `counts`: stream ->
     samples drawn. `weights`: what each active task's loss or gradient counted in the window's last step, None where the
     weighting has no such number (or none was trained: a simulation). `conflicts`: the share of pairs of tasks whose
-    gradients pointed against each other, mean over the window's steps; None where no gradients were compared. The
-    curriculum adds what it knows of the window itself: `first_step`, and `shares`: stream -> what was asked for, mean over
-    the window.
+    gradients pointed against each other, mean over the window's steps; None where no gradients were compared.
+    `sample_losses` [S * B] float32, where a pacing listens: the reported loss of each sample in the plan's order, the mean
+    over its labelled tasks, NaN where it has none; rounded likewise. The curriculum adds what it knows of the window itself:
+    `first_step`, and `shares`: stream -> what was asked for, mean over the window.
     """
 
     step: int
@@ -32,6 +45,7 @@ class WindowReport:
     conflicts: float | None = None
     first_step: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
+    sample_losses: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         rounded = {
@@ -43,6 +57,8 @@ class WindowReport:
             object.__setattr__(self, "weights", weights)
         if self.conflicts is not None:
             object.__setattr__(self, "conflicts", round_significant(self.conflicts))
+        if self.sample_losses is not None:
+            object.__setattr__(self, "sample_losses", round_all_significant(self.sample_losses))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,15 @@ from math import exp
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mmtrain.curriculum.curriculum import Curriculum
+from mmtrain.curriculum.permutation import derive_key, hash_words
+from mmtrain.curriculum.plan import WindowPlan
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.setting import Setting
+from mmtrain.curriculum.streams import Integers
 
 # (stream, task, step, samples of the stream that were drawn while the task was active) -> mean loss
 Curve = Callable[[str, str, int, float], float]
@@ -68,7 +74,8 @@ def simulate(
 ) -> Iterator[dict[str, Any]]:
     """The records of curriculum.jsonl, window by window.
 
-    Windows end at evaluations, every `eval_every` steps. An evaluation gives the task's loss, `val/<task>/loss`, and the
+    Where a pacing listens, a sample's loss is its stream's mean times a factor of its own between 0.5 and 1.5. Windows end
+    at evaluations, every `eval_every` steps. An evaluation gives the task's loss, `val/<task>/loss`, and the
     other `metrics` asked for, `val/<task>[@<stream>]/<metric>`, as 1 - loss / first loss: 0 at first, 1 at best.
     """
     trained = {(stream.name, task): 0.0 for stream in setting.streams for task in setting.tasks_of(stream)}
@@ -86,7 +93,10 @@ def simulate(
             for stream in setting.streams
             if counts[stream.name]
         }
-        curriculum.finish_window(WindowReport(plan.stop_step, losses, counts))
+        own = _plan_losses(plan, now, setting) if curriculum.listens else None
+        curriculum.finish_window(WindowReport(plan.stop_step, losses, counts, sample_losses=own))
+        probes = curriculum.probes()
+        curriculum.observe_losses({name: _sample_losses(name, at, now, setting) for name, at in probes.items()})
         for stream, task in trained:
             drawn = plan.counts[:, curriculum.stream_names.index(stream)]
             trained[stream, task] += int(drawn[[task in now_active for now_active in active]].sum())
@@ -96,6 +106,24 @@ def simulate(
         if curriculum.step == border:
             found = {pair: curve(*pair, border, samples) for pair, samples in trained.items()}
             curriculum.observe_evaluation(EvalReport(border, _evaluate(found, first, setting, metrics)))
+
+
+def _plan_losses(plan: WindowPlan, now: Mapping[tuple[str, str], float], setting: Setting) -> npt.NDArray[np.float32]:
+    """The losses [S * B] of a plan's samples, in its order."""
+    numbers, positions = plan.stream.ravel(), plan.position.ravel()
+    losses = np.empty(len(numbers), np.float32)
+    for k, name in enumerate(setting.stream_names):
+        losses[numbers == k] = _sample_losses(name, positions[numbers == k], now, setting)
+    return losses
+
+
+def _sample_losses(
+    stream: str, positions: Integers, now: Mapping[tuple[str, str], float], setting: Setting
+) -> npt.NDArray[np.float32]:
+    """Losses of samples [n]: the mean of their stream, times 0.5 to 1.5 by a hash of the position."""
+    words = hash_words(positions.astype(np.uint64), derive_key(setting.seed, "simulated loss", stream))
+    factors = 0.5 + (words >> np.uint64(11)) / (1 << 53)
+    return (factors * _mean(now, [pair for pair in now if pair[0] == stream])).astype(np.float32)
 
 
 def _evaluate(

@@ -16,7 +16,7 @@ class StreamSpec:
     `tasks`: what is learned from it; empty = every task of the stage. `chance`: task -> mean loss of a
     predictor that knows only the training labels' frequencies.
     `lengths`: positions [n] -> a measure of each sample's cost [n], e.g. `stream.lengths().__getitem__`; without it all
-    samples count as equally long.
+    samples count as equally long. `difficulty`: each sample's [size], where it is known before the training.
     """
 
     name: str
@@ -24,10 +24,13 @@ class StreamSpec:
     tasks: tuple[str, ...] = ()
     chance: Mapping[str, float] = field(default_factory=dict)
     lengths: Callable[[Integers], Integers] | None = None
+    difficulty: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"stream '{self.name}' has {self.size} samples; a stream has at least 1")
+        if self.difficulty is not None and self.difficulty.shape != (self.size,):
+            raise ValueError(f"stream '{self.name}' has {self.size} samples, and difficulties {self.difficulty.shape}")
 
 
 def steps_per_epoch(streams: Sequence[StreamSpec], batch_size: int) -> int:

@@ -48,11 +48,11 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
     penalties: Mapping[str, Tensor] = {}
     aux: dict[str, Tensor] = {}
     samples, parts = [], []
-    for number, micro in enumerate(inputs.micro_batches, start=1):
-        is_last = number == len(inputs.micro_batches)
+    for number in range(len(inputs.micro_batches)):
+        is_last = number + 1 == len(inputs.micro_batches)
         sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
         with sync:
-            seen = forward(micro.to(run.accelerator.device))
+            seen = forward(number)
             loss = torch.stack([part * weights.get(task, 0.0) for task, part in seen.losses.items()]).sum()
             objective = objective + loss.detach()
             aux = add_up(aux, seen.aux)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from mmtrain.curriculum.plan import WindowPlan
 from mmtrain.data.batch import Batch
@@ -21,6 +23,11 @@ class StepInput:
     step: int  # finished steps before this one
     micro_batches: list[Batch]
     counts: dict[str, int]  # task -> labelled samples in the whole global batch, over all processes
+    weights: list[Tensor] | None = None  # by micro-batch, [B] float32: what its samples' training losses are multiplied with
+
+    def weight(self, number: int) -> Tensor | None:
+        """The weights [B] of one micro-batch; None = 1 throughout."""
+        return None if self.weights is None else self.weights[number]
 
 
 class Loader:
@@ -68,7 +75,9 @@ class Loader:
         num_micro = 1 if self._micro is None else -(-len(own) // self._micro)
         parts = np.array_split(np.arange(len(own)), num_micro)
         batches = [self._collate([own[index] for index in part]) for part in parts]
-        return StepInput(step, batches, self._counts(streams, positions))
+        weights = window.weights(step)
+        own_weights = None if weights is None else [torch.from_numpy(weights[self._mine][part]) for part in parts]
+        return StepInput(step, batches, self._counts(streams, positions), own_weights)
 
     def _collate(self, items: Sequence[tuple[int, int]]) -> Batch:
         samples = [self.streams[stream].sample(position) for stream, position in items]

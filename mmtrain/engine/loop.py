@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.data.dataset import Stream
+from mmtrain.engine.current import current_losses
 from mmtrain.engine.evaluation_weights import evaluation_weights
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
@@ -18,7 +19,7 @@ from mmtrain.engine.padding import PaddingMeter
 from mmtrain.engine.processes import share_buffers
 from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.run import Run
-from mmtrain.engine.sample_log import stream_losses
+from mmtrain.engine.sample_log import sample_means, stream_losses
 from mmtrain.engine.saving import record_steps, save
 from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
@@ -95,8 +96,11 @@ def close_window(run: Run, state: RunState, start: int, weights: Mapping[str, Te
     arrays = state.log.since(start)
     losses, counts = stream_losses(arrays, [stream.name for stream in run.train_streams])
     used = None if weights is None else {task: float(weights.get(task, 0.0)) for task in run.heads}
-    report = WindowReport(state.step, losses, counts, weights=used, conflicts=state.conflicts.take())
+    own = sample_means(arrays) if run.curriculum.listens else None
+    report = WindowReport(state.step, losses, counts, weights=used, conflicts=state.conflicts.take(), sample_losses=own)
     run.curriculum.finish_window(report)
+    if probes := run.curriculum.probes():
+        run.curriculum.observe_losses(current_losses(run, probes))
     points = run.curve.add(arrays)
     if run.logs is not None:
         run.logs.curriculum.write(run.curriculum.record())

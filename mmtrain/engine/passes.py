@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mmtrain.data.batch import Batch
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.processes import share_buffers
 from mmtrain.engine.state import load_random_state, random_state
@@ -22,7 +21,7 @@ class Forwarded:
     columns: dict[str, Tensor]  # what is kept of its samples
 
 
-Forward = Callable[[Batch], Forwarded]
+Forward = Callable[[int], Forwarded]  # of the micro-batch with this number
 
 
 class Passes:
@@ -33,21 +32,21 @@ class Passes:
     """
 
     def __init__(self, accelerator: Accelerator, model: nn.Module, inputs: StepInput, forward: Forward) -> None:
-        self._accelerator, self._model, self._forward = accelerator, model, forward
-        self._batches = inputs.micro_batches
+        self._model, self._forward = model, forward
+        self._count = len(inputs.micro_batches)
         self._kept: Forwarded | None = None
         share_buffers(accelerator, model)  # as DDP does before a pass that it reduces
 
     def first(self) -> Iterator[Forwarded]:
         """Every micro-batch, in order."""
-        if len(self._batches) == 1:
-            self._kept = self._one(self._batches[0])
+        if self._count == 1:
+            self._kept = self._forward(0)
             yield self._kept
             return
         self._random = random_state()
         self._buffers = [buffer.clone() for buffer in self._model.buffers()]
-        for batch in self._batches:
-            yield self._one(batch)
+        for number in range(self._count):
+            yield self._forward(number)
 
     def second(self) -> Iterator[Forwarded]:
         """The same again."""
@@ -57,11 +56,8 @@ class Passes:
         load_random_state(self._random)
         for buffer, before in zip(self._model.buffers(), self._buffers, strict=True):
             buffer.copy_(before)
-        for batch in self._batches:
-            yield self._one(batch)
-
-    def _one(self, batch: Batch) -> Forwarded:
-        return self._forward(batch.to(self._accelerator.device))
+        for number in range(self._count):
+            yield self._forward(number)
 
 
 def add_up(so_far: Mapping[str, Tensor], terms: Mapping[str, Tensor]) -> dict[str, Tensor]:

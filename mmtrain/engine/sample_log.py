@@ -118,6 +118,18 @@ def task_means(arrays: Arrays) -> dict[str, float]:
     return means
 
 
+def sample_means(arrays: Arrays) -> npt.NDArray[np.float32]:
+    """The plain loss of each sample [n], the mean over its labelled tasks; NaN where it has none."""
+    totals, counts = np.zeros(len(arrays["stream"])), np.zeros(len(arrays["stream"]))
+    for task in tasks_of(arrays):
+        labelled = arrays[f"{task}/labelled"]
+        totals += np.where(labelled, arrays[f"{task}/loss"], 0.0)
+        counts += labelled
+    means = np.full(len(totals), np.nan)
+    np.divide(totals, counts, where=counts > 0, out=means)
+    return means.astype(np.float32)
+
+
 def stream_losses(arrays: Arrays, names: Sequence[str]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """Mean loss of each stream's tasks, where it showed any, and the samples drawn from each stream."""
     losses, counts = {}, {}

@@ -90,6 +90,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
         "optimizer": optimizer_tensors,
         "regularizers": penalties,
         "random": random_states,
+        "curriculum": {name: torch.from_numpy(array) for name, array in run.curriculum.arrays().items()},
         "samples": {name: torch.from_numpy(column) for name, column in state.log.arrays.items()},
     }
     values: dict[str, Any] = {
@@ -145,7 +146,8 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     run.lr_schedule.load_state_dict(values["lr_schedule"])
     if run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(values["scaler"])
-    run.curriculum.load_state_dict(values["curriculum"])
+    arrays = {name: tensor.numpy() for name, tensor in tensors["curriculum"].items()}
+    run.curriculum.load_state_dict(values["curriculum"], arrays)
     penalties: dict[str, Tensors] = {name: {} for name in run.objective.regularizers}
     for name, tensor in tensors["regularizers"].items():
         owner, _, key = name.partition("/")

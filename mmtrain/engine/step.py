@@ -1,12 +1,10 @@
 """One optimizer step: micro-batches, one division by the labels of the global batch, one update."""
 
 import math
-from collections.abc import Mapping
 
 from torch import nn
 
 from mmtrain.curriculum.weighting.protocol import Learned
-from mmtrain.data.batch import Batch
 from mmtrain.engine.backward import backward
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.nonfinite import copy_buffers, leave_out
@@ -22,6 +20,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
 
     The gradient is that of the whole global batch (see `backward`): the same for any number of processes and micro-batches.
     Batch terms (`Outputs.aux`) alone depend on these numbers: each micro-batch's counts by its share of the global batch.
+    Where the plan weighs samples by v_i, a task's mean is sum_i v_i l_i / n, still over all n labelled samples: what weighs
+    little moves the model little. Reported losses are never weighed.
     There is no update where the loss scaler skips it, or where the gradient is not finite and the run leaves such steps out.
     Errors: NonFiniteError, before any weight is touched, where the run does not.
     """
@@ -29,7 +29,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     if run.unfreezing is not None:
         run.unfreezing.begin(inputs.step)
     buffers = copy_buffers(run)
-    done = backward(run, inputs, lambda batch: _forward(run, batch, inputs.counts))
+    done = backward(run, inputs, lambda number: _forward(run, inputs, number))
     if run.unfreezing is not None:
         run.unfreezing.drop_gradients(inputs.step)
     norm = float(run.accelerator.clip_grad_norm_(_trained(run), run.settings.clip_norm or math.inf))
@@ -69,8 +69,9 @@ def _trained(run: Run) -> list[nn.Parameter]:
     return [*run.model.parameters(), *(weighting.module.parameters() if isinstance(weighting, Learned) else ())]
 
 
-def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> Forwarded:
-    """One micro-batch: each task's part of its mean over the labelled samples of the global batch, which has `counts`."""
+def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
+    """A micro-batch: each task's part of its mean over the labelled samples of the global batch."""
+    batch, counts, weight = inputs.micro_batches[number].to(run.accelerator.device), inputs.counts, inputs.weight(number)
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled)
         logits = outputs.logits
@@ -85,6 +86,8 @@ def _forward(run: Run, batch: Batch, counts: Mapping[str, int]) -> Forwarded:
         halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
         training = {task: value + second[task] for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
+    if weight is not None:
+        training = {task: value * weight.to(value.device) for task, value in training.items()}
     losses = {task: values.sum() / max(counts[task], 1) for task, values in training.items()}
     aux = {name: value * (len(batch) / run.settings.batch_size) for name, value in outputs.aux.items()}
     return Forwarded(outputs.joint, losses, aux, sample_values(batch, logits, reported))

@@ -35,7 +35,6 @@ def to_arrays(parts: Sequence[Mapping[str, Tensor]]) -> Arrays:
     return {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]} if parts else {}
 
 
-@torch.inference_mode()
 def evaluate(
     model: nn.Module,
     streams: Sequence[Stream],
@@ -50,12 +49,39 @@ def evaluate(
 
     `batch_size`: samples of one forward pass; `progress(done, total)` counts this process's batches.
     """
-    batches = _batches(streams, batch_size)[accelerator.process_index :: accelerator.num_processes]
+    positions = {number: np.arange(len(stream)) for number, stream in enumerate(streams)}
+    arrays = evaluate_samples(
+        model,
+        streams,
+        positions,
+        objective=objective,
+        collate=collate,
+        accelerator=accelerator,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return task_predictions(arrays, streams, objective.losses)
+
+
+@torch.inference_mode()
+def evaluate_samples(
+    model: nn.Module,
+    streams: Sequence[Stream],
+    positions: Mapping[int, npt.NDArray[np.int64]],
+    *,
+    objective: Objective,
+    collate: Collator,
+    accelerator: Accelerator,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Arrays:
+    """What `sample_values` keeps of the samples at `positions` (stream number -> [n]), by stream, then by position."""
+    batches = _batches(streams, positions, batch_size)[accelerator.process_index :: accelerator.num_processes]
     was_training = model.training
     model.eval()
     parts = []
-    for done, (number, positions) in enumerate(batches, start=1):
-        batch = collate([streams[number].sample(int(position)) for position in positions], [number] * len(positions))
+    for done, (number, chosen) in enumerate(batches, start=1):
+        batch = collate([streams[number].sample(int(position)) for position in chosen], [number] * len(chosen))
         batch = batch.to(accelerator.device)
         outputs = model(batch.inputs, batch.labelled)
         parts.append(sample_values(batch, outputs.logits, objective(outputs.logits, batch).reported))
@@ -67,7 +93,7 @@ def evaluate(
     whole = [part for part in gathered if part]
     arrays = {key: np.concatenate([part[key] for part in whole]) for key in whole[0]}
     in_order = np.lexsort((arrays["index"], arrays["stream"]))
-    return task_predictions({key: column[in_order] for key, column in arrays.items()}, streams, objective.losses)
+    return {key: column[in_order] for key, column in arrays.items()}
 
 
 def task_predictions(arrays: Arrays, streams: Sequence[Stream], losses: Mapping[str, TaskLoss]) -> list[TaskPredictions]:
@@ -106,11 +132,13 @@ def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Strea
     )
 
 
-def _batches(streams: Sequence[Stream], batch_size: int) -> list[tuple[int, npt.NDArray[np.int64]]]:
+def _batches(
+    streams: Sequence[Stream], positions: Mapping[int, npt.NDArray[np.int64]], batch_size: int
+) -> list[tuple[int, npt.NDArray[np.int64]]]:
     """(stream, positions) of every forward pass: like lengths together, longest first, each sample once."""
     batches = []
-    for number, stream in enumerate(streams):
-        by_length = np.argsort(-stream.lengths(), kind="stable")
+    for number, chosen in positions.items():
+        by_length = chosen[np.argsort(-streams[number].lengths()[chosen], kind="stable")]
         borders = range(batch_size, len(by_length), batch_size)
         batches += [(number, part) for part in np.split(by_length, list(borders))]
     return batches

@@ -1,8 +1,9 @@
-"""Every sampler, schedule and weighting of the tables, each with the options that contract tests try it under."""
+"""Every sampler, schedule, pacing and weighting of the tables, each with the options that contract tests try it under."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from mmtrain.curriculum.pacing import PACINGS
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
@@ -72,6 +73,24 @@ SCHEDULE_OPTIONS = {
     "stop_and_go": [{"patience": 1, "gap": 3}, {"patience": 1, "gap": 2, "metric": "macro_f1", "mode": "max"}],
 }
 
+LENGTH, RUNNING = {"name": "text_length"}, {"name": "running", "probe_every": 1}
+PACING_OPTIONS = {
+    "competence": [
+        {"difficulty": LENGTH, "over": 30, "unit": "steps"},
+        {"difficulty": {"name": "column", "column": "hard"}, "over": 25, "unit": "steps", "start": 0.3, "power": 1},
+        {"difficulty": RUNNING, "over": 40, "unit": "steps", "power": 3},
+    ],
+    "baby_steps": [{"difficulty": LENGTH, "buckets": 3}, {"difficulty": {"name": "running"}, "buckets": 5, "passes": 2}],
+    "anti": [{"difficulty": LENGTH, "over": 30, "unit": "steps"}, {"difficulty": RUNNING, "over": 40, "unit": "steps"}],
+    "self_paced": [{}, {"start": 0.2, "growth": 1.05, "probe_every": 3}],
+    "self_paced_linear": [{}, {"start": 0.7, "growth": 1.01, "probe_every": None}],
+    "loss_quantile": [
+        {"drop_easiest": 0.3},
+        {"drop_easiest": 0.1, "drop_hardest": 0.25, "probe_every": 2},
+        {"drop_hardest": 0.9, "probe_every": None},
+    ],
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -106,3 +125,4 @@ def _rows(table, options):
 SAMPLER_ROWS = _rows(SAMPLERS, SAMPLER_OPTIONS)
 SCHEDULE_ROWS = _rows(SCHEDULES, SCHEDULE_OPTIONS)
 WEIGHTING_ROWS = _rows(WEIGHTINGS, {})
+PACING_ROWS = _rows(PACINGS, PACING_OPTIONS)

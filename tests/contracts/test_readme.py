@@ -4,9 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
 from data_prep.synth import synthesize
 from mmtrain.config import load_experiment
+from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.pacing import PACINGS
+from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
@@ -32,6 +37,8 @@ ROWS = {
     "regularizers.<name>": REGULARIZERS,
     "curriculum.sampler": SAMPLERS,
     "curriculum.schedule": SCHEDULES,
+    "curriculum.pacing": PACINGS,
+    "curriculum.pacing.difficulty": DIFFICULTIES,
     "curriculum.weighting": WEIGHTINGS,
     "training.optimizer": OPTIMIZERS,
     "training.schedule": LR_SCHEDULES,
@@ -82,6 +89,14 @@ def test_the_experiment_of_the_page_trains_and_is_scored(tmp_path, monkeypatch, 
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "curriculum.jsonl", "timing.jsonl"):
         assert name in tree
         assert (Path("runs/clips") / name).is_file()
+
+
+def test_the_pacing_of_the_page_is_one_and_so_is_each_difficulty_it_shows():
+    text = block("yaml", "pacing:")
+    section = CurriculumConfig.model_validate(yaml.safe_load(text)["curriculum"])
+    shown = [yaml.safe_load(line.partition("# ")[2].partition("    ")[0]) for line in text.splitlines() if "# diff" in line]
+    found = [TypeAdapter(DifficultyConfig).validate_python(entry["difficulty"]) for entry in shown]
+    assert {type(section.pacing.difficulty), *map(type, found)} == set(DIFFICULTIES)
 
 
 def test_the_store_writing_example_runs(tmp_path, monkeypatch):

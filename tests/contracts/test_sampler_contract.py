@@ -27,6 +27,7 @@ def streams(sizes=(1, 7, 60, 4099, 10**9), tasks=(TASKS,)):
             tasks=tasks[k % len(tasks)],
             chance={"funny": 0.7, "mood": 2.0},
             lengths=lambda at: at * 31 % 53,
+            difficulty=(np.arange(size) * 2654435761 % 89).astype(np.float32) if size < 10**6 else None,
         )
         for k, size in enumerate(sizes)
     ]
@@ -61,8 +62,9 @@ def train(curriculum, total, *, state=None, finished=0):
     """The loop of an engine: batches trained on, checkpoints after every step, records."""
     sums, trained, checkpoints, records = {}, [], [], []  # sums: of the window under way, by stream and task
     if state is not None:
-        state = json.loads(state)
-        curriculum.load_state_dict(state["curriculum"])
+        text, arrays = state
+        state = json.loads(text)
+        curriculum.load_state_dict(state["curriculum"], arrays)
         sums = state["sums"]
     while curriculum.step < total:
         plan = curriculum.next_window(curriculum.step, min(curriculum.window, total - curriculum.step))
@@ -81,8 +83,10 @@ def train(curriculum, total, *, state=None, finished=0):
                 checkpoints.append((step + 1, snapshot(curriculum, sums)))
         means = {name: {task: total / n for task, (total, n) in tasks.items()} for name, tasks in sums.items()}
         counts = dict(zip(curriculum.stream_names, plan.counts.sum(axis=0).tolist(), strict=True))
-        curriculum.finish_window(WindowReport(step=plan.stop_step, losses=means, counts=counts))
+        own = window_losses(curriculum, plan) if curriculum.listens else None
+        curriculum.finish_window(WindowReport(step=plan.stop_step, losses=means, counts=counts, sample_losses=own))
         sums = {}
+        curriculum.observe_losses(probed_losses(curriculum))
         records.append(curriculum.record())
         if plan.ended:
             break
@@ -92,8 +96,26 @@ def train(curriculum, total, *, state=None, finished=0):
     return trained, checkpoints, records
 
 
+def window_losses(curriculum, plan):
+    """The loss of each sample of a plan, in its order."""
+    rows = [
+        [losses_of(plan.first_step + row, k, np.array([p]), curriculum.noise)[0] for k, p in zip(*batch, strict=True)]
+        for row, batch in enumerate(zip(plan.stream, plan.position, strict=True))
+    ]
+    return np.array(rows).ravel().astype(np.float32)
+
+
+def probed_losses(curriculum):
+    """What a model would answer to the curriculum's probes."""
+    numbers = {name: k for k, name in enumerate(curriculum.stream_names)}
+    return {
+        name: losses_of(curriculum.step, numbers[name], at, curriculum.noise) for name, at in curriculum.probes().items()
+    }
+
+
 def snapshot(curriculum, sums):
-    return json.dumps({"curriculum": curriculum.state_dict(), "sums": sums}, sort_keys=True)
+    arrays = {name: array.copy() for name, array in curriculum.arrays().items()}
+    return json.dumps({"curriculum": curriculum.state_dict(), "sums": sums}, sort_keys=True), arrays
 
 
 def test_the_table_is_the_union():

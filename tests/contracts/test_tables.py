@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 
 from mmtrain.config import Experiment
 from mmtrain.config_models import models_in
+from mmtrain.curriculum.pacing import PACINGS, PacingConfig
+from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
 from mmtrain.curriculum.samplers import SAMPLERS, SamplerConfig
 from mmtrain.curriculum.samplers.doremi import DoremiConfig
 from mmtrain.curriculum.setting import Setting
@@ -33,6 +35,8 @@ from mmtrain.section import Section
 # table: its rows, the union that a config is checked against, what `build` is given
 TABLES = {
     "samplers": (SAMPLERS, SamplerConfig),
+    "pacings": (PACINGS, PacingConfig),
+    "difficulties": (DIFFICULTIES, DifficultyConfig),
     "weightings": (WEIGHTINGS, WeightingConfig),
     "sequence encoders": (SEQUENCE_ENCODERS, SequenceEncoderConfig),
     "text encoders": (TEXT_ENCODERS, TextEncoderConfig),
@@ -78,6 +82,8 @@ SETTING = Setting(streams=STREAMS, tasks=("t",), seed=3, steps_per_epoch=10)
 # how the project builds a row, on something small
 BUILD = {
     "samplers": lambda _, config: config.build(SETTING),
+    "pacings": lambda _, config: config.build(SETTING),
+    "difficulties": lambda _, config: config,  # mmtrain/difficulty.py reads them
     "weightings": lambda _, config: config.build(SETTING),
     "sequence encoders": lambda _, config: config.build(input_dim=3, dim=8),
     "fusions": lambda _, config: config.build(modalities=("text", "audio"), dim=8, pooling=MeanPoolingConfig()),

@@ -117,7 +117,7 @@ def test_the_curriculum_saves_records_and_restores_the_weighting(config):
     whole = make()
     for number, report in enumerate(r for r in reports(6) if isinstance(r, WindowReport)):
         resumed = make()
-        resumed.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+        resumed.load_state_dict(json.loads(json.dumps(whole.state_dict())), {})
         for curriculum in (whole, resumed):
             curriculum.next_window(5 * number, 5)
             train(curriculum.weighting, 5 * number)

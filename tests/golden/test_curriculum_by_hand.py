@@ -152,7 +152,7 @@ def counts_of(mode, num_steps=9, **sizes):
 def test_a_stream_that_ends_repeats_leaves_its_share_or_stops():
     plan, state, counts = counts_of("repeat", num_steps=3, a=3, b=100)
     assert (counts, plan.ended) == ([[2, 2]] * 3, False)
-    assert (state.passes, state.offsets) == ((2, 0), (0, 6))
+    assert [(turn.number, turn.offset) for turn in state.turns] == [(2, 0), (0, 6)]
     plan, state, counts = counts_of("drop", a=3, b=10)
     assert (counts, plan.ended) == ([[2, 2], [1, 3], [0, 4]], True)  # 1 left of b's 10: no fourth batch
     plan, state, counts = counts_of("stop", a=3, b=100)

@@ -2,6 +2,7 @@
 
 from math import exp
 
+import numpy as np
 import pytest
 
 from mmtrain.curriculum.curriculum import CurriculumConfig
@@ -93,3 +94,22 @@ def test_recorded_losses_are_replayed_by_step():
     curve = recorded_curve(records, otherwise=lambda *_: 9.0)
     assert [curve("a", "x", step, 0.0) for step in (0, 9, 10, 29, 30, 99)] == [3.0, 3.0, 1.0, 1.0, 1.0, 1.0]
     assert curve("b", "y", 0, 0.0) == 9.0
+
+
+def test_a_pacing_that_listens_hears_its_samples_between_half_and_three_halves_of_the_mean():
+    """All means are 1 by the curve. A pass of 40 steps, one of the 2000 below the median, one of what is below 1.4 of it."""
+    setting = Setting(streams=[StreamSpec(name="c", size=4000)], tasks=("x",), seed=3)
+    config = CurriculumConfig(window=10, pacing={"name": "self_paced", "start": 0.5, "growth": 1.4})
+    curriculum = config.build(streams=setting.streams, tasks=("x",), batch_size=100, seed=3)
+    records = list(simulate(curriculum, setting, lambda *_: 1.0, total_steps=120, eval_every=1000))
+    losses = curriculum.arrays()["losses/c"]
+    assert (losses.min(), losses.mean(), losses.max()) == pytest.approx((0.5, 1.0, 1.5), abs=0.02)
+    assert losses.min() >= 0.5
+    assert losses.max() <= 1.5
+    sizes = [record["pools"]["c"] for record in records]
+    assert sizes[:4] == [4000] * 4
+    assert sizes[4:6] == [2000] * 2
+    assert sizes[6] == pytest.approx((losses < 1.4 * np.median(losses)).sum(), abs=1)
+    assert sizes[-1] == 4000
+    again = config.build(streams=setting.streams, tasks=("x",), batch_size=100, seed=3)
+    assert list(simulate(again, setting, lambda *_: 1.0, total_steps=120, eval_every=1000)) == records

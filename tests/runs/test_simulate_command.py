@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lives import Write
@@ -34,6 +35,29 @@ def test_it_draws_and_says_what_happens(write_experiment: Write, tmp_path: Path,
     assert picture.shape[0] > 500
     assert picture.std() > 0.01  # not blank
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("pacing", "words"),
+    [
+        (
+            {"name": "competence", "difficulty": {"name": "column", "column": "text_characters"}, "start": 0.5},
+            "step 0: calls: pool ",
+        ),
+        ({"name": "self_paced_linear"}, "losses below"),
+        ({"name": "baby_steps", "difficulty": {"name": "text_length"}}, "1 of 4 buckets"),
+    ],
+)
+def test_it_draws_pools(
+    write_experiment: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], pacing: dict[str, Any], words: str
+) -> None:
+    file = write_experiment(curriculum={"pacing": pacing})
+    assert simulate(str(file), "--out", str(tmp_path / "out.png"), "--steps", "80") == 0
+    said = capsys.readouterr().out
+    assert words in said
+    column = write_experiment(curriculum={"pacing": {"name": "anti", "difficulty": {"name": "column", "column": "pitsch"}}})
+    assert simulate(str(column)) == 2
+    assert "curriculum.pacing.difficulty.column: store 'calls'" in capsys.readouterr().err
 
 
 def test_it_replays_a_recorded_run(write_experiment: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

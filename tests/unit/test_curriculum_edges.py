@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -22,6 +23,26 @@ from mmtrain.errors import CheckpointError, ConfigError
 def build(sizes=(40, 90), lengths=None, batch_size=8, **options):
     streams = [StreamSpec(name=f"s{k}", size=size, lengths=lengths) for k, size in enumerate(sizes)]
     return CurriculumConfig(**options).build(streams=streams, tasks=("funny",), batch_size=batch_size, seed=1)
+
+
+@pytest.mark.parametrize("exhausted", ["repeat", "drop"])
+def test_without_pacing_memory_and_state_do_not_grow_with_the_streams(exhausted):
+    def train(size):
+        curriculum = build(sizes=(size, size), lengths=lambda at: at % 53, exhausted=exhausted)
+        tracemalloc.start()
+        for _ in range(3):
+            plan = curriculum.next_window(curriculum.step, 50)
+            curriculum.finish_window(WindowReport(step=plan.stop_step, losses={}, counts={}))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert curriculum.arrays() == {}
+        assert not curriculum.listens
+        return peak, len(json.dumps(curriculum.state_dict()))
+
+    train(1000)  # imports and caches
+    (small, short), (large, long) = train(1000), train(10**9)
+    assert large <= small + 50_000
+    assert long <= short + 50  # more digits
 
 
 def test_fixed_weights():
@@ -52,9 +73,9 @@ def test_a_chance_loss_of_zero():
 def test_a_resume_with_other_streams_is_refused_in_words():
     state = build().state_dict()
     with pytest.raises(CheckpointError, match="cannot resume: stream 's1' had 90 samples, now has 91"):
-        build(sizes=(40, 91)).load_state_dict(state)
+        build(sizes=(40, 91)).load_state_dict(state, {})
     with pytest.raises(CheckpointError, match="the checkpoint's streams are s0, s1; the config's are s0"):
-        build(sizes=(40,)).load_state_dict(state)
+        build(sizes=(40,)).load_state_dict(state, {})
 
 
 def test_misuse_by_a_loop_is_refused():
@@ -92,6 +113,7 @@ def test_the_record_of_a_window():
         "shares": {"s0": 0.2, "s1": 0.8},
         "counts": {"s0": 8, "s1": 32},
         "passes": {"s0": 0.5, "s1": 0.5},
+        "pools": {"s0": 16, "s1": 64},
         "losses": {"s0": {"funny": 0.512346}},
         "active": {"funny": 4},
         "weights": {"funny": 1.0},

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from mmtrain.engine.sample_log import SampleLog, StepValues
+from mmtrain.engine.sample_log import SampleLog, StepValues, sample_means
 
 ALONE = SimpleNamespace(num_processes=1, process_index=0)
 
@@ -55,3 +55,16 @@ def test_flushes_join_and_begin_anywhere() -> None:
     assert list(resumed.arrays) == list(log.arrays)
     log.clear()
     assert log.arrays == {}
+
+
+def test_a_samples_loss_is_the_mean_over_its_labelled_tasks() -> None:
+    arrays = {
+        "stream": np.array([0, 1, 0, 1]),
+        "a/loss": np.array([1.0, 3.0, np.nan, 7.0], np.float32),
+        "a/labelled": np.array([True, True, False, False]),
+        "b/loss": np.array([2.0, 0.0, 0.5, 9.0], np.float32),
+        "b/labelled": np.array([True, False, True, False]),
+    }
+    means = sample_means(arrays)
+    assert means.dtype == np.float32
+    assert np.array_equal(means, [1.5, 3.0, 0.5, np.nan], equal_nan=True)

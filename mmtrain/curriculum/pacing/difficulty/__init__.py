@@ -1,0 +1,18 @@
+"""The difficulties: by which numbers a pacing calls a sample easy or hard. mmtrain/difficulty.py reads them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mmtrain.curriculum.pacing.difficulty.column import ColumnConfig
+from mmtrain.curriculum.pacing.difficulty.predictions import PredictionsConfig
+from mmtrain.curriculum.pacing.difficulty.running import RunningConfig
+from mmtrain.curriculum.pacing.difficulty.text_length import TextLengthConfig
+
+DifficultyConfig = Annotated[
+    ColumnConfig | TextLengthConfig | PredictionsConfig | RunningConfig,
+    Field(discriminator="name"),
+]
+
+# The same rows for contract tests and the docs to go over. column and predictions must be told what to read.
+DIFFICULTIES = (ColumnConfig, TextLengthConfig, PredictionsConfig, RunningConfig)
