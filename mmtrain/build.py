@@ -11,7 +11,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks, group_warnings
+from mmtrain.compatibility import common_dims, common_tasks, group_warnings, open_stores
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.config_errors import nearest
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
@@ -49,7 +49,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
 
     Errors: ConfigError or DataError for all that does not fit together.
     """
-    stores = {name: FeatureStore(dataset.store) for name, dataset in experiment.datasets.items()}
+    stores = open_stores(experiment)
     tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
     text = experiment.model.text

@@ -24,10 +24,18 @@ from mmtrain.section import Section
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
+class FoldConfig(Section):
+    """One fold of cross-validation; `mmtrain crossval` writes the file and fills this in."""
+
+    file: str = Field(min_length=1, description="Parquet file with the columns id and fold of every train and val sample.")
+    number: int = Field(ge=1, description="The fold that validates; the others train.")
+
+
 class DatasetConfig(Section):
     """One feature store."""
 
     store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
+    fold: FoldConfig | None = Field(default=None, description="Train and val samples; null: as the store has them.")
 
 
 class StreamConfig(Section):

@@ -1,8 +1,9 @@
 """A training run from its file to its last line: accelerator, folder, fit or resume."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -20,11 +21,20 @@ from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError, UserError
 
+Answer = TypeVar("Answer")
+
 
 def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> History:
     """Train what `file` describes. Errors: UserError of every kind; on several processes all of them stop."""
     experiment = load_experiment(file, list(overrides))
     accelerator = build_accelerator(experiment)
+    result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite)
+    accelerator.end_training()
+    return result
+
+
+def train_loaded(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> History:
+    """Train an experiment that was read and checked; the processes stay connected. Errors: as `train_experiment`."""
     console = main_console(accelerator)
     continues = _check_folder(experiment, accelerator, resume=resume, overwrite=overwrite)
     if console is not None:
@@ -38,7 +48,6 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
         if cause is not None:
             raise PeerError(cause) from error
         raise
-    accelerator.end_training()
     return result
 
 
@@ -89,17 +98,24 @@ def _join_processes() -> PartialState:
 
 def _check_folder(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
     """The first process looks; all learn whether a run is continued, or why it cannot be."""
-    answer: list[bool | str] = [False]
+    folder = RunFolder(experiment.folder)
+    return look_once(accelerator, lambda: folder.check(resume=resume, overwrite=overwrite))
+
+
+def look_once(accelerator: Accelerator, look: Callable[[], Answer]) -> Answer:
+    """What `look` says in the first process, in all of them. Errors: ConfigError in all where it raises a UserError."""
+    answer: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            answer = [RunFolder(experiment.folder).check(resume=resume, overwrite=overwrite)]
+            answer = [look(), None]
         except UserError as error:
-            answer = [str(error)]
+            answer = [None, str(error)]
     if accelerator.num_processes > 1:
         broadcast_object_list(answer)
-    if isinstance(answer[0], str):
-        raise ConfigError(answer[0])
-    return answer[0]
+    if answer[1] is not None:
+        raise ConfigError(answer[1])
+    found: Answer = answer[0]
+    return found
 
 
 def _greet(experiment: Experiment, accelerator: Accelerator, console: Console) -> None:
