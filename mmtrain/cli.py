@@ -20,9 +20,11 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at experiment files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at feature stores.", no_args_is_help=True)
 curriculum_app = typer.Typer(help="Look at curricula.", no_args_is_help=True)
+tune_app = typer.Typer(help="Find settings by trying them.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(curriculum_app, name="curriculum")
+app.add_typer(tune_app, name="tune")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
@@ -150,6 +152,23 @@ def curriculum_simulate(
     for line in describe(trace):
         typer.echo(line)
     typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
+
+
+@tune_app.command("lr")
+def tune_lr(
+    config: ExperimentFile,
+    overrides: Overrides = None,
+    *,
+    start: Annotated[float, typer.Option("--start", help="Learning rate of the first step.")] = 1e-7,
+    end: Annotated[float, typer.Option("--end", help="Learning rate of the last step.")] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", min=10, help="Optimizer steps.")] = 100,
+    smoothing: Annotated[float, typer.Option("--smoothing", min=0, max=0.99, help="Of the average that is drawn.")] = 0.8,
+    out: Annotated[Path, typer.Option("--out", help="Folder for lr-range.png and lr-range.json.")] = Path("tune"),
+) -> None:
+    """Learning-rate range test: train up a ramp, and suggest where the loss falls fastest. Leaves no run behind."""
+    from mmtrain.tuning.lr import tune_lr
+
+    tune_lr(config, overrides or [], start=start, end=end, steps=steps, smoothing=smoothing, out=out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -57,6 +57,8 @@ def test_no_command_shows_help(run, arguments):
         ((), ("train", "evaluate", "config", "data")),
         (("train",), ("--config", "--resume", "--overwrite", "KEY=VALUE", "Experiment file")),
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
+        (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
+        (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
         (("config",), ("show", "schema")),
         (("config", "show"), ("FILE", "KEY=VALUE", "Experiment file")),
         (("data",), ("check", "info")),
