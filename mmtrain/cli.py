@@ -171,6 +171,20 @@ def tune_lr(
     tune_lr(config, overrides or [], start=start, end=end, steps=steps, smoothing=smoothing, out=out)
 
 
+@tune_app.command("batch-size")
+def tune_batch_size(
+    config: ExperimentFile,
+    overrides: Overrides = None,
+    memory_limit: Annotated[
+        int | None, typer.Option("--memory-limit", min=1, help="On a CPU: MiB of resident memory of a process.")
+    ] = None,
+) -> None:
+    """The largest batch.micro whose step fits in memory, tried on the longest samples. Leaves no run behind."""
+    from mmtrain.tuning.batch_size import tune_batch_size
+
+    tune_batch_size(config, overrides or [], memory_limit=memory_limit)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Exit codes: 0; 1 defects found; 2 a user's error, named in one message; 130 interrupted."""
     try:

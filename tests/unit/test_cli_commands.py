@@ -59,6 +59,8 @@ def test_no_command_shows_help(run, arguments):
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
         (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
+        (("tune",), ("lr", "batch-size")),
+        (("tune", "batch-size"), ("--memory-limit", "KEY=VALUE")),
         (("config",), ("show", "schema")),
         (("config", "show"), ("FILE", "KEY=VALUE", "Experiment file")),
         (("data",), ("check", "info")),
