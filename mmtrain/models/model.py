@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.schema import TEXT
 from mmtrain.errors import ConfigError
+from mmtrain.models.block import TransformerBlock
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
@@ -31,6 +32,10 @@ class ModelConfig(Section):
     )
     fusion: FusionConfig = ConcatFusionConfig()
     pooling: PoolingConfig = Field(default=MeanPoolingConfig(), description="How a modality's rows become one vector.")
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Compute the transformer blocks of sequences and fusion twice, to save memory; `text` has its own.",
+    )
 
     @model_validator(mode="after")
     def _modalities_fit(self) -> "ModelConfig":
@@ -101,13 +106,17 @@ def build_model(
         if name not in dims:
             raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
     fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
-    return MultimodalModel(
+    model = MultimodalModel(
         text=config.text.build(dim=config.dim) if config.text else None,
         sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in config.sequences.items()},
         fusion=fusion,
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
         scalar_tasks=scalar_tasks,
     )
+    for module in model.modules():
+        if isinstance(module, TransformerBlock):
+            module.is_checkpointed = config.gradient_checkpointing
+    return model
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ _PATIENCE = 0.02  # seconds between looks at the other process
 def peak_of_step(file: Path, overrides: Sequence[str], size: int, *, limit: int) -> int | None:
     """Peak resident bytes of a process that trains on `size` of the longest samples; None where that is too much.
 
-    Too much is above `limit`, or what the system killed it for. A process that passes the limit is ended at once, so that the machine does not swap. A peak belongs to a process for
-    life, hence a new one for each size. Errors: ConfigError with what the process said where it fails otherwise.
+    Too much is more than `limit`, or what the system killed it for. A process that passes the limit is ended at once, so
+    that the machine does not swap. A peak belongs to a process for life, hence a new one for each size. Errors: ConfigError
+    with what the process said where it fails otherwise.
     """
     words = [sys.executable, "-m", "mmtrain.tuning.resident_memory", json.dumps([str(file), list(overrides), size])]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
