@@ -70,6 +70,8 @@ class TrainingConfig(Section):
     epochs: int = Field(default=3, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool = Field(default=False, description="On a GPU, fp32 products round their factors to 10 bits: faster.")
+    deterministic: bool = Field(default=False, description="Only algorithms that give the same bits every time: slower.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
     optimizer: AdamWConfig = AdamWConfig()
     schedule: LrScheduleConfig = LrScheduleConfig()

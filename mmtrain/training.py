@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
+from mmtrain.engine.arithmetic import refuse_nondeterminism, set_arithmetic
 from mmtrain.engine.console import main_console
 from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
@@ -47,6 +48,7 @@ def train_loaded(experiment: Experiment, accelerator: Accelerator, *, resume: bo
         cause = peer_failure(error) if accelerator.num_processes > 1 else None
         if cause is not None:
             raise PeerError(cause) from error
+        refuse_nondeterminism(error)
         raise
     return result
 
@@ -75,6 +77,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
     if processes.device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
+    set_arithmetic(tf32=experiment.training.tf32, deterministic=experiment.training.deterministic)
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
