@@ -185,6 +185,23 @@ def tune_batch_size(
     tune_batch_size(config, overrides or [], memory_limit=memory_limit)
 
 
+@tune_app.command("search")
+def tune_search(
+    config: ExperimentFile,
+    space: Annotated[
+        Path, typer.Argument(metavar="SEARCH", help="Keys to search (YAML): {low, high, log, step}, {choices}.")
+    ],
+    overrides: Overrides = None,
+    *,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials of the whole study.")] = 20,
+    startup: Annotated[int, typer.Option("--startup", min=0, help="Complete trials before any is stopped early.")] = 5,
+) -> None:
+    """Search values of any keys with optuna; goes on where it was left. Start it several times to work side by side."""
+    from mmtrain.tuning.search import search
+
+    search(config, space, overrides or [], num_trials=trials, startup=startup)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Exit codes: 0; 1 defects found; 2 a user's error, named in one message; 130 interrupted."""
     try:

@@ -34,8 +34,18 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
     return result
 
 
-def train_loaded(experiment: Experiment, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> History:
-    """Train an experiment that was read and checked; the processes stay connected. Errors: as `train_experiment`."""
+def train_loaded(
+    experiment: Experiment,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+    overwrite: bool,
+    prunes: Callable[[RunState], bool] | None = None,
+) -> History:
+    """Train an experiment that was read and checked; the processes stay connected. Errors: as `train_experiment`.
+
+    `prunes`: asked behind every evaluation whether the run should end there.
+    """
     console = main_console(accelerator)
     continues = _check_folder(experiment, accelerator, resume=resume, overwrite=overwrite)
     if console is not None:
@@ -43,7 +53,7 @@ def train_loaded(experiment: Experiment, accelerator: Accelerator, *, resume: bo
         if resume and not continues:
             console.print(f"nothing to resume: {experiment.folder} holds no run; it starts from step 0", highlight=False)
     try:
-        result = _train(experiment, accelerator, console, continues=continues)
+        result = _train(experiment, accelerator, console, continues=continues, prunes=prunes)
     except RuntimeError as error:
         cause = peer_failure(error) if accelerator.num_processes > 1 else None
         if cause is not None:
@@ -53,13 +63,20 @@ def train_loaded(experiment: Experiment, accelerator: Accelerator, *, resume: bo
     return result
 
 
-def _train(experiment: Experiment, accelerator: Accelerator, console: Console | None, *, continues: bool) -> History:
+def _train(
+    experiment: Experiment,
+    accelerator: Accelerator,
+    console: Console | None,
+    *,
+    continues: bool,
+    prunes: Callable[[RunState], bool] | None,
+) -> History:
     run = build_run(experiment, accelerator, console, continues=continues)
     with closing(run):
         state = resume_run(run) if continues else RunState()
         if state.finished(run.settings.total_steps):
             run.say(f"the run is finished already, at step {state.step}")
-        result = fit(run, state)
+        result = fit(run, state, prunes=prunes)
     selection = state.selection
     if state.skipped:
         run.say(f"the loss scaler skipped {state.skipped} of {state.step} steps")
