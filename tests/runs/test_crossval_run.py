@@ -15,7 +15,9 @@ from lives import Life, cut, live, live_together
 
 import mmtrain
 from mmtrain.cli import main
+from mmtrain.crossval import cross_validate
 from mmtrain.data.store import FeatureStore
+from mmtrain.errors import ConfigError
 
 FOLDS = ("fold-1", "fold-2")
 
@@ -134,7 +136,8 @@ def as_numbers(values: Iterable[float | None]) -> list[float]:
 
 
 def test_refusals(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert crossval(fields, "--folds", "1") == 2
+    with pytest.raises(ConfigError, match="--folds 1: cross-validation has at least 2 folds"):
+        cross_validate(fields, num_folds=1)
     assert crossval(fields, "--folds", "90") == 2
     assert "groups in train and val, and a group stays in one fold; write fewer folds" in capsys.readouterr().err
     values = yaml.safe_load(fields.read_text())
@@ -174,7 +177,6 @@ def test_a_class_that_a_fold_lacks_is_said(tmp_path: Path) -> None:
     assert len(FeatureStore(tmp_path / "store")) == 40
     from mmtrain.config import Experiment, TaskConfig
     from mmtrain.crossval import check_fold
-    from mmtrain.errors import ConfigError
 
     experiment = Experiment.model_validate(
         {

@@ -50,6 +50,7 @@ def cut_in_second_trial(at: int) -> None:
     search.train_loaded = train_loaded
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_nothing_had_been(searched: tuple[Path, Path]) -> None:
     pytest.importorskip("optuna", reason=NEEDS)
     words = ["--trials", "3", "--startup", "9"]
