@@ -65,6 +65,7 @@ def run(file: Path, *words: str, **named: Any) -> Life:
     return live(["crossval", str(file), "--folds", "2", *words], cwd=file.parent, **named)
 
 
+@pytest.mark.slow
 def test_two_folds_killed_and_resumed_are_those_that_nothing_cut(fields: Path) -> None:
     whole = run(fields, "name=whole")
     assert whole.code == 0, whole.err
