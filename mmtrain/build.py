@@ -11,7 +11,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks, group_warnings
+from mmtrain.compatibility import common_dims, common_tasks, group_warnings, open_stores
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.config_errors import nearest
 from mmtrain.curriculum.setting import Watching
@@ -55,7 +55,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
 
     Errors: ConfigError or DataError for all that does not fit together.
     """
-    stores = {name: FeatureStore(dataset.store) for name, dataset in experiment.datasets.items()}
+    stores = open_stores(experiment)
     tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
     text = experiment.model.text
@@ -89,8 +89,18 @@ def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], sp
     ]
 
 
-def build_run(experiment: Experiment, accelerator: Accelerator, console: Console | None, *, continues: bool = False) -> Run:
-    """Everything that `fit` needs. The run folder is touched last: a config that cannot be built deletes nothing."""
+def build_run(
+    experiment: Experiment,
+    accelerator: Accelerator,
+    console: Console | None,
+    *,
+    continues: bool = False,
+    on_disk: bool = True,
+) -> Run:
+    """Everything that `fit` needs. The run folder is touched last: a config that cannot be built deletes nothing.
+
+    `on_disk` False: it is not touched at all, and nothing is logged.
+    """
     check_trackers(experiment)
     set_seed(experiment.seed)
     parts = build_parts(experiment)
@@ -124,7 +134,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     folder = RunFolder(experiment.folder)
-    if accelerator.is_main_process:
+    writes = on_disk and accelerator.is_main_process
+    if writes:
         begin_run(experiment, accelerator, continues=continues)
     run = Run(
         folder=folder,
@@ -144,8 +155,8 @@ def build_run(experiment: Experiment, accelerator: Accelerator, console: Console
         identity=identity(resolved, parts.stores),
         texts={"config.yaml": dump_yaml(experiment)},
         console=console,
-        logs=open_logs(folder) if accelerator.is_main_process else None,
-        trackers=open_trackers(experiment, folder, console) if accelerator.is_main_process and console is not None else [],
+        logs=open_logs(folder) if writes else None,
+        trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
     for note in (*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)):
         run.say(note)

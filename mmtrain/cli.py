@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,12 +20,15 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at experiment files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at feature stores.", no_args_is_help=True)
 curriculum_app = typer.Typer(help="Look at curricula.", no_args_is_help=True)
+tune_app = typer.Typer(help="Find settings by trying them.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(curriculum_app, name="curriculum")
+app.add_typer(tune_app, name="tune")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
+Evaluation = Literal["best", "last"]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
 # what a disk refuses because of where it was asked: no bug, so no traceback
@@ -56,6 +59,22 @@ def evaluate(
     from mmtrain.scoring import score_run
 
     score_run(run, split=split, checkpoint=checkpoint, weights=weights)
+
+
+@app.command()
+def crossval(
+    config: ExperimentFile,
+    overrides: Overrides = None,
+    *,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds over the train and val samples of each store.")] = 5,
+    evaluation: Annotated[Evaluation, typer.Option(help="The evaluation that stands for a fold.")] = "best",
+    resume: Annotated[bool, typer.Option("--resume", help="Pass over finished folds, continue the one under way.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the folds' runs and start anew.")] = False,
+) -> None:
+    """Train once per fold, no group on two sides: mean and 95 % interval of every metric over the folds."""
+    from mmtrain.crossval import cross_validate
+
+    cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
 @config_app.command("show")
@@ -134,6 +153,54 @@ def curriculum_simulate(
     for line in describe(trace):
         typer.echo(line)
     typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
+
+
+@tune_app.command("lr")
+def tune_lr(
+    config: ExperimentFile,
+    overrides: Overrides = None,
+    *,
+    start: Annotated[float, typer.Option("--start", help="Learning rate of the first step.")] = 1e-7,
+    end: Annotated[float, typer.Option("--end", help="Learning rate of the last step.")] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", min=10, help="Optimizer steps.")] = 100,
+    smoothing: Annotated[float, typer.Option("--smoothing", min=0, max=0.99, help="Of the average that is drawn.")] = 0.8,
+    out: Annotated[Path, typer.Option("--out", help="Folder for lr-range.png and lr-range.json.")] = Path("tune"),
+) -> None:
+    """Learning-rate range test: train up a ramp, and suggest where the loss falls fastest. Leaves no run behind."""
+    from mmtrain.tuning.lr import tune_lr
+
+    tune_lr(config, overrides or [], start=start, end=end, steps=steps, smoothing=smoothing, out=out)
+
+
+@tune_app.command("batch-size")
+def tune_batch_size(
+    config: ExperimentFile,
+    overrides: Overrides = None,
+    memory_limit: Annotated[
+        int | None, typer.Option("--memory-limit", min=1, help="On a CPU: MiB of resident memory of a process.")
+    ] = None,
+) -> None:
+    """The largest batch.micro whose step fits in memory, tried on the longest samples. Leaves no run behind."""
+    from mmtrain.tuning.batch_size import tune_batch_size
+
+    tune_batch_size(config, overrides or [], memory_limit=memory_limit)
+
+
+@tune_app.command("search")
+def tune_search(
+    config: ExperimentFile,
+    space: Annotated[
+        Path, typer.Argument(metavar="SEARCH", help="Keys to search (YAML): {low, high, log, step}, {choices}.")
+    ],
+    overrides: Overrides = None,
+    *,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials of the whole study.")] = 20,
+    startup: Annotated[int, typer.Option("--startup", min=0, help="Complete trials before any is stopped early.")] = 5,
+) -> None:
+    """Search values of any keys with optuna; goes on where it was left. Start it several times to work side by side."""
+    from mmtrain.tuning.search import search
+
+    search(config, space, overrides or [], num_trials=trials, startup=startup)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

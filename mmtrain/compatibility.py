@@ -1,14 +1,28 @@
 """Whether the stores of an experiment fit together, and what they have in common."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pyarrow.compute as pc
 
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
+from mmtrain.data.folds import fold_splits, read_folds
 from mmtrain.data.schema import TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
+
+
+def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
+    """The store of every dataset, seen through its fold where it has one. Errors: DataError."""
+    stores = {}
+    for name, dataset in experiment.datasets.items():
+        store = FeatureStore(dataset.store)
+        if dataset.fold is not None:
+            folds = read_folds(Path(dataset.fold.file), store)
+            store = FeatureStore(dataset.store, splits=fold_splits(store, folds, dataset.fold.number))
+        stores[name] = store
+    return stores
 
 
 def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, TaskSchema]:

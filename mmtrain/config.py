@@ -30,10 +30,18 @@ from mmtrain.section import Section
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
+class FoldConfig(Section):
+    """One fold of cross-validation; `mmtrain crossval` writes the file and fills this in."""
+
+    file: str = Field(min_length=1, description="Parquet file with the columns id and fold of every train and val sample.")
+    number: int = Field(ge=1, description="The fold that validates; the others train.")
+
+
 class DatasetConfig(Section):
     """One feature store."""
 
     store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
+    fold: FoldConfig | None = Field(default=None, description="Train and val samples; null: as the store has them.")
 
 
 class StreamConfig(Section):
@@ -68,6 +76,8 @@ class TrainingConfig(Section):
     epochs: int = Field(default=3, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool = Field(default=False, description="On a GPU, fp32 products round their factors to 10 bits: faster.")
+    deterministic: bool = Field(default=False, description="Only algorithms that give the same bits every time: slower.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
     on_nonfinite: Literal["stop", "skip"] = Field(
         default="stop",

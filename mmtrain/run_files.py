@@ -52,6 +52,8 @@ def identity(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict
         for name in above:
             section = section[name]
         section.pop(key, None)
+    for dataset in config["datasets"].values():
+        (dataset["fold"] or {}).pop("file", None)  # what it says is in the store's fingerprint
     return {"config": config, "stores": {name: store.fingerprint for name, store in stores.items()}}
 
 

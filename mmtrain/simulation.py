@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from mmtrain.build import build_streams, check_metric, training_labels
-from mmtrain.compatibility import common_tasks
+from mmtrain.compatibility import common_tasks, open_stores
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curve
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
-from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.errors import ConfigError
@@ -116,7 +115,7 @@ def plot(trace: Trace, out: Path, *, title: str) -> None:
 
 
 def _setting(experiment: Experiment) -> Setting:
-    stores = {name: FeatureStore(dataset.store) for name, dataset in experiment.datasets.items()}
+    stores = open_stores(experiment)
     tasks = common_tasks(experiment, stores)
     streams, val_streams = (build_streams(experiment, stores, split) for split in ("train", "val"))
     for where, metric in experiment.curriculum.watched_metrics(tuple(tasks)):

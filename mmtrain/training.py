@@ -1,8 +1,9 @@
 """A training run from its file to its last line: accelerator, folder, fit or resume."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
+from mmtrain.engine.arithmetic import refuse_nondeterminism, set_arithmetic
 from mmtrain.engine.console import main_console
 from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
@@ -21,11 +23,30 @@ from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError, UserError
 
+Answer = TypeVar("Answer")
+
 
 def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> History:
     """Train what `file` describes. Errors: UserError of every kind; on several processes all of them stop."""
     experiment = load_experiment(file, list(overrides))
     accelerator = build_accelerator(experiment)
+    result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite)
+    accelerator.end_training()
+    return result
+
+
+def train_loaded(
+    experiment: Experiment,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+    overwrite: bool,
+    prunes: Callable[[RunState], bool] | None = None,
+) -> History:
+    """Train an experiment that was read and checked; the processes stay connected. Errors: as `train_experiment`.
+
+    `prunes`: asked behind every evaluation whether the run should end there.
+    """
     console = main_console(accelerator)
     lock = RunLock(experiment.folder)
     try:
@@ -38,25 +59,32 @@ def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool 
                     highlight=False,
                     soft_wrap=True,
                 )
-        result = _train(experiment, accelerator, console, continues=continues)
+        result = _train(experiment, accelerator, console, continues=continues, prunes=prunes)
     except RuntimeError as error:
         cause = peer_failure(error) if accelerator.num_processes > 1 else None
         if cause is not None:
             raise PeerError(cause) from error
+        refuse_nondeterminism(error)
         raise
     finally:
         lock.release()
-    accelerator.end_training()
     return result
 
 
-def _train(experiment: Experiment, accelerator: Accelerator, console: Console | None, *, continues: bool) -> History:
+def _train(
+    experiment: Experiment,
+    accelerator: Accelerator,
+    console: Console | None,
+    *,
+    continues: bool,
+    prunes: Callable[[RunState], bool] | None,
+) -> History:
     run = build_run(experiment, accelerator, console, continues=continues)
     with closing(run):
         state = resume_run(run) if continues else RunState()
         if state.finished(run.settings.total_steps):
             run.say(f"the run is finished already, at step {state.step}")
-        result = fit(run, state)
+        result = fit(run, state, prunes=prunes)
     selection = state.selection
     if state.skipped:
         run.say(f"the loss scaler skipped {state.skipped} of {state.step} steps")
@@ -78,6 +106,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
     if processes.device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
+    set_arithmetic(tf32=experiment.training.tf32, deterministic=experiment.training.deterministic)
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
@@ -101,23 +130,33 @@ def _join_processes() -> PartialState:
 
 def _claim_folder(lock: RunLock, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> bool:
     """The first process looks and locks; all learn whether a run is continued, or why it cannot be."""
-    answer: list[bool | str] = [False]
+    folder = RunFolder(lock.folder)
+
+    def claim() -> bool:
+        if not folder.is_run():  # else who trains in it comes before what to do about it
+            folder.check(resume=resume, overwrite=overwrite)
+        lock.take()
+        return folder.check(resume=resume, overwrite=overwrite)
+
+    return look_once(accelerator, claim)
+
+
+def look_once(accelerator: Accelerator, look: Callable[[], Answer]) -> Answer:
+    """What `look` says in the first process, in all of them. Errors: ConfigError in all where it fails there."""
+    answer: list[Any] = [None, None]
     if accelerator.is_main_process:
-        folder = RunFolder(lock.folder)
         try:
-            if not folder.is_run():  # else who trains in it comes before what to do about it
-                folder.check(resume=resume, overwrite=overwrite)
-            lock.take()
-            answer = [folder.check(resume=resume, overwrite=overwrite)]
+            answer = [look(), None]
         except UserError as error:
-            answer = [str(error)]
+            answer = [None, str(error)]
         except OSError as error:
-            answer = [f"{error.filename}: {error.strerror}"]
+            answer = [None, f"{error.filename}: {error.strerror}"]
     if accelerator.num_processes > 1:
         broadcast_object_list(answer)
-    if isinstance(answer[0], str):
-        raise ConfigError(answer[0])
-    return answer[0]
+    if answer[1] is not None:
+        raise ConfigError(answer[1])
+    found: Answer = answer[0]
+    return found
 
 
 def _greet(experiment: Experiment, accelerator: Accelerator, console: Console, lock: RunLock) -> None:

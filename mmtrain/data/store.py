@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,14 @@ def _map_array(file: Path, entry: Any, dtype: str, *, shape: tuple[int, ...], st
 
 
 class FeatureStore:
-    """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes."""
+    """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes.
 
-    def __init__(self, path: str | Path) -> None:
+    `splits`: the split of every sample, [N], instead of the column `split` (a fold of cross-validation).
+    """
+
+    def __init__(self, path: str | Path, *, splits: Sequence[str] | None = None) -> None:
         self.path = Path(path)
+        self._splits = splits
         self.schema = read_schema(self.path)
         self._shards: dict[str, list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]] = {}
         for name, modality in self.schema.modalities.items():
@@ -109,6 +114,8 @@ class FeatureStore:
             raise DataError(f"{file}: not a readable parquet file ({error})") from None
         if table.num_rows != len(self):
             raise DataError(f"{file} has {table.num_rows} samples, dataset.json says {len(self)}")
+        if self._splits is not None:
+            table = table.set_column(table.column_names.index("split"), "split", pa.array(self._splits, pa.string()))
         return table
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -182,6 +189,7 @@ class FeatureStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of what dataset.json records of the data files; reads no data."""
+        """A hash of what dataset.json records of the data files, and of splits that are not theirs; reads no data."""
         record = self.schema.model_dump(mode="json", include={"files", "samples", "modalities", "tasks"})
+        record |= {} if self._splits is None else {"splits": list(self._splits)}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -33,8 +33,8 @@ from mmtrain.evaluation.split_metrics import gap_rows, split_metrics
 from mmtrain.evaluation.table import gap_table
 
 
-def fit(run: Run, state: RunState) -> History:
-    """Train from `state` to the end of the run, or to early stopping.
+def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None = None) -> History:
+    """Train from `state` to the end of the run, or to early stopping; `prunes` is asked for it behind every evaluation.
 
     Errors: Interrupted after Ctrl-C or SIGTERM, with the state saved; NonFiniteError before a weight is touched.
     """
@@ -43,6 +43,7 @@ def fit(run: Run, state: RunState) -> History:
             until = run.settings.next_evaluation(state.evaluated)
             if train_epoch(run, state, until=until, interrupted=interrupt.requested) and state.step > state.evaluated:
                 validate(run, state)
+                state.stopped |= prunes is not None and prunes(state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
                 saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
                 raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")

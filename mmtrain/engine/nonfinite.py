@@ -153,6 +153,8 @@ def _finite_rows(values: Tensor) -> Tensor:
 
 def _keep(folder: Path, name: str, own: Mapping[str, Any], inputs: StepInput) -> str:
     """Write a process's part of the batch: what was found as JSON, the tensors as safetensors. Says where, or why not."""
+    if not folder.parent.parent.is_dir():
+        return "The batch is not kept: there is no run folder"
     if not folder.exists() and len(list(folder.parent.glob("step-*"))) >= _KEPT:
         return f"The batch is not kept: {folder.parent} holds {_KEPT} already"
     tensors = {

@@ -1,8 +1,10 @@
 """Multi-head attention between masked sequences, and the pre-norm transformer blocks made of it."""
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
+from torch.utils.checkpoint import checkpoint
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
@@ -39,7 +41,12 @@ class MultiHeadAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """x + attention(norm(x)), then x + feed-forward(norm(x)), as in Xiong et al. 2020 (pre-norm), with GELU."""
+    """x + attention(norm(x)), then x + feed-forward(norm(x)), as in Xiong et al. 2020 (pre-norm), with GELU.
+
+    `is_checkpointed`: training keeps the block's inputs alone, and computes it again in the backward pass.
+    """
+
+    is_checkpointed = False
 
     def __init__(self, *, dim: int, heads: int, expansion: int, dropout: float) -> None:
         super().__init__()
@@ -53,6 +60,12 @@ class TransformerBlock(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """values [B, T, d], mask [B, T] -> [B, T, d]; rows under the mask stay finite and are never read."""
+        if self.is_checkpointed and self.training and torch.is_grad_enabled():
+            again: Tensor = checkpoint(self._transform, values, mask, use_reentrant=False)
+            return again
+        return self._transform(values, mask)
+
+    def _transform(self, values: Tensor, mask: Tensor) -> Tensor:
         normed = self.attention_norm(values)
         values = values + self.dropout(self.output(self.attention(normed, normed, mask)))
         result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.schema import TEXT
 from mmtrain.errors import ConfigError
+from mmtrain.models.block import TransformerBlock
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
@@ -36,6 +37,10 @@ class ModelConfig(Section):
     modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
         default_factory=dict,
         description="Probability that a training sample's modality is hidden, by modality; never all that the sample has.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Compute the transformer blocks of sequences and fusion twice, to save memory; `text` has its own.",
     )
 
     @model_validator(mode="after")
@@ -124,7 +129,7 @@ def build_model(
             raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
     fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
     sequences = {name: encoder for name, encoder in config.sequences.items() if name in fusion.modalities}
-    return MultimodalModel(
+    model = MultimodalModel(
         text=config.text.build(dim=config.dim) if config.text and TEXT in fusion.modalities else None,
         sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in sequences.items()},
         fusion=fusion,
@@ -132,6 +137,10 @@ def build_model(
         scalar_tasks=scalar_tasks,
         modality_dropout=config.modality_dropout,
     )
+    for module in model.modules():
+        if isinstance(module, TransformerBlock):
+            module.is_checkpointed = config.gradient_checkpointing
+    return model
 
 
 @dataclass(frozen=True)

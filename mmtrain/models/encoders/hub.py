@@ -115,6 +115,20 @@ def transformer_layers(encoder: Any) -> nn.ModuleList | None:
     return next(lists, None)
 
 
+def checkpoint_layers(encoder: Any, path: str) -> None:
+    """Let the encoder's layers keep their inputs alone for the backward pass, random states included.
+
+    Errors: ConfigError where the library cannot do that to this encoder.
+    """
+    if not getattr(encoder, "supports_gradient_checkpointing", False):
+        kind = encoder.config.model_type
+        raise ConfigError(f"text.gradient_checkpointing: {kind} encoders such as '{path}' do not support it; write false")
+    enable = (
+        getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    )  # as older versions call it
+    enable({"use_reentrant": False})
+
+
 def _name(path: str) -> str:
     folder = Path(path).expanduser()
     return str(folder) if folder.is_dir() else path

@@ -1,5 +1,6 @@
 """Token ids through any Hugging Face text encoder, wholly trained, frozen, or trained at the top."""
 
+import inspect
 from typing import Any, Literal
 
 import torch
@@ -9,7 +10,13 @@ from torch import Tensor, nn
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
-from mmtrain.models.encoders.hub import load_encoder, load_tokenizer, position_limit, transformer_layers
+from mmtrain.models.encoders.hub import (
+    checkpoint_layers,
+    load_encoder,
+    load_tokenizer,
+    position_limit,
+    transformer_layers,
+)
 from mmtrain.models.masks import blank, with_one_visible
 from mmtrain.section import Section
 
@@ -30,6 +37,9 @@ class TransformersTextConfig(Section):
     max_tokens: int = Field(default=128, ge=3, description="Longest text in tokens, special tokens included.")
     truncation_side: Literal["left", "right"] = Field(default="right", description="The side that longer texts lose.")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="A probability; null keeps the encoder's own.")
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute the layers a second time in the backward pass instead of keeping their insides."
+    )
 
     def build(self, *, dim: int) -> nn.Module:
         """Errors: ConfigError where the encoder cannot be loaded, is too short for max_tokens or has too few layers."""
@@ -37,6 +47,8 @@ class TransformersTextConfig(Section):
         limit = position_limit(encoder)
         if limit is not None and self.max_tokens > limit:
             raise ConfigError(f"text.max_tokens is {self.max_tokens}, but '{self.path}' reads at most {limit} tokens")
+        if self.gradient_checkpointing:
+            checkpoint_layers(encoder, self.path)
         return TransformersText(encoder=encoder, dim=dim, trainable_layers=self.trainable_layers)
 
     def build_tokenizer(self) -> Tokenizer:
@@ -53,6 +65,7 @@ class TransformersText(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.is_frozen = trainable_layers == 0
+        self.has_global_attention = "global_attention_mask" in inspect.signature(encoder.forward).parameters
         self.pad_id = int(encoder.config.pad_token_id or 0)
         self.projection = nn.Linear(encoder.config.hidden_size, dim)
         if getattr(encoder, "pooler", None) is not None:
@@ -70,9 +83,19 @@ class TransformersText(nn.Module):
         ids = torch.where(sequence.mask, sequence.values, self.pad_id)
         visible = with_one_visible(sequence.mask).long()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
-            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=visible)[0]  # [B, T, hidden size]
+            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=visible, **self._options(ids))[
+                0
+            ]  # [B, T, hidden size]
         rows = self.projection(blank(hidden, sequence.mask))
         return MaskedSequence(blank(rows, sequence.mask), sequence.mask)
+
+    def _options(self, ids: Tensor) -> dict[str, Tensor]:
+        """Where attention is local, the first token sees all and is seen by all (Beltagy et al. 2020, section 3.1)."""
+        if not self.has_global_attention:
+            return {}
+        first = torch.zeros_like(ids)
+        first[:, 0] = 1
+        return {"global_attention_mask": first}
 
 
 def _freeze_below(encoder: Any, trainable_layers: int) -> None:

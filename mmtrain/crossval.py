@@ -1,0 +1,229 @@
+"""`mmtrain crossval`: one run per fold over the train and val samples of an experiment's stores, and a table over them."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+
+from mmtrain.build import build_streams, check_metric, training_labels
+from mmtrain.compatibility import common_tasks, group_warnings, open_stores
+from mmtrain.config import Experiment, load_experiment
+from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
+from mmtrain.data.dataset import Stream
+from mmtrain.data.folds import Folds, assign_folds, fold_splits, read_folds, read_origin, write_folds
+from mmtrain.data.schema import TaskSchema
+from mmtrain.data.store import FeatureStore
+from mmtrain.engine.checkpoint import newest_valid, read_checkpoint
+from mmtrain.engine.console import main_console
+from mmtrain.engine.jsonl import plain, read_jsonl
+from mmtrain.engine.run_folder import RunFolder, write_whole
+from mmtrain.engine.saving import require_identity
+from mmtrain.errors import ConfigError, UserError
+from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
+from mmtrain.objectives.config import ObjectiveConfig
+from mmtrain.run_files import identity
+from mmtrain.training import build_accelerator, look_once, train_loaded
+
+Choice = Literal["best", "last"]
+Stores = dict[str, FeatureStore]
+
+
+def cross_validate(
+    file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    num_folds: int = 5,
+    choice: Choice = "best",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> list[FoldRow]:
+    """Train runs/<name>/fold-1 .. fold-K and write runs/<name>/crossval.{md,json}; returns the table's rows.
+
+    A finished fold is passed over, an unfinished one resumed, if `resume`. `choice`: the evaluation that stands for a fold.
+    Errors: UserError of every kind, before any fold is trained where it can be known.
+    """
+    if num_folds < 2:
+        raise ConfigError(f"--folds {num_folds}: cross-validation has at least 2 folds")
+    experiment = load_experiment(file, list(overrides))
+    accelerator = build_accelerator(experiment)
+    console = main_console(accelerator)
+    stores = _open(experiment)
+    folds = {name: _folds(experiment, name, store, num_folds, resume=resume) for name, store in stores.items()}
+    runs = [fold_experiment(experiment, number) for number in range(1, num_folds + 1)]
+    notes = [line for number, run in enumerate(runs, start=1) for line in check_fold(run, stores, folds, number)]
+    look_once(accelerator, lambda: [RunFolder(run.folder).check(resume=resume, overwrite=overwrite) for run in runs])
+    accelerator.wait_for_everyone()  # all have looked into the folder
+    if console is not None:
+        for line in dict.fromkeys(notes):
+            console.print(line, markup=False, highlight=False)
+        _begin(experiment, stores, folds)
+    accelerator.wait_for_everyone()
+    for run in runs:
+        if resume and is_finished(run):
+            if console is not None:
+                console.print(f"{run.name}: finished already", markup=False, highlight=False)
+            continue
+        train_loaded(run, build_accelerator(run), resume=resume, overwrite=overwrite)
+    rows = fold_rows([fold_metrics(run, choice) for run in runs], _owners(experiment))
+    if console is not None:
+        _write(experiment, console, rows, choice=choice)
+    accelerator.end_training()
+    return rows
+
+
+def fold_experiment(experiment: Experiment, number: int) -> Experiment:
+    """The experiment of one fold: its name, and for every dataset the file of folds with the fold's number."""
+    values = experiment.resolved()
+    values["name"] = f"{experiment.name}/fold-{number}"
+    for name in _first_tasks(experiment):
+        values["datasets"][name]["fold"] = {"file": str(folds_file(experiment, name)), "number": number}
+    return Experiment.model_validate(values)
+
+
+def folds_file(experiment: Experiment, dataset: str) -> Path:
+    return experiment.folder / "folds" / f"{dataset}.parquet"
+
+
+def is_finished(experiment: Experiment) -> bool:
+    """Whether nothing of a run is left to train. Errors: CheckpointError where it was made with other settings."""
+    folder, _ = newest_valid(RunFolder(experiment.folder).checkpoints)
+    if folder is None:
+        return False
+    stores = open_stores(experiment)
+    checkpoint = read_checkpoint(folder)
+    require_identity(checkpoint, identity(experiment, stores))
+    training, state = experiment.training, checkpoint.state
+    specs = [StreamSpec(name=stream.name, size=len(stream)) for stream in build_streams(experiment, stores, "train")]
+    total = training.epochs * (training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size))
+    return bool(state["evaluated"] == state["step"] and (state["stopped"] or state["step"] >= total))
+
+
+def fold_metrics(experiment: Experiment, choice: Choice) -> dict[str, float]:
+    """Every metric of a run at its best or last evaluation; none where no evaluation could be the best."""
+    found: dict[str, float] = {}
+    for record in read_jsonl(RunFolder(experiment.folder).metrics):
+        if record["kind"] == "evaluation" and (choice == "last" or record["best"]):
+            found = {name: float("nan") if value is None else value for name, value in record["metrics"].items()}
+    return found
+
+
+def _open(experiment: Experiment) -> Stores:
+    stores = {}
+    for name in _first_tasks(experiment):
+        if experiment.datasets[name].fold is not None:
+            raise ConfigError(f"datasets.{name}.fold: crossval makes the folds itself; leave this key out")
+        stores[name] = FeatureStore(experiment.datasets[name].store)
+    common_tasks(experiment, stores)  # refuses a task that a store lacks
+    return stores
+
+
+def _folds(experiment: Experiment, dataset: str, store: FeatureStore, num_folds: int, *, resume: bool) -> Folds:
+    """The folds of a dataset: those that a run to be resumed has kept, or new ones."""
+    file = folds_file(experiment, dataset)
+    if not (resume and file.is_file()):
+        return assign_folds(store, task=_first_tasks(experiment)[dataset], num_folds=num_folds, seed=experiment.seed)
+    before, now = json.loads(read_origin(file) or "{}"), _origin(experiment, dataset, store, num_folds)
+    changes = [f"{key} was {before.get(key)!r}, is {value!r}" for key, value in now.items() if before.get(key) != value]
+    if changes:
+        raise ConfigError(
+            f"cannot resume: {file} was made from other settings: {'; '.join(changes)}. Put them back, choose another "
+            "name, or start anew with --overwrite"
+        )
+    return read_folds(file, store)
+
+
+def _origin(experiment: Experiment, dataset: str, store: FeatureStore, num_folds: int) -> dict[str, object]:
+    task = _first_tasks(experiment)[dataset]
+    return {"folds": num_folds, "seed": experiment.seed, "task": task, "store": store.fingerprint}
+
+
+def _first_tasks(experiment: Experiment) -> dict[str, str]:
+    """The task that the folds of each dataset are stratified by: the first of its first stream."""
+    return {stream.dataset: stream.tasks[0] for stream in reversed(experiment.streams.values())}
+
+
+def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], number: int) -> list[str]:
+    """What a person should know of a fold. Errors: ConfigError naming the fold, where its run would be refused."""
+    views = {
+        name: FeatureStore(store.path, splits=fold_splits(store, folds[name], number)) for name, store in stores.items()
+    }
+    try:
+        train, val = _check_run(run, views)
+    except UserError as error:
+        raise ConfigError(f"{run.name}: {error}\nAnother seed, or fewer folds, divides the samples otherwise") from None
+    notes = group_warnings(views)
+    for own, other in zip(train, val, strict=True):
+        for task, schema in own.tasks.items():
+            everything = classes_in(own, task) | classes_in(other, task)
+            for side, stream in (("training", own), ("validation", other)):
+                if lacking := sorted(everything - classes_in(stream, task)):
+                    names = ", ".join(_class_name(schema, number) for number in lacking)
+                    notes.append(
+                        f"warning: {run.name}: no {side} sample of stream '{own.name}' has {names} of task '{task}'"
+                    )
+    return notes
+
+
+def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list[Stream], list[Stream]]:
+    """The streams of both sides; all that a run refuses of its labels is refused."""
+    tasks = common_tasks(run, stores)
+    train, val = (build_streams(run, stores, split) for split in ("train", "val"))
+    losses = {name: loss for name in tasks if (loss := run.task(name).loss) is not None}
+    labels = {name: training_labels(name, train) for name in tasks}
+    ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
+    for where, metric in [("selection.metric", run.selection.metric), *run.curriculum.watched_metrics(tuple(tasks))]:
+        check_metric(where, metric, tasks, val)
+    return train, val
+
+
+def classes_in(stream: Stream, task: str) -> set[int]:
+    """The classes that the labels of a stream show; {0} of a regression task with labels."""
+    values, labelled = stream.labels(task)
+    found, kind = values[labelled], stream.tasks[task].kind
+    if kind == "regression":
+        return {0} if len(found) else set()
+    return set(np.flatnonzero(found.any(axis=0)).tolist() if kind == "multilabel" else found.astype(int).tolist())
+
+
+def _class_name(schema: TaskSchema, number: int) -> str:
+    if schema.kind == "regression":
+        return "a label"
+    return f"class '{schema.classes[number]}'" if schema.classes else f"label {number}"
+
+
+def _begin(experiment: Experiment, stores: Stores, folds: Mapping[str, Folds]) -> None:
+    """Write the folds; runs of folds that an earlier call had and this one has not are deleted."""
+    num_folds = int(max(values.max() for values in folds.values()))
+    for path in experiment.folder.glob("fold-*"):
+        if path.name not in {f"fold-{number}" for number in range(1, num_folds + 1)} and RunFolder(path).is_run():
+            shutil.rmtree(path)
+    for name, store in stores.items():
+        origin = json.dumps(_origin(experiment, name, store, num_folds))
+        write_folds(folds_file(experiment, name), store, folds[name], origin=origin)
+
+
+def _owners(experiment: Experiment) -> dict[str, list[str]]:
+    streams = experiment.streams.items()
+    return {task: [name for name, stream in streams if task in stream.tasks] for task in experiment.task_names}
+
+
+def _write(experiment: Experiment, console: Console, rows: Sequence[FoldRow], *, choice: Choice) -> None:
+    num_folds = len(rows[0].values)
+    table = fold_table(rows, title=f"{experiment.name}: {num_folds} folds, {choice} evaluation of each")
+    legend = (
+        f"95 % interval: mean -+ t s / sqrt(folds), t of {num_folds - 1} degrees of freedom (fewer where a value is not "
+    )
+    legend += "defined in all folds); the training sets overlap, so it is rather too narrow"
+    if choice == "best":
+        legend += f"\nThe best evaluation was chosen by {experiment.selection.metric} on the samples that it is scored on"
+    write_whole(experiment.folder / "crossval.md", f"{table.markdown()}\n{legend}\n")
+    values = {"folds": num_folds, "evaluation": choice, "rows": [asdict(row) for row in rows]}
+    write_whole(experiment.folder / "crossval.json", json.dumps(plain(values), indent=1, allow_nan=False))
+    console.print(table.rich())
+    console.print(legend, markup=False, highlight=False)
+    console.print(f"written: {experiment.folder}/crossval.md, crossval.json", markup=False, highlight=False)

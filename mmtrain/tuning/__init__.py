@@ -1,0 +1,1 @@
+"""Settings found by trying them: learning rate, micro-batch; nothing here leaves a run behind."""
