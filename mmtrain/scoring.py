@@ -14,9 +14,10 @@ from mmtrain.data.schema import SPLITS, TaskKind
 from mmtrain.engine.checkpoint import Checkpoint, Tensors, read_checkpoint
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
+from mmtrain.engine.model_state import load_model_state
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run_folder import RunFolder
-from mmtrain.engine.state import load_model_state, require_version
+from mmtrain.engine.state import require_version
 from mmtrain.engine.truncation import truncation_note
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.evaluate import evaluate

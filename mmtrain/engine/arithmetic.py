@@ -1,7 +1,6 @@
 """Process-wide switches of how torch computes: TensorFloat-32, and algorithms that give the same bits every time."""
 
 import os
-from typing import Any
 
 import torch
 
@@ -16,9 +15,8 @@ def set_arithmetic(*, tf32: bool, deterministic: bool) -> None:
     `tf32`: float32 matrix products, convolutions and recurrent layers on a GPU round their factors to 10 bits of mantissa.
     `deterministic` False leaves things as they are; true ones follow https://docs.pytorch.org/docs/stable/notes/randomness.html
     """
-    backends: Any = torch.backends  # torch's own annotations do not know these switches
-    for kernels in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
-        kernels.fp32_precision = "tf32" if tf32 else "ieee"
+    # not through `fp32_precision`: torch's own `cudnn.flags`, which exporting goes through, refuses what that leaves behind
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False

@@ -9,6 +9,7 @@ from accelerate.utils import broadcast_object_list
 from mmtrain.engine import checkpoint as files
 from mmtrain.engine.checkpoint import Checkpoint, Tensors
 from mmtrain.engine.evaluation_weights import evaluation_weights, load_trained_weights
+from mmtrain.engine.model_state import load_model_state
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import SampleLog
 from mmtrain.engine.state import (
@@ -17,7 +18,6 @@ from mmtrain.engine.state import (
     RunState,
     Selection,
     gather_random_states,
-    load_model_state,
     load_optimizer_state,
     optimizer_state,
     put_back_random_state,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmtrain.engine.checkpoint import Checkpoint, Tensors
 from mmtrain.engine.sample_log import SampleLog
@@ -139,20 +139,6 @@ def put_back_random_state(tensors: Tensors, *, rank: int, seed: int) -> None:
         load_random_state(mine)
     else:
         torch.manual_seed(seed + rank)
-
-
-def load_model_state(model: nn.Module, tensors: Tensors, *, origin: str) -> None:
-    """Copy weights in. Errors: CheckpointError with the first differing names and both shapes."""
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    problems = [f"{name}: the checkpoint has {found[name]}, the model {shape}" for name, shape in expected.items()
-                if name in found and found[name] != shape]  # fmt: skip
-    problems += [f"{name}: only in the model" for name in expected if name not in found]
-    problems += [f"{name}: only in the checkpoint" for name in found if name not in expected]
-    if problems:
-        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{origin} is of another architecture:\n" + "\n".join(problems[:5]) + more)
-    model.load_state_dict(tensors)
 
 
 def require_version(checkpoint: Checkpoint, *, origin: str) -> None:

@@ -29,5 +29,5 @@ def test_a_batch_never_drifts_from_its_size_in_ten_thousand_steps(make):
         losses = {name: {task: float(10 ** draw.uniform(-2, 2)) for task in TASKS} for name in SIZES}
         counts = dict(zip(SIZES, plan.counts.sum(axis=0).tolist(), strict=True))
         curriculum.finish_window(WindowReport(first + WINDOW, losses, counts))
-        metrics = {f"val/{task}/{kind}": float(draw.uniform()) for task in TASKS for kind in ("loss", "f1")}
+        metrics = {f"val/{task}/{kind}": float(draw.uniform()) for task in TASKS for kind in ("loss", "macro_f1")}
         curriculum.observe_evaluation(EvalReport(first + WINDOW, metrics | {"val/loss": float(draw.uniform())}))

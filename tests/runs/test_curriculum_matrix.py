@@ -6,10 +6,11 @@ from collections.abc import Callable
 from itertools import combinations, product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from covering import pairwise_covering
-from curriculum_rows import SAMPLER_ROWS, SCHEDULE_ROWS, TASKS, WEIGHTING_ROWS, Row
+from curriculum_rows import PACING_ROWS, SAMPLER_ROWS, SCHEDULE_ROWS, TASKS, WEIGHTING_ROWS, Row
 
 from mmtrain.curriculum.curriculum import CurriculumConfig
 from mmtrain.curriculum.streams import StreamSpec
@@ -18,24 +19,29 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.state import RunState
 
 NAMES = ("clips", "calls")
-PARTS = ("sampler", "schedule", "weighting")
-TABLES = (SAMPLER_ROWS, SCHEDULE_ROWS, WEIGHTING_ROWS)
+PARTS = ("sampler", "schedule", "pacing", "weighting")
+TABLES = (SAMPLER_ROWS, SCHEDULE_ROWS, PACING_ROWS, WEIGHTING_ROWS)
 COVER = pairwise_covering(TABLES)
+STORED = "text_length"  # the difficulty that the tests' stores have, in place of a column that they lack
 GROUPS = 8  # tests that share the covering set out between them, for several workers
 
 
 def section(rows: tuple[Row, ...]) -> dict[str, Any]:
-    return {part: row(NAMES).model_dump(mode="json") for part, row in zip(PARTS, rows, strict=True)}
+    configs = {part: row(NAMES).model_dump(mode="json") for part, row in zip(PARTS, rows, strict=True)}
+    if configs["pacing"].get("difficulty", {}).get("name") == "column":
+        configs["pacing"]["difficulty"] = {"name": STORED}
+    return configs
 
 
 def test_every_combination_is_a_config_that_builds_and_plans() -> None:
-    streams = [StreamSpec(name=name, size=30 + k, tasks=TASKS[: 2 - k]) for k, name in enumerate(NAMES)]
+    hard = np.arange(31, dtype=np.float32)
+    streams = [StreamSpec(name=name, size=31 - k, tasks=TASKS[: 2 - k], difficulty=hard[k:]) for k, name in enumerate(NAMES)]
     for rows in product(*TABLES):
         config = CurriculumConfig.model_validate(section(rows) | {"window": 2})
         curriculum = config.build(streams=streams, tasks=TASKS, batch_size=5, seed=1)
         assert curriculum.next_window(0, 2).stream.shape == (2, 5), rows
         state = json.dumps(curriculum.state_dict())
-        curriculum.load_state_dict(json.loads(state))
+        curriculum.load_state_dict(json.loads(state), curriculum.arrays())
         assert json.dumps(curriculum.state_dict()) == state, rows
 
 

@@ -93,7 +93,7 @@ def test_a_state_of_another_version_is_refused(done: Path) -> None:
 
 
 def test_another_architecture_is_refused_with_both_shapes(small_run: Build) -> None:
-    from mmtrain.engine.state import load_model_state
+    from mmtrain.engine.model_state import load_model_state
 
     run = small_run()
     tensors = dict(run.model.state_dict())

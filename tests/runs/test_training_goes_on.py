@@ -131,13 +131,13 @@ def test_the_weights_that_are_recorded_are_those_that_train(small_run: Build, na
     steps = [record for record in read_jsonl(run.folder.metrics) if record["kind"] == "step"]
     weights: list[dict[str, float]] = []
     for window in read_jsonl(run.folder.curriculum):
-        assert sum(window["weights"].values()) == pytest.approx(3)
+        assert sum(window["weights"].values()) == pytest.approx(3, abs=2e-5)  # each is written with six digits
         weights += [window["weights"]] * window["steps"]
     for record, by_task in zip(steps, weights, strict=True):
         expected = sum(by_task[task] * loss for task, loss in record["loss"].items())
         assert record["objective"] == pytest.approx(expected, rel=1e-5)
     assert len(found.steps["step"]) == 20
-    assert (len({tuple(by_task.values()) for by_task in weights}) > 3) == (name != "fixed")
+    assert (len({tuple(by_task.values()) for by_task in weights}) > 1) == (name != "fixed")
 
 
 @pytest.mark.parametrize("name", ["inverse_loss", "adaptive", *LEARNED])
@@ -146,10 +146,13 @@ def test_weights_that_change_keep_their_sum_and_never_reach_zero(small_run: Buil
     weighting = {"name": name, "lr": 0.5} if name in LEARNED else {"name": name}
     run = small_run(curriculum={"window": 2, "weighting": weighting})
     fit(run, RunState())
-    seen = [tuple(window["weights"].values()) for window in read_jsonl(run.folder.curriculum)]
+    windows = list(read_jsonl(run.folder.curriculum))
+    steps = {record["step"]: record for record in read_jsonl(run.folder.metrics) if record["kind"] == "step"}
+    labelled = [steps[window["step"]]["loss"] if name in LEARNED else window["weights"] for window in windows]
+    seen = [tuple(w["weights"][task] for task in tasks) for w, tasks in zip(windows, labelled, strict=True)]
     assert min(map(min, seen)) > 0
     if name != "uncertainty":
-        assert [sum(weights) for weights in seen] == pytest.approx([3] * len(seen))
+        assert [sum(weights) for weights in seen] == pytest.approx([*map(len, seen)], abs=2e-5)  # written with six digits
     assert len(set(seen)) > 3
 
 

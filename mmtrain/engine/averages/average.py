@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mmtrain.engine.checkpoint import Tensors
-from mmtrain.engine.state import load_model_state
+from mmtrain.engine.model_state import load_model_state
 
 Many = tuple[Tensor, ...] | list[Tensor]
 Update = Callable[[Many, Many, Tensor | int], None]  # of averages in place, by weights; how many are in them so far
