@@ -11,7 +11,7 @@ import tracemalloc
 
 import numpy as np
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.decision import Decision
 from mmtrain.curriculum.plan import Planner
 from mmtrain.curriculum.reports import WindowReport

@@ -5,7 +5,7 @@ Run `python -m benchmarks.bench_simulate`.
 
 import time
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import simulate, synthetic_curve
 from mmtrain.curriculum.streams import StreamSpec

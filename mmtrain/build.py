@@ -1,27 +1,17 @@
 """Config to objects: stores, streams, model, objective, curriculum and the run; the only call of Accelerator.prepare."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from rich.console import Console
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks, group_warnings, open_stores
+from mmtrain.compatibility import group_warnings
 from mmtrain.config import Experiment, dump_yaml
-from mmtrain.config_errors import nearest
-from mmtrain.curriculum.setting import Watching
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
-from mmtrain.data.collate import Collator
-from mmtrain.data.dataset import Stream
-from mmtrain.data.schema import TaskSchema
-from mmtrain.data.store import FeatureStore
-from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
@@ -29,64 +19,12 @@ from mmtrain.engine.run import LoopSettings, Run
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.text_layers import TextLayers
 from mmtrain.errors import ConfigError
-from mmtrain.evaluation.split_metrics import known_metrics
 from mmtrain.models.encoders.hub import transformer_layers
-from mmtrain.models.model import MultimodalModel, build_model, count_parameters
-from mmtrain.objectives.config import ObjectiveConfig
-from mmtrain.objectives.objective import Objective
+from mmtrain.models.model import MultimodalModel, count_parameters
+from mmtrain.parts import Parts, build_parts, build_streams, stream_specs
 from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What training and evaluation both need."""
-
-    stores: dict[str, FeatureStore]
-    tasks: dict[str, TaskSchema]
-    train_streams: list[Stream]
-    model: MultimodalModel
-    objective: Objective
-    collate: Collator
-
-
-def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
-    """Open the stores, build model and objective. `weights` False: random ones, since a checkpoint follows.
-
-    Errors: ConfigError or DataError for all that does not fit together.
-    """
-    stores = open_stores(experiment)
-    tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
-    train_streams = build_streams(experiment, stores, "train")
-    text = experiment.model.text
-    model_config = experiment.model
-    if text is not None and not weights:
-        model_config = model_config.model_copy(update={"text": text.model_copy(update={"weights": "random"})})
-    model = build_model(
-        model_config,
-        dims=dims,
-        outputs={name: task.num_outputs for name, task in tasks.items()},
-        heads={name: experiment.task(name).head for name in tasks},
-        scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
-    )
-    objective = _objective(experiment, tasks, train_streams, model)
-    tokenizer = text.build_tokenizer() if text is not None else None
-    collate = Collator(dims={name: dims[name] for name in experiment.model.sequences}, tasks=tasks, tokenizer=tokenizer)
-    return Parts(stores, tasks, train_streams, model, objective, collate)
-
-
-def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], split: str) -> list[Stream]:
-    """Every stream of the experiment over one split. Errors: DataError where one has no labelled sample there."""
-    return [
-        Stream(
-            name,
-            stores[config.dataset],
-            split=split,
-            tasks=config.tasks,
-            modalities=config.modalities or experiment.model.modalities,
-        )
-        for name, config in experiment.streams.items()
-    ]
+from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
 def build_run(
@@ -106,7 +44,7 @@ def build_run(
     parts = build_parts(experiment)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
-    for where, metric in _watched_metrics(experiment, tuple(parts.tasks)):
+    for where, metric in watched_metrics(experiment, tuple(parts.tasks)):
         check_metric(where, metric, parts.tasks, val_streams)
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
@@ -115,8 +53,14 @@ def build_run(
     unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
     average = experiment.training.average
     weight_average = average.build(model, total=settings.total_steps) if average else None
-    difficulties = read_difficulties(experiment.curriculum.pacing, parts.train_streams)
-    specs = [_spec(stream, parts.objective, difficulties.get(stream.name)) for stream in parts.train_streams]
+    specs = [
+        replace(spec, lengths=stream.lengths().__getitem__)
+        for spec, stream in zip(
+            stream_specs(experiment.curriculum.pacing, parts.train_streams, parts.objective.losses),
+            parts.train_streams,
+            strict=True,
+        )
+    ]
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
         streams=specs,
@@ -194,21 +138,6 @@ def prepare_for_evaluation(model: nn.Module, accelerator: Accelerator) -> nn.Mod
     return prepared
 
 
-def _objective(
-    experiment: Experiment, tasks: Mapping[str, TaskSchema], streams: Sequence[Stream], model: nn.Module
-) -> Objective:
-    losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
-    config = ObjectiveConfig(losses=losses, regularizers=experiment.regularizers)
-    labels = {name: training_labels(name, streams) for name in tasks}
-    return config.build(tasks=tasks, labels=labels, named_parameters=model.named_parameters())
-
-
-def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.float64]:
-    """Labels of a task over all streams that have it, [N] or [N, C]."""
-    found = [stream.labels(task) for stream in streams if task in stream.tasks]
-    return np.concatenate([values[labelled] for values, labelled in found])
-
-
 def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> Loader:
     return Loader(
         streams=parts.train_streams,
@@ -218,20 +147,6 @@ def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> L
         micro=experiment.batch.micro,
         prefetch=experiment.batch.prefetch,
         pin_memory=accelerator.device.type == "cuda",
-    )
-
-
-def _spec(stream: Stream, objective: Objective, difficulty: npt.NDArray[np.float32] | None) -> StreamSpec:
-    """What the curriculum knows of a stream; a task without a training label there is not one of its tasks."""
-    labels = {task: training_labels(task, [stream]) for task in stream.tasks}
-    chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
-    return StreamSpec(
-        name=stream.name,
-        size=len(stream),
-        tasks=tuple(chance),
-        chance=chance,
-        lengths=stream.lengths().__getitem__,
-        difficulty=difficulty,
     )
 
 
@@ -267,31 +182,3 @@ def _text_layers(model: MultimodalModel) -> TextLayers | None:
     if not isinstance(encoder, nn.Module):
         return None
     return TextLayers(encoder, transformer_layers(encoder), kind=getattr(encoder.config, "model_type", "text"))
-
-
-def _watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[str, str]]:
-    """(key, metric) of all that reads the evaluations."""
-    schedule = experiment.training.schedule
-    watched = schedule.watched_metrics(tasks) if isinstance(schedule, Watching) else []
-    return [
-        ("selection.metric", experiment.selection.metric),
-        *((f"training.schedule.{key}", metric) for key, metric in watched),
-        *experiment.curriculum.watched_metrics(tasks),
-    ]
-
-
-def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
-    """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
-    if metric == "val/loss":
-        return
-    labelled = {task: [s.name for s in val_streams if task in s.tasks and s.labels(task)[1].any()] for task in tasks}
-    shared = {task: owners for task, owners in labelled.items() if len(owners) > 1}
-    names = known_metrics(tasks)
-    parts = [name.partition("/") for name in names]
-    names += [f"{task}@{stream}/{rest}" for task, _, rest in parts for stream in shared.get(task, ())]
-    known = [f"val/{name}" for name in names]
-    if metric not in known:
-        raise ConfigError(f"{where}: no metric '{metric}'{nearest(metric, known)}")
-    task = metric.split("/")[1].partition("@")[0]
-    if not labelled[task]:
-        raise ConfigError(f"{where}: {metric}, but no validation sample carries a label of '{task}'")

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 
-from mmtrain.build import build_streams, check_metric, training_labels
 from mmtrain.compatibility import common_tasks, group_warnings, open_stores
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
@@ -26,8 +25,10 @@ from mmtrain.engine.saving import require_identity
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
 from mmtrain.objectives.config import ObjectiveConfig
+from mmtrain.parts import build_streams, training_labels
 from mmtrain.run_files import identity
 from mmtrain.training import build_accelerator, look_once, train_loaded
+from mmtrain.watched_metrics import check_metric
 
 Choice = Literal["best", "last"]
 Stores = dict[str, FeatureStore]

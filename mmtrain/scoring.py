@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmtrain.build import build_parts, build_streams, prepare_for_evaluation, training_labels
+from mmtrain.build import prepare_for_evaluation
 from mmtrain.config import load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
@@ -26,6 +26,7 @@ from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.split_metrics import split_metrics
 from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
+from mmtrain.parts import build_parts, build_streams, training_labels
 from mmtrain.training import build_accelerator
 
 # what a table shows of each kind of task beside the metric that stands for it

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from mmtrain.build import build_streams, check_metric, training_labels
 from mmtrain.compatibility import common_tasks, open_stores
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curve
-from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
-from mmtrain.difficulty import read_difficulties
+from mmtrain.curriculum.streams import steps_per_epoch
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.config import ObjectiveConfig
+from mmtrain.parts import build_streams, stream_specs, training_labels
 from mmtrain.references import with_references
+from mmtrain.watched_metrics import check_metric
 
 
 @dataclass
@@ -123,15 +123,7 @@ def _setting(experiment: Experiment) -> Setting:
     losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
     labels = {name: training_labels(name, streams) for name in tasks}
     objective = ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
-    difficulties = read_difficulties(experiment.curriculum.pacing, streams)
-    specs = []
-    for stream in streams:
-        labels = {task: training_labels(task, [stream]) for task in stream.tasks}
-        chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
-        difficulty = difficulties.get(stream.name)
-        specs.append(
-            StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance, difficulty=difficulty)
-        )
+    specs = stream_specs(experiment.curriculum.pacing, streams, objective.losses)
     kinds = {name: task.kind for name, task in tasks.items()}
     epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
     return Setting(streams=specs, tasks=tuple(tasks), kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)

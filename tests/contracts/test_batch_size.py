@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from curriculum_rows import SAMPLER_ROWS, TASKS
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.streams import StreamSpec
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from data_prep.synth import synthesize
 from mmtrain.config import load_experiment
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.pacing import PACINGS
 from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
 from mmtrain.curriculum.samplers import SAMPLERS

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from test_plan_guarantees import check_passes
 
-from mmtrain.curriculum.curriculum import Curriculum, CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
+from mmtrain.curriculum.curriculum import Curriculum
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers import SAMPLERS, SamplerConfig
 from mmtrain.curriculum.setting import Setting

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import simulate, synthetic_curve

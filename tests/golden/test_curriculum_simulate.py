@@ -5,7 +5,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curve
 from mmtrain.curriculum.streams import StreamSpec

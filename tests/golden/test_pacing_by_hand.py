@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.pacing.anti import AntiConfig
 from mmtrain.curriculum.pacing.baby_steps import BabySteps
 from mmtrain.curriculum.pacing.competence import CompetenceConfig

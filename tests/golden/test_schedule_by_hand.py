@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.schedules.all import AllConfig
 from mmtrain.curriculum.schedules.assessed import AssessedConfig

@@ -12,7 +12,7 @@ import torch
 from covering import pairwise_covering
 from curriculum_rows import PACING_ROWS, SAMPLER_ROWS, SCHEDULE_ROWS, TASKS, WEIGHTING_ROWS, Row
 
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.engine.loop import train_epoch
 from mmtrain.engine.run import Run

@@ -22,7 +22,7 @@ def demand_both() -> None:
         assert torch.backends.cudnn.deterministic
         assert not torch.backends.cudnn.benchmark
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-        assert precisions() == {"tf32"}
+        assert tf32_switches() == {True}
         return whole(*arguments)
 
     loop.train_step = train_step
@@ -36,15 +36,14 @@ def demand_neither() -> None:
     def train_step(*arguments: object) -> object:
         assert not torch.are_deterministic_algorithms_enabled()
         assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
-        assert precisions() == {"ieee"}
+        assert tf32_switches() == {False}
         return whole(*arguments)
 
     loop.train_step = train_step
 
 
-def precisions() -> set[str]:
-    backends = torch.backends
-    return {part.fp32_precision for part in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)}
+def tf32_switches() -> set[bool]:
+    return {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
 
 
 def test_two_new_processes_give_the_same_bits(write_experiment: Write, tmp_path: Path) -> None:

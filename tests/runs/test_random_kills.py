@@ -37,13 +37,13 @@ def count_down(seconds: float) -> None:
 
 def doom(*, how: str, number: int, seconds: float) -> None:
     """Let this process die `seconds` after the `number`-th call (from 1) of what `how` names has begun."""
-    from mmtrain.engine import loop, saving, step
+    from mmtrain.engine import loop, saving, step, validation
 
     owner, name = {
         "training": (loop, "train_epoch"),
         "step": (loop, "train_step"),
         "micro-batch": (step, "_forward"),
-        "evaluation": (loop, "evaluate"),
+        "evaluation": (validation, "evaluate"),
         "window": (loop, "close_window"),
         "save": (saving, "save"),
         "checkpoint": (saving.files, "save_checkpoint"),
@@ -59,7 +59,7 @@ def doom(*, how: str, number: int, seconds: float) -> None:
 
     setattr(owner, name, doomed)
     if how == "save":
-        loop.save = doomed  # type: ignore[assignment]
+        loop.save = validation.save = doomed  # type: ignore[assignment]
 
 
 def draw(source: random.Random) -> Callable[[], None]:

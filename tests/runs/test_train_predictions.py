@@ -13,7 +13,7 @@ from lives import Write, live
 from safetensors.torch import load_file
 from test_processes_equal import double, float64, run_of
 
-from mmtrain.engine import loop
+from mmtrain.engine import validation
 from mmtrain.engine.loop import fit
 from mmtrain.engine.run import Run
 from mmtrain.engine.state import RunState
@@ -62,10 +62,10 @@ def test_every_epoch_leaves_what_its_checkpoint_says_of_every_labelled_training_
 
 
 def test_a_run_that_stops_early_leaves_those_of_the_epoch_under_way(small_run: Build, monkeypatch: Any) -> None:
-    metrics = loop.split_metrics
+    metrics = validation.split_metrics
     worse = iter(range(9))
     monkeypatch.setattr(
-        loop, "split_metrics", lambda split, found: metrics(split, found) | {f"{split}/loss": float(next(worse))}
+        validation, "split_metrics", lambda split, found: metrics(split, found) | {f"{split}/loss": float(next(worse))}
     )
     run = small_run(training=ASKED | {"eval_every": 4}, selection={"mode": "min", "patience": 3})
     state = RunState()
@@ -76,13 +76,13 @@ def test_a_run_that_stops_early_leaves_those_of_the_epoch_under_way(small_run: B
 def test_nothing_is_evaluated_for_it_where_it_is_off(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing in the run depends on it: the logs with it and without are the same bytes."""
     seen: list[Any] = []
-    evaluate = loop.evaluate
+    evaluate = validation.evaluate
 
     def count(model: Any, streams: Any, **arguments: Any) -> Any:
         seen.append(streams)
         return evaluate(model, streams, **arguments)
 
-    monkeypatch.setattr(loop, "evaluate", count)
+    monkeypatch.setattr(validation, "evaluate", count)
     off = small_run()
     fit(off, RunState())
     assert len(seen) == 4
@@ -104,13 +104,13 @@ def test_two_processes_leave_the_same_file(write_experiment: Write) -> None:
 
 
 def kill_before_the_checkpoint() -> None:
-    whole = loop.predict_training
+    whole = validation.predict_training
 
     def predict_training(run: Run, step: int) -> None:
         whole(run, step)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    loop.predict_training = predict_training
+    validation.predict_training = predict_training
 
 
 def test_killed_after_it_and_resumed_writes_it_again_alike(write_experiment: Write, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from lives import Write
 
-from mmtrain.engine import loop
+from mmtrain.engine import loop, validation
 from mmtrain.engine.history import history
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.loop import fit
@@ -26,7 +26,7 @@ Build = Callable[..., Run]
 def test_early_stopping_keeps_the_best(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses as planned here: the second of them is the best, and two without gain end the run."""
     planned = iter([3.0, 2.0, 2.5, float("nan"), 1.0])
-    metrics = loop.split_metrics
+    metrics = validation.split_metrics
     seen: dict[str, Any] = {}
 
     def plan(split: str, predictions: Any) -> dict[str, float]:
@@ -36,7 +36,7 @@ def test_early_stopping_keeps_the_best(small_run: Build, monkeypatch: pytest.Mon
             seen[str(values["val/loss"])] = predictions
         return values
 
-    monkeypatch.setattr(loop, "split_metrics", plan)
+    monkeypatch.setattr(validation, "split_metrics", plan)
     run = small_run(
         selection={"mode": "min", "patience": 2},
         training={"epochs": 5, "steps_per_epoch": 4, "eval_every": None, "keep_checkpoints": 1},
@@ -109,7 +109,8 @@ def test_training_metrics_are_of_the_epochs_own_forward_passes(small_run: Build,
 def test_progress_shows_objective_and_the_shares_of_the_window(
     small_run: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loop, "ProgressBar", partial(loop.ProgressBar, seconds_between_lines=0.0))
+    for module in (loop, validation):
+        monkeypatch.setattr(module, "ProgressBar", partial(loop.ProgressBar, seconds_between_lines=0.0))
     sampler = {"name": "fixed", "shares": {"clips": 1.0, "calls": 3.0}}
     training = {"epochs": 1, "steps_per_epoch": 4, "eval_every": None, "train_predictions": True}
     fit(small_run(curriculum={"sampler": sampler}, training=training), RunState())

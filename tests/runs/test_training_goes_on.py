@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmtrain.curriculum.weighting import WEIGHTINGS
-from mmtrain.engine import loop
+from mmtrain.engine import loop, validation
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.loop import fit
 from mmtrain.engine.run import Run
@@ -160,7 +160,7 @@ def test_an_evaluation_is_made_without_dropout(small_run: Build) -> None:
     head = {"head": {"name": "mlp", "hidden": [8], "dropout": 0.5}}
     run = small_run(tasks={"funny": head, "mood": head})
     run.model.train()
-    first, second = (loop.predict(run, run.val_streams, name="validation") for _ in range(2))
+    first, second = (validation.predict(run, run.val_streams, name="validation") for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert one.logits.tolist() == other.logits.tolist()
     batch = next(iter(run.loader.steps(run.curriculum.next_window(0, 4), first=0))).micro_batches[0]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmtrain.curriculum.apportion import to_units
-from mmtrain.curriculum.curriculum import CurriculumConfig
+from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.plan import Planner
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers.dynamic_difficulty import DynamicDifficultyConfig

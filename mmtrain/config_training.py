@@ -1,0 +1,71 @@
+"""The section `training:` of an experiment: how long, and how."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mmtrain.engine.averages import AverageConfig
+from mmtrain.engine.optimizers import OptimizerConfig
+from mmtrain.engine.optimizers.adamw import AdamWConfig
+from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfig
+from mmtrain.engine.schedules import LrScheduleConfig
+from mmtrain.engine.schedules.constant import ConstantConfig
+from mmtrain.engine.schedules.linear import LinearConfig
+from mmtrain.engine.unfreezing import UnfreezeConfig
+from mmtrain.section import Section
+
+
+class TrainingConfig(Section):
+    """How long and how."""
+
+    epochs: int = Field(default=3, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool = Field(default=False, description="On a GPU, fp32 products round their factors to 10 bits: faster.")
+    deterministic: bool = Field(default=False, description="Only algorithms that give the same bits every time: slower.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="Where a gradient holds NaN or Inf: stop the run, or leave the step out; kept either way.",
+    )
+    skip_limit: int = Field(default=10, ge=1, description="Most steps in a row that `on_nonfinite: skip` leaves out.")
+    optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
+    schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
+    unfreeze: UnfreezeConfig | None = Field(default=None, description="Null: what is trained is so throughout.")
+    average: AverageConfig | None = Field(default=None, description="Of the weights, kept besides; null: none.")
+    eval_every: int | None = Field(default=None, ge=1, description="Steps between evaluations besides the epochs' ends.")
+    checkpoint_every: int | None = Field(default=None, ge=1, description="Steps between checkpoints besides evaluations.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept, besides the best.")
+    on_save_error: Literal["stop", "continue"] = Field(
+        default="stop", description="Where the disk refuses a checkpoint; `continue` tries again when the next one is due."
+    )
+    train_predictions: bool = Field(
+        default=False,
+        description="After every epoch evaluate all training samples and write predictions/train-epoch-NNNN.parquet: data "
+        "maps, pacing and DoReMi read it. Costs one evaluation of the training data an epoch.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_names(cls, values: Any) -> Any:
+        """An optimizer or schedule that does not say its name is the usual one."""
+        if not isinstance(values, dict):
+            return values
+        usual = {"optimizer": "adamw", "schedule": "linear"}
+        nameless = {
+            key: name for key, name in usual.items() if isinstance(values.get(key), dict) and "name" not in values[key]
+        }
+        return values | {key: {"name": name} | values[key] for key, name in nameless.items()}
+
+    @model_validator(mode="after")
+    def _schedule_free_has_no_rival(self) -> Self:
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.unfreeze is not None:
+            raise ValueError("unfreeze: schedule_free_adamw counts the steps of whole groups; write another optimizer")
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and self.average is not None:
+            raise ValueError("average: schedule_free_adamw evaluates and saves an average of its own; write null")
+        if isinstance(self.optimizer, ScheduleFreeAdamWConfig) and not isinstance(self.schedule, ConstantConfig):
+            raise ValueError(
+                "optimizer: schedule_free_adamw averages in place of a falling rate; "
+                f"training.schedule is '{self.schedule.name}', write {{name: constant}}"
+            )
+        return self

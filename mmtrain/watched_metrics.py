@@ -1,0 +1,39 @@
+"""The metrics that a run reads of its own evaluations, and the refusal of those that none will give."""
+
+from collections.abc import Mapping, Sequence
+
+from mmtrain.config import Experiment
+from mmtrain.config_errors import nearest
+from mmtrain.curriculum.setting import Watching
+from mmtrain.data.dataset import Stream
+from mmtrain.data.schema import TaskSchema
+from mmtrain.errors import ConfigError
+from mmtrain.evaluation.split_metrics import known_metrics
+
+
+def watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[str, str]]:
+    """(key, metric) of all that reads the evaluations."""
+    schedule = experiment.training.schedule
+    watched = schedule.watched_metrics(tasks) if isinstance(schedule, Watching) else []
+    return [
+        ("selection.metric", experiment.selection.metric),
+        *((f"training.schedule.{key}", metric) for key, metric in watched),
+        *experiment.curriculum.watched_metrics(tasks),
+    ]
+
+
+def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
+    """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
+    if metric == "val/loss":
+        return
+    labelled = {task: [s.name for s in val_streams if task in s.tasks and s.labels(task)[1].any()] for task in tasks}
+    shared = {task: owners for task, owners in labelled.items() if len(owners) > 1}
+    names = known_metrics(tasks)
+    parts = [name.partition("/") for name in names]
+    names += [f"{task}@{stream}/{rest}" for task, _, rest in parts for stream in shared.get(task, ())]
+    known = [f"val/{name}" for name in names]
+    if metric not in known:
+        raise ConfigError(f"{where}: no metric '{metric}'{nearest(metric, known)}")
+    task = metric.split("/")[1].partition("@")[0]
+    if not labelled[task]:
+        raise ConfigError(f"{where}: {metric}, but no validation sample carries a label of '{task}'")
