@@ -77,7 +77,12 @@ def test_text_encoder_learns(kind: type[Section], tiny_bert: Path) -> None:
     assert learn(config, small(LinearHeadConfig), steps=100, lr=3e-3) < 0.1
 
 
-@pytest.mark.parametrize("kind", FUSIONS, ids=label)
+QUICK = ("concat", "attention", "gated")  # of the fusions; the rest is in the slow suite
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, id=label(kind), marks=[] if label(kind) in QUICK else pytest.mark.slow) for kind in FUSIONS]
+)
 def test_fusion_learns(kind: type[Section], tiny_bert: Path) -> None:
     sequences = {"audio": LinearEncoderConfig(), "video": LinearEncoderConfig()}
     text = TEXT_ENCODERS[0](path=str(tiny_bert), weights="random", max_tokens=8, trainable_layers=0)

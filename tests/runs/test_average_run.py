@@ -49,7 +49,8 @@ def scored(run: Path, *flags: str) -> Any:
     return json.loads((run / "evaluation" / f"{name}.json").read_text())["metrics"]
 
 
-@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
 def test_the_average_is_evaluated_saved_and_scored(write_experiment: Write, world: int) -> None:
     run = train(write_experiment, world=world, training=SHORT | {"average": {"name": "swa", "start": 5}})
     found = history(run).evaluations

@@ -33,10 +33,11 @@ def section(rows: tuple[Row, ...]) -> dict[str, Any]:
     return configs
 
 
-def test_every_combination_is_a_config_that_builds_and_plans() -> None:
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["covering", "every"])
+def test_a_combination_is_a_config_that_builds_and_plans(every: bool) -> None:
     hard = np.arange(31, dtype=np.float32)
     streams = [StreamSpec(name=name, size=31 - k, tasks=TASKS[: 2 - k], difficulty=hard[k:]) for k, name in enumerate(NAMES)]
-    for rows in product(*TABLES):
+    for rows in product(*TABLES) if every else COVER:
         config = CurriculumConfig.model_validate(section(rows) | {"window": 2})
         curriculum = config.build(streams=streams, tasks=TASKS, batch_size=5, seed=1)
         assert curriculum.next_window(0, 2).stream.shape == (2, 5), rows
@@ -52,7 +53,7 @@ def test_the_covering_set_lets_every_pair_meet() -> None:
     assert len(COVER) < 2 * len(TABLES[0]) * max(len(TABLES[1]), len(TABLES[2]))
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("group", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, GROUPS))])
 def test_a_step_of_every_pair_trains(small_run: Callable[..., Run], group: int) -> None:
     """A real step: finite, every active task's head moves, and the window's record is one that a file can hold."""
     streams = {name: {"dataset": name, "tasks": list(TASKS[: 2 - k])} for k, name in enumerate(NAMES)}

@@ -25,6 +25,7 @@ STRATEGIES = [
     for row in rows
     if row.options.get("difficulty", {}).get("name") != "column"  # these stores have none
 ]
+QUICK = ("dynamic_difficulty-0", "stop_and_go-1", "self_paced-1", "gradnorm-0")  # the rest is in the slow suite
 
 
 class Cut(BaseException):
@@ -80,7 +81,13 @@ def results(file: Path, name: str) -> Iterator[bytes]:
         yield (folder / path).read_bytes()
 
 
-@pytest.mark.parametrize(("part", "row"), STRATEGIES, ids=[f"{part}-{row.name}" for part, row in STRATEGIES])
+@pytest.mark.parametrize(
+    ("part", "row"),
+    [
+        pytest.param(part, row, id=f"{part}-{row.name}", marks=[] if row.name in QUICK else pytest.mark.slow)
+        for part, row in STRATEGIES
+    ],
+)
 def test_a_run_cut_in_any_strategy_goes_on_as_it_would_have(file: Path, part: str, row: Row) -> None:
     section = {part: row(NAMES).model_dump(mode="json")}
     run(file, "whole", section)

@@ -13,7 +13,7 @@ from test_processes_equal import PLAIN, assert_alike, double
 from mmtrain.curriculum.weighting import WEIGHTINGS
 from mmtrain.curriculum.weighting.gradients import GradientSection
 
-FAST = ("uncertainty", "geometric", "gradnorm-representation", "pcgrad-parameters")
+FAST = ("uncertainty", "pcgrad-representation")  # the rest is in the slow suite
 TOLERANCE = {"cagrad": 1e-11}  # what an iterative solver makes of differences in the last digit
 
 
