@@ -54,6 +54,8 @@ def simulate_experiment(
     Errors: ConfigError or DataError where the run itself would be refused, or matplotlib is missing.
     """
     _need_matplotlib()
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: the picture is a PNG; write a name that ends in .png")
     experiment = load_experiment(file, overrides)
     setting = _setting(experiment)  # refuses what the run would refuse
     curriculum = with_references(experiment, setting.streams).curriculum.build(
@@ -68,7 +70,7 @@ def simulate_experiment(
     if losses is not None:
         if not losses.is_file():
             raise ConfigError(f"--losses {losses}: no such file; give the curriculum.jsonl of a run")
-        curve = recorded_curve(list(read_jsonl(losses)), otherwise=curve)
+        curve = recorded_curve(_recorded(losses), otherwise=curve)
     trace = Trace(curriculum.stream_names)
     every = experiment.training.eval_every or setting.steps_per_epoch
     total = steps or experiment.training.epochs * setting.steps_per_epoch
@@ -79,7 +81,9 @@ def simulate_experiment(
         raise ConfigError(
             "the curriculum fills no batch: curriculum.exhausted is stop, or drop, and the streams are too small"
         )
-    plot(trace, out, title=f"{experiment.name}: {experiment.curriculum.sampler.name}, {experiment.curriculum.schedule.name}")
+    section = experiment.curriculum
+    parts = (section.sampler.name, section.schedule.name, section.pacing.name, section.weighting.name)
+    plot(trace, out, title=f"{experiment.name}: sampler {{}}, schedule {{}}, pacing {{}}, weighting {{}}".format(*parts))
     return trace
 
 
@@ -89,7 +93,7 @@ def plot(trace: Trace, out: Path, *, title: str) -> None:
 
     figure = Figure(figsize=(12, 11), layout="constrained")
     keep = np.unique(np.linspace(0, len(trace.steps) - 1, 2000).astype(int))  # more points than pixels show nothing more
-    steps = np.array(trace.steps)[keep]
+    steps = np.concatenate([[0], np.array(trace.steps)[keep]])  # a value stands from the window's start on
     panels = {
         "share of the batch": trace.shares,
         "samples drawn": trace.counts,
@@ -100,6 +104,8 @@ def plot(trace: Trace, out: Path, *, title: str) -> None:
     for number, (label, rows) in enumerate(panels.items(), start=1):
         axis = figure.add_subplot(3, 2, number)
         table = np.array(rows, dtype=np.float64)[keep]
+        first = np.zeros_like(table[:1]) if label in ("samples drawn", "passes") else table[:1]
+        table = np.concatenate([first, table])
         for k, name in enumerate(trace.names):
             seen = np.isfinite(table[:, k])
             stairs = label in ("share of the batch", "samples in the pool")
@@ -127,6 +133,17 @@ def _setting(experiment: Experiment) -> Setting:
     kinds = {name: task.kind for name, task in tasks.items()}
     epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
     return Setting(streams=specs, tasks=tuple(tasks), kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)
+
+
+def _recorded(file: Path) -> list[dict[str, Any]]:
+    """The records of a curriculum.jsonl. Errors: ConfigError where the file is another."""
+    try:
+        records = list(read_jsonl(file))
+    except (ValueError, UnicodeDecodeError):
+        records = []
+    if not records or not all(isinstance(record, dict) and {"step", "losses"} <= set(record) for record in records):
+        raise ConfigError(f"--losses {file}: this is no curriculum.jsonl; give the one in a run's folder")
+    return records
 
 
 def _need_matplotlib() -> None:

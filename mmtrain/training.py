@@ -14,6 +14,7 @@ from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.engine.arithmetic import refuse_nondeterminism, set_arithmetic
 from mmtrain.engine.console import main_console
+from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
 from mmtrain.engine.loop import fit
@@ -92,6 +93,8 @@ def _train(
         run.say(
             f"{state.left_out} of {state.step} steps were left out for NaN or Inf; their batches: {run.folder.nonfinite}"
         )
+    for note in ending_notes(run, state) if prunes is None else ():
+        run.say(note)
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
     return result

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mmtrain.curriculum.decision import Decision, Names
 from mmtrain.curriculum.pacing.pacer import Pacer
 from mmtrain.curriculum.plan import Planner, PlanState, WindowPlan
-from mmtrain.curriculum.record import count_active, describe_window, pool_changes
+from mmtrain.curriculum.record import count_active, describe_window, pool_changes, streams_used_up
 from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers.protocol import Sampler
 from mmtrain.curriculum.schedules.protocol import Schedule
@@ -97,7 +97,8 @@ class Curriculum:
         self._sampler.observe(report)
         self._weighting.observe(report)
         pools = pool_changes(before, after, streams=self._planner.streams, pacer=self._pacer, step=plan.first_step)
-        events, self._events = [*self._events, *self._schedule.observe(report), *pools], []
+        ends = streams_used_up(before, after, plan, streams=self._planner.streams, exhausted=self._planner.exhausted)
+        events, self._events = [*self._events, *self._schedule.observe(report), *pools, *ends], []
         self._record = describe_window(plan, report, self._planner.streams, after)
         self._record |= {"active": active, "weights": weights, "conflicts": report.conflicts, "events": events}
         self._pacer.observe(plan, report.sample_losses, before=before.turns, after=after.turns)

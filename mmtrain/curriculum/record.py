@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmtrain.curriculum.allocation import Exhausted
 from mmtrain.curriculum.pacing.pacer import Pacer
 from mmtrain.curriculum.plan import PlanState, WindowPlan
 from mmtrain.curriculum.reports import WindowReport, round_significant
@@ -44,3 +45,17 @@ def pool_changes(
         if sizes[0] != sizes[1]:
             why = pacer.words(stream.name, new.next_number() - 1, step=step)
             yield f"{stream.name}: pool {sizes[0]} -> {sizes[1]} of {stream.size}, {why}"
+
+
+def streams_used_up(
+    before: PlanState, after: PlanState, plan: WindowPlan, *, streams: Sequence[StreamSpec], exhausted: Exhausted
+) -> Iterator[str]:
+    """In words, what ran out in a window, where streams do not begin anew."""
+    if exhausted == "repeat":
+        return
+    for stream, old, new in zip(streams, before.turns, after.turns, strict=True):
+        if new.number > 0 == old.number:
+            what = "; its share goes to the others" if exhausted == "drop" else ""
+            yield f"{stream.name}: all samples of its first pool are drawn{what}"
+    if plan.ended:
+        yield f"step {plan.stop_step}: the stage ends, no further batch can be filled"

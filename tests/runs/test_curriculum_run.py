@@ -1,11 +1,13 @@
 """Samplers and schedules in a real run: what is not active is not learned, and a wrong metric is refused at the start."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.loop import fit
 from mmtrain.engine.run import Run
@@ -70,3 +72,30 @@ def test_a_target_may_be_the_metric_of_one_stream(small_run: Build) -> None:
     with pytest.raises(ConfigError, match="no metric 'val/pitch@calls/loss'"):  # calls alone has pitch
         small_run(curriculum={"sampler": {"name": "validation_driven", "targets": {"clips": targets["clips"]} | {
             "calls": targets["calls"] | {"metric": "val/pitch@calls/loss"}}}})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        (
+            {"curriculum": {"exhausted": "stop"}, "training": {"steps_per_epoch": 30}},
+            [r"^the run ended at step \d+ of 60: the streams cannot fill another batch \(curriculum.exhausted\)$"],
+        ),
+        (
+            {"selection": {"metric": "val/funny/accuracy", "mode": "max", "patience": 1}, "training": {"epochs": 40}},
+            [r"^the run ended at step \d+ of 400: no gain in 1 evaluations \(selection.patience\)$"],
+        ),
+        (
+            {"curriculum": {"schedule": {"name": "staged", "phases": [{"tasks": ["mood"]}]}}},
+            ["^warning: never trained: tasks funny, pitch$", "^warning: never drawn from: stream calls$"],
+        ),
+    ],
+    ids=["as planned", "used up", "no gain", "left out"],
+)
+def test_what_a_run_left_undone_is_said(small_run: Build, changes: dict[str, Any], expected: list[str]) -> None:
+    run, state = small_run(**changes), RunState()
+    fit(run, state)
+    notes = list(ending_notes(run, state))
+    assert len(notes) == len(expected), notes
+    assert all(re.match(pattern, note) for pattern, note in zip(expected, notes, strict=True)), notes

@@ -87,3 +87,31 @@ def test_messages(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert simulate(file) == 2
     assert "pip install 'mmtrain[plot]'" in capsys.readouterr().err
+
+
+def test_curves_begin_at_step_0_also_with_a_single_window(
+    write_experiment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    assert simulate(str(write_experiment()), "--out", str(tmp_path / "out.png"), "--steps", "4") == 0
+    (figure,) = drawn
+    lines = {axis.get_ylabel(): axis.get_lines()[0] for axis in figure.axes}
+    assert all(line.get_xdata().tolist() == [0, 4] for line in lines.values())
+    assert lines["samples drawn"].get_ydata()[0] == lines["passes"].get_ydata()[0] == 0
+    share = lines["share of the batch"].get_ydata()
+    assert share[0] == share[1] > 0
+
+
+@pytest.mark.parametrize("content", ["name: run\n", '{"kind": "step", "step": 1}\n', "3\n", ""])
+def test_a_picture_that_is_none_and_losses_that_are_none_are_refused(
+    write_experiment: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    file, losses = write_experiment(), tmp_path / "losses"
+    losses.write_text(content)
+    assert simulate(str(file), "--out", str(tmp_path / "out.txt")) == 2
+    assert "the picture is a PNG; write a name that ends in .png" in capsys.readouterr().err
+    assert simulate(str(file), "--out", str(tmp_path / "out.png"), "--losses", str(losses)) == 2
+    assert "this is no curriculum.jsonl" in capsys.readouterr().err

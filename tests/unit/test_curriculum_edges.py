@@ -181,3 +181,29 @@ def test_slices_of_a_grouped_batch_have_like_loads():
         spread = max(map(max, loads)) - min(map(min, loads))
         sums = [int(load.sum()) for load in loads]
         assert max(sums) - min(sums) <= spread  # interleaved slices of a sorted batch
+
+
+@pytest.mark.parametrize(
+    ("exhausted", "expected"),
+    [
+        ("repeat", [[], [], []]),
+        ("drop", [[], ["a: all samples of its first pool are drawn; its share goes to the others"], []]),
+        (
+            "stop",
+            [[], ["a: all samples of its first pool are drawn", "step 3: the stage ends, no further batch can be filled"]],
+        ),
+    ],
+)
+def test_a_stream_that_is_used_up_is_said(exhausted, expected):
+    """Two of four samples a batch are of `a`, which has six: it is empty after three steps of windows of two."""
+    config = CurriculumConfig(window=2, exhausted=exhausted, group_by_length=False)
+    streams = [StreamSpec(name="a", size=6), StreamSpec(name="b", size=40)]
+    curriculum = config.build(streams=streams, tasks=("funny",), batch_size=4, seed=0)
+    events = []
+    for first in (0, 2, 4):
+        plan = curriculum.next_window(first, 2)
+        curriculum.finish_window(WindowReport(plan.stop_step, {}, {}))
+        events.append(curriculum.record()["events"])
+        if plan.ended:
+            break
+    assert events == expected
