@@ -50,6 +50,8 @@ def build_run(
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
     unfreeze = experiment.training.unfreeze
+    if unfreeze and text is None:
+        raise ConfigError("training.unfreeze: this model reads no text through an encoder; leave it out")
     unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
     average = experiment.training.average
     weight_average = average.build(model, total=settings.total_steps) if average else None
@@ -98,6 +100,7 @@ def build_run(
         settings=settings,
         identity=identity(resolved, parts.stores),
         texts={"config.yaml": dump_yaml(experiment)},
+        on_disk=on_disk,
         console=console,
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
@@ -123,6 +126,8 @@ def _join_weighting(
     if isinstance(weighting, Learned):
         parameters = list(weighting.module.parameters())
         optimizer.add_param_group({"params": parameters, "name": "weighting", "lr": weighting.lr, "weight_decay": 0.0})
+        if callable(train := getattr(optimizer, "train", None)):
+            train()  # schedule-free: the new group takes part in the switch to the average
     own = {id(parameter) for parameter in model.heads.parameters()}
     is_shared = any(parameter.requires_grad and id(parameter) not in own for parameter in model.parameters())
     if isinstance(weighting, ByGradients) and not is_shared:

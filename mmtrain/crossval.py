@@ -26,9 +26,10 @@ from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.parts import build_streams, training_labels
+from mmtrain.references import with_references
 from mmtrain.run_files import identity
 from mmtrain.training import build_accelerator, look_once, train_loaded
-from mmtrain.watched_metrics import check_metric
+from mmtrain.watched_metrics import check_metric, watched_metrics
 
 Choice = Literal["best", "last"]
 Stores = dict[str, FeatureStore]
@@ -97,9 +98,16 @@ def is_finished(experiment: Experiment) -> bool:
         return False
     stores = open_stores(experiment)
     checkpoint = read_checkpoint(folder)
-    require_identity(checkpoint, identity(experiment, stores))
+    specs = [
+        StreamSpec(
+            name=stream.name,
+            size=len(stream),
+            tasks=tuple(task for task in stream.tasks if len(training_labels(task, [stream]))),
+        )
+        for stream in build_streams(experiment, stores, "train")
+    ]
+    require_identity(checkpoint, identity(with_references(experiment, specs), stores))
     training, state = experiment.training, checkpoint.state
-    specs = [StreamSpec(name=stream.name, size=len(stream)) for stream in build_streams(experiment, stores, "train")]
     total = training.epochs * (training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size))
     return bool(state["evaluated"] == state["step"] and (state["stopped"] or state["step"] >= total))
 
@@ -177,7 +185,7 @@ def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[lis
     losses = {name: loss for name in tasks if (loss := run.task(name).loss) is not None}
     labels = {name: training_labels(name, train) for name in tasks}
     ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
-    for where, metric in [("selection.metric", run.selection.metric), *run.curriculum.watched_metrics(tuple(tasks))]:
+    for where, metric in watched_metrics(run, tuple(tasks)):
         check_metric(where, metric, tasks, val)
     return train, val
 

@@ -30,10 +30,11 @@ class Backward:
 def backward(run: Run, inputs: StepInput, forward: Forward) -> Backward:
     """Fill every gradient with that of the whole global batch, batch terms and penalties included; alike on every process.
 
-    A task that is not active, or has no label in the global batch, counts nothing.
+    A task that is not active, or has no label in the global batch on a sample that weighs something, counts nothing.
     """
     weighting = run.curriculum.weighting
-    tasks = [task for task in run.curriculum.active_tasks(inputs.step) if inputs.counts[task]]
+    silent = inputs.silent | {task for task, count in inputs.counts.items() if not count}
+    tasks = [task for task in run.curriculum.active_tasks(inputs.step) if task not in silent]
     if tasks and isinstance(weighting, ByGradients):
         return _by_gradients(run, inputs, forward, weighting, tasks)
     if tasks and isinstance(weighting, ByLosses):

@@ -38,8 +38,8 @@ def combine_gradients(run: Run, passes: Passes, weighting: ByGradients, tasks: S
     after a plain backward pass. One that is not finite is not combined but summed up, and found where such are looked for.
     Batch terms belong to no task: their gradient is added to the combined one, at the cost of a backward pass of their own.
     """
-    rows: Rows = _ROWS[weighting.over](run, tasks)
-    terms = _BatchTerms(run)
+    rows: Rows = _ROWS[weighting.over](run, tasks, step)
+    terms = _BatchTerms(run, step)
     samples, parts = [], []
     for seen in passes.first():
         terms.add(seen)
@@ -63,9 +63,9 @@ def combine_gradients(run: Run, passes: Passes, weighting: ByGradients, tasks: S
 class _BatchTerms:
     """The batch terms' gradient with respect to what is shared."""
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._shared = run, shared_parameters(run)
-        self._gradients: list[Tensor] = []
+    def __init__(self, run: Run, step: int) -> None:
+        self._run, self._shared = run, shared_parameters(run, step)
+        self._gradients: dict[int, Tensor] = {}  # by number among the shared; of those that a term reaches
         self.values: dict[str, Tensor] = {}
 
     def add(self, seen: Forwarded) -> None:
@@ -74,17 +74,19 @@ class _BatchTerms:
             return
         self.values = add_up(self.values, seen.aux)
         total = _scaled(self._run, torch.stack(list(seen.aux.values())).sum())
-        found = torch.autograd.grad(total, self._shared, retain_graph=True, materialize_grads=True)
-        before = self._gradients or [torch.zeros_like(parameter) for parameter in self._shared]
-        self._gradients = [old + new for old, new in zip(before, found, strict=True)]
+        found = torch.autograd.grad(total, self._shared, retain_graph=True, allow_unused=True)
+        for number, gradient in enumerate(found):
+            if gradient is not None:
+                self._gradients[number] = self._gradients.get(number, 0) + gradient
 
     def spread(self) -> None:
         """Sum them over processes, and add them to the gradients there are."""
         if not self._gradients:
             return
-        whole = sum_over_processes(self._run.accelerator, torch.cat([part.flatten() for part in self._gradients]))
-        parts = torch.split(whole, [parameter.numel() for parameter in self._shared])
-        for parameter, part in zip(self._shared, parts, strict=True):
+        reached = [self._shared[number] for number in sorted(self._gradients)]
+        mine = torch.cat([self._gradients[number].flatten() for number in sorted(self._gradients)])
+        whole = sum_over_processes(self._run.accelerator, mine)
+        for parameter, part in zip(reached, torch.split(whole, [each.numel() for each in reached]), strict=True):
             own = part.view_as(parameter)
             parameter.grad = own if parameter.grad is None else parameter.grad + own
 

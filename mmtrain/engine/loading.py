@@ -24,6 +24,7 @@ class StepInput:
     micro_batches: list[Batch]
     counts: dict[str, int]  # task -> labelled samples in the whole global batch, over all processes
     weights: list[Tensor] | None = None  # by micro-batch, [B] float32: what its samples' training losses are multiplied with
+    silent: frozenset[str] = frozenset()  # tasks whose labelled samples in the global batch all weigh 0
 
     def weight(self, number: int) -> Tensor | None:
         """The weights [B] of one micro-batch; None = 1 throughout."""
@@ -77,7 +78,11 @@ class Loader:
         batches = [self._collate([own[index] for index in part]) for part in parts]
         weights = window.weights(step)
         own_weights = None if weights is None else [torch.from_numpy(weights[self._mine][part]) for part in parts]
-        return StepInput(step, batches, self._counts(streams, positions), own_weights)
+        silent: frozenset[str] = frozenset()
+        if weights is not None:
+            weighing = self._counts(streams[weights > 0], positions[weights > 0])
+            silent = frozenset(task for task, count in weighing.items() if not count)
+        return StepInput(step, batches, self._counts(streams, positions), own_weights, silent)
 
     def _collate(self, items: Sequence[tuple[int, int]]) -> Batch:
         samples = [self.streams[stream].sample(position) for stream, position in items]

@@ -17,7 +17,7 @@ from mmtrain.engine.sample_log import sample_means, stream_losses
 from mmtrain.engine.saving import record_steps, save
 from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
-from mmtrain.engine.validation import validate
+from mmtrain.engine.validation import end_at_evaluation, validate
 from mmtrain.errors import ConfigError, Interrupted
 
 
@@ -29,8 +29,11 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
     with Interrupt(run.accelerator) as interrupt:
         while not state.finished(run.settings.total_steps):
             until = run.settings.next_evaluation(state.evaluated)
-            if train_epoch(run, state, until=until, interrupted=interrupt.requested) and state.step > state.evaluated:
+            reached = train_epoch(run, state, until=until, interrupted=interrupt.requested)
+            if reached and state.step > state.evaluated:
                 validate(run, state)
+            elif reached and state.step:
+                end_at_evaluation(run, state)
                 state.stopped |= prunes is not None and prunes(state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
                 saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"

@@ -69,10 +69,10 @@ def describe(run: Run, inputs: StepInput, values: StepValues) -> str:
     own = {"step": inputs.step + 1, "objective": repr(float(values.objective)), **_find(run, inputs)}
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     place = run.folder.nonfinite / f"step-{inputs.step + 1:08d}"
-    kept = _keep(place, f"process-{rank}", own, inputs)
+    kept = _keep(place, f"process-{rank}", own, inputs) if run.on_disk else "The batch is not kept"
     found: list[dict[str, Any]] = gather_object([own]) if world > 1 else [own]
     origins = [(number, part) for number, part in enumerate(found) if part["origin"]]
-    cause = "It did not come again in evaluation mode: dropout, or a norm that overflows"
+    cause = "It did not come again in evaluation mode: dropout, a penalty or batch term, or a norm that overflows"
     if origins:
         number, part = origins[0]
         cause = f"It comes from {part['origin']}" + (f" on process {number}" if world > 1 else "")
@@ -153,8 +153,6 @@ def _finite_rows(values: Tensor) -> Tensor:
 
 def _keep(folder: Path, name: str, own: Mapping[str, Any], inputs: StepInput) -> str:
     """Write a process's part of the batch: what was found as JSON, the tensors as safetensors. Says where, or why not."""
-    if not folder.parent.parent.is_dir():
-        return "The batch is not kept: there is no run folder"
     if not folder.exists() and len(list(folder.parent.glob("step-*"))) >= _KEPT:
         return f"The batch is not kept: {folder.parent} holds {_KEPT} already"
     tensors = {

@@ -17,10 +17,12 @@ def head_parameters(run: Run, task: str) -> list[nn.Parameter]:
     return [parameter for parameter in run.heads[task].parameters() if parameter.requires_grad]
 
 
-def shared_parameters(run: Run) -> list[nn.Parameter]:
-    """What trains outside the heads."""
-    own = {id(parameter) for head in run.heads.values() for parameter in head.parameters()}
-    return [parameter for parameter in run.model.parameters() if parameter.requires_grad and id(parameter) not in own]
+def shared_parameters(run: Run, step: int) -> list[nn.Parameter]:
+    """What trains outside the heads in the step after `step` finished ones."""
+    others = {id(parameter) for head in run.heads.values() for parameter in head.parameters()}
+    if run.unfreezing is not None:
+        others |= {id(parameter) for parameter in run.unfreezing.still(step)}
+    return [parameter for parameter in run.model.parameters() if parameter.requires_grad and id(parameter) not in others]
 
 
 class RepresentationRows:
@@ -30,8 +32,8 @@ class RepresentationRows:
     The combined gradient then goes once through the trunk.
     """
 
-    def __init__(self, run: Run, tasks: Sequence[str]) -> None:  # noqa: ARG002 - as ParameterRows
-        self._run, self._parts = run, list[Tensor]()  # a micro-batch's [K, V, b, J] each, V the views
+    def __init__(self, run: Run, tasks: Sequence[str], step: int) -> None:  # noqa: ARG002 - as ParameterRows
+        self._run, self._step, self._parts = run, step, list[Tensor]()  # a micro-batch's [K, V, b, J] each, V the views
         self._mine = slice(run.accelerator.process_index, None, run.accelerator.num_processes)
 
     def sources(self, seen: Forwarded) -> list[Tensor]:
@@ -49,6 +51,8 @@ class RepresentationRows:
         """[K, V B J], of the global batch."""
         mine = torch.cat(self._parts, dim=2)
         tasks, views, _, dim = mine.shape
+        if self._run.accelerator.num_processes == 1:
+            return mine.flatten(1)
         whole = mine.new_zeros(tasks, views, self._run.settings.batch_size, dim)
         whole[:, :, self._mine] = mine
         return sum_over_processes(self._run.accelerator, whole).flatten(1)
@@ -60,14 +64,14 @@ class RepresentationRows:
         sizes = [part.shape[2] for part in self._parts]
         for seen, part in zip(passes.second(), torch.split(mine, sizes, dim=1), strict=True):
             torch.autograd.backward(seen.joint, part.flatten(0, 1).to(seen.joint.dtype))
-        sum_gradients(self._run.accelerator, shared_parameters(self._run))
+        sum_gradients(self._run.accelerator, shared_parameters(self._run, self._step))
 
 
 class ParameterRows:
     """Gradients with respect to the shared parameters, laid end to end: a backward pass through the model for each task."""
 
-    def __init__(self, run: Run, tasks: Sequence[str]) -> None:
-        self._accelerator, self._shared = run.accelerator, shared_parameters(run)
+    def __init__(self, run: Run, tasks: Sequence[str], step: int) -> None:
+        self._accelerator, self._shared = run.accelerator, shared_parameters(run, step)
         self._sizes = [parameter.numel() for parameter in self._shared]
         self._reached = [False] * len(self._shared)
         width = torch.promote_types(self._shared[0].dtype, torch.float32)

@@ -102,6 +102,7 @@ class Run:
     settings: LoopSettings
     identity: Mapping[str, Any]  # resolved config and store fingerprints: what a checkpoint belongs to
     texts: Mapping[str, str]  # files copied into every checkpoint
+    on_disk: bool  # False: `folder` is not touched
     console: Console | None  # None: this process prints nothing
     logs: Logs | None  # None: not the first process
     trackers: Sequence[Tracker]

@@ -140,7 +140,6 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     values, tensors = checkpoint.state, checkpoint.tensors
     load_model_state(run.accelerator.unwrap_model(run.model), tensors["model"], origin=origin)
     load_optimizer_state(run.optimizer, tensors["optimizer"], values["optimizer"])
-    load_trained_weights(run.optimizer, tensors["trained"])
     if run.average is not None:
         run.average.load(tensors["average"], count=values["average"], origin=origin)
     run.lr_schedule.load_state_dict(values["lr_schedule"])
@@ -148,6 +147,7 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
         run.accelerator.scaler.load_state_dict(values["scaler"])
     arrays = {name: tensor.numpy() for name, tensor in tensors["curriculum"].items()}
     run.curriculum.load_state_dict(values["curriculum"], arrays)
+    load_trained_weights(run.optimizer, tensors["trained"])  # last: the curriculum's are those that were evaluated
     penalties: dict[str, Tensors] = {name: {} for name in run.objective.regularizers}
     for name, tensor in tensors["regularizers"].items():
         owner, _, key = name.partition("/")

@@ -2,13 +2,15 @@
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from mmtrain.curriculum.weighting.protocol import Learned
+from mmtrain.curriculum.weighting.protocol import ByGradients, Learned
 from mmtrain.engine.backward import backward
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.nonfinite import copy_buffers, leave_out
 from mmtrain.engine.passes import Forwarded
+from mmtrain.engine.processes import sum_over_processes
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import StepValues
 from mmtrain.evaluation.evaluate import sample_values
@@ -46,21 +48,28 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
         weights=done.weights,
         conflicts=done.conflicts,
     )
-    if not math.isfinite(norm) and _is_final(run):
+    if not math.isfinite(norm) and _is_final(run, done.objective):
         return leave_out(run, inputs, values, buffers), False
     run.optimizer.step()
     # a fused optimizer skips a step inside itself, and Accelerate does not see it
     skipped = bool(getattr(run.optimizer, "step_was_skipped", False)) or not math.isfinite(norm)
     if not skipped:
         run.lr_schedule.step()
+        if isinstance(run.curriculum.weighting, ByGradients):
+            run.curriculum.weighting.learn()
         if run.average is not None:
             run.average.take(run.accelerator.unwrap_model(run.model), finished=inputs.step + 1)
     return values, not skipped
 
 
-def _is_final(run: Run) -> bool:
-    """False while a smaller scale of the loss may yet keep the gradient finite; the same on every process."""
-    return run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0
+def _is_final(run: Run, objective: Tensor) -> bool:
+    """False while a smaller scale of the loss may yet keep the gradient finite; the same on every process.
+
+    `objective`: this process's part of it. Where it is not finite itself, no scale mends it.
+    """
+    if run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0:
+        return True
+    return not bool(torch.isfinite(sum_over_processes(run.accelerator, objective)))
 
 
 def _trained(run: Run) -> list[nn.Parameter]:
@@ -72,19 +81,21 @@ def _trained(run: Run) -> list[nn.Parameter]:
 def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
     """A micro-batch: each task's part of its mean over the labelled samples of the global batch."""
     batch, counts, weight = inputs.micro_batches[number].to(run.accelerator.device), inputs.counts, inputs.weight(number)
+    active = run.curriculum.active_tasks(inputs.step)
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled)
         logits = outputs.logits
-        terms = run.objective(logits, batch)
+        terms = run.objective(logits, batch, active=active)
         training = terms.training
         reported = terms.reported
     else:
         twice = two_views(batch)
         outputs = run.model(twice.inputs, twice.labelled)
         logits = {task: value[: len(batch)] for task, value in outputs.logits.items()}
-        first, second = run.objective(outputs.logits, twice), run.objective.consistency(outputs.logits, twice)
+        first = run.objective(outputs.logits, twice, active=active)
+        second = run.objective.consistency(outputs.logits, twice)
         halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
-        training = {task: value + second[task] for task, value in halves.items()}
+        training = {task: value + second[task] if task in active else value for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
     if weight is not None:
         training = {task: value * weight.to(value.device) for task, value in training.items()}

@@ -66,8 +66,12 @@ class Unfreezing:
 
     def drop_gradients(self, step: int) -> None:
         """Behind its backward passes."""
-        for parameter in self._still[self._stage(step)]:
+        for parameter in self.still(step):
             parameter.grad = None
+
+    def still(self, step: int) -> list[nn.Parameter]:
+        """What does not learn in the step after `step` finished ones."""
+        return self._still[self._stage(step)]
 
     def note(self) -> str:
         """What learns from which step on."""

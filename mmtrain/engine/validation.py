@@ -57,6 +57,13 @@ def validate(run: Run, state: RunState) -> None:
     save(run, state, is_best=is_best)
 
 
+def end_at_evaluation(run: Run, state: RunState) -> None:
+    """The streams turn out to be used up at an evaluation that was made already: what belongs to a run's end."""
+    if run.settings.train_predictions and not run.settings.ends_epoch(state.step):
+        predict_training(run, state.step)
+    save(run, state)
+
+
 def predict(run: Run, streams: Sequence[Stream], *, name: str) -> list[TaskPredictions]:
     """Whole streams with the weights that the model holds now, in eval mode; `name` stands beside the progress."""
     with ProgressBar(run.console, name, total=1) as progress:

@@ -1,6 +1,6 @@
 """The objective of a stage: every task's per-sample losses, masked, and the penalties that stand beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,19 +42,21 @@ class Objective:
         """How often the model reads each sample in a step: with 2, the engine trains on `two_views(batch)`."""
         return 1 if self.r_drop is None else 2
 
-    def __call__(self, logits: Mapping[str, Tensor], batch: Batch) -> LossTerms:
+    def __call__(self, logits: Mapping[str, Tensor], batch: Batch, *, active: Collection[str] | None = None) -> LossTerms:
         """Losses of the batch that the model read (the doubled one, where there are two views).
 
         Rows without a label give exactly 0 and no gradient, whatever their logits are, NaN included. Every head's logits
         enter the graph even where no row is labelled, so that all processes reduce the same gradients.
+        `active`: the tasks that are trained, None = all; of the others the training loss is 0 throughout in the same way.
         """
         training, reported = {}, {}
         for task, loss in self.losses.items():
             labelled = batch.labelled[task]
-            visible = _mask(logits[task], labelled)
-            training[task] = _mask(loss.training(visible, batch.targets[task]), labelled)
+            learned = labelled if active is None or task in active else torch.zeros_like(labelled)
+            training[task] = _mask(loss.training(_mask(logits[task], learned), batch.targets[task]), learned)
             with torch.no_grad():
-                reported[task] = _mask(loss.reported(visible.detach(), batch.targets[task]), labelled)
+                visible = _mask(logits[task].detach(), labelled)
+                reported[task] = _mask(loss.reported(visible, batch.targets[task]), labelled)
         return LossTerms(training=training, reported=reported)
 
     def consistency(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -60,6 +60,7 @@ def train(weighting, step):
     tasks = SUBSETS[step % 4 % 3]
     if isinstance(weighting, ByGradients):
         combined = weighting.combine(matrix(tasks, step), losses_of(tasks, step), step=step)
+        weighting.learn()
         return combined.gradient.tolist()
     if isinstance(weighting, ByLosses):
         return {task: float(weight) for task, weight in weighting.weigh(losses_of(tasks, step)).items()}
@@ -176,6 +177,8 @@ def test_gradients_are_combined_the_same_however_often_and_the_random_state_stay
         assert torch.equal(torch.get_rng_state(), state)
         torch.set_rng_state(before)
         repeated = again.combine(matrix(TASKS, step), losses_of(TASKS, step), step=step)
+        for weighting in (first, again):
+            weighting.learn()
         assert torch.equal(combined.gradient, repeated.gradient)
         assert combined.gradient.shape == (7,)
         assert combined.gradient.dtype == torch.float64

@@ -277,3 +277,15 @@ def test_a_pacing_that_listens_needs_the_losses():
         curriculum_of({"name": "anti", "difficulty": TEXT})
     with pytest.raises(ValueError, match=r"stream 's' has 4 samples, and difficulties \(3,\)"):
         curriculum_of({"name": "none"}, difficulty=np.zeros(3, np.float32))
+
+
+def test_a_sample_that_never_gets_a_loss_is_not_waited_for_longer_than_two_passes():
+    """Its steps are left out for NaN; then it counts as the hardest, and half of four are the two easiest."""
+    curriculum = curriculum_of({"name": "loss_quantile", "drop_hardest": 0.5}, size=4)
+    pools = []
+    for _ in range(4):
+        advance(curriculum, [2.0, np.nan, 1.0, 3.0])
+        pools.append(curriculum.record()["pools"]["s"])
+    assert pools == [4, 4, 2, 2]
+    assert curriculum.arrays()["losses/s"].tolist() == [2.0, np.inf, 1.0, 3.0]
+    assert set(advance(curriculum, [2.0, 0.0, 1.0, 3.0]).position.ravel().tolist()) == {0, 2}

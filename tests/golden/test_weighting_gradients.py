@@ -195,6 +195,10 @@ def test_gradnorm_is_algorithm_1():
         assert combined.gradient.numpy() == pytest.approx(np.array(before) @ gradients, rel=1e-4, abs=1e-4)
         assert [float(weight) for weight in combined.weights.values()] == pytest.approx(before, rel=1e-4)
         assert combined.heads == combined.weights
+        assert list(weighting.weights(step, ("a", "b", "c")).values()) == pytest.approx(before, rel=1e-4), (
+            "before the update"
+        )
+        weighting.learn()
         assert list(weighting.weights(step, ("a", "b", "c")).values()) == pytest.approx(after, rel=1e-4)
     assert max(after) > 3 * min(after), "the weights have moved"
 
@@ -205,6 +209,7 @@ def test_gradnorm_leaves_out_what_is_not_there():
     rows = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
     combined = weighting.combine(rows, {"a": torch.tensor(1.0), "c": torch.tensor(2.0)}, step=0)
     assert combined.gradient.tolist() == [1.0, 3.0]
+    weighting.learn()
     state = weighting.state_dict()
     assert state["initial"] == {"a": 1.0, "c": 2.0}
     assert state["adam"]["b"] == {}
@@ -217,6 +222,7 @@ def test_gradnorm_does_not_learn_from_a_loss_that_is_not_finite():
     weighting = Gradnorm(tasks=("a", "b"))
     before = weighting.state_dict()
     weighting.combine(torch.eye(2), {"a": torch.tensor(math.inf), "b": torch.tensor(1.0)}, step=0)
+    weighting.learn()
     assert weighting.state_dict() == before
 
 

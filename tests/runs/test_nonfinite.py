@@ -96,7 +96,10 @@ def test_a_loss_or_a_norm_alone_is_told_from_a_module(small_run: Build, monkeypa
     run = small_run()
     clip = run.accelerator.clip_grad_norm_
     monkeypatch.setattr(run.accelerator, "clip_grad_norm_", lambda *words: clip(*words) * float("inf"))
-    with pytest.raises(NonFiniteError, match="It did not come again in evaluation mode: dropout, or a norm that overflows"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"It did not come again in evaluation mode: .* a norm that overflows",
+    ):
         train_step(run, first_step(run))
 
 

@@ -1,5 +1,6 @@
 """predictions/train-epoch-NNNN.parquet: every labelled training sample once, as the epoch's checkpoint sees it."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -147,3 +148,17 @@ def test_evaluate_says_who_writes_them(small_run: Build) -> None:
     run = small_run()
     with pytest.raises(ConfigError, match=r"'train-epoch-0001' is none of .* training.train_predictions: true has the run"):
         score_run(run.folder.path, split="train-epoch-0001")
+
+
+def test_a_run_whose_streams_are_used_up_at_an_evaluation_ends_as_a_whole(small_run: Build) -> None:
+    """Its last window is an empty one: the training predictions are there, and the checkpoint knows of the end."""
+    curriculum = {"exhausted": "stop", "window": 2, "sampler": {"name": "uniform"}}
+    training = ASKED | {"epochs": 1, "steps_per_epoch": 40, "eval_every": 2, "checkpoint_every": None}
+    run, state = small_run(curriculum=curriculum, training=training, batch={"size": 10, "micro": None}), RunState()
+    fit(run, state)
+    assert state.step < 40
+    assert state.step == state.evaluated, "or this tests nothing"
+    assert state.step % 2 == 0
+    assert run.folder.epochs_predicted() == [1]
+    saved = json.loads((run.folder.checkpoints / "last" / "state.json").read_text())
+    assert (saved["step"], saved["stopped"]) == (state.step, True)

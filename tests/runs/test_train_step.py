@@ -150,7 +150,8 @@ def test_a_loss_scaler_may_try_smaller_scales_but_not_for_ever(small_run: Build,
     run = small_run()
     for scale, final in ((65536.0, False), (1.0, False), (0.5, True)):
         monkeypatch.setattr(run.accelerator, "scaler", Scaler(scale))
-        assert step_module._is_final(run) is final
+        assert step_module._is_final(run, torch.tensor(1.0)) is final
+        assert step_module._is_final(run, torch.tensor(math.nan)), "no scale mends a loss that is not finite"
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])  # of which one is fused

@@ -259,8 +259,8 @@ def test_a_partly_frozen_text_encoder_stays_frozen(small_run: Build, tiny_bert: 
     assert any(not torch.equal(now[name], value) for name, value in trained.items() if name.startswith("text."))
     assert all(now[name].grad is None for name in frozen)
     own = {id(value) for task in run.heads for value in head_parameters(run, task)}
-    assert own.isdisjoint(map(id, shared_parameters(run)))
-    assert len(own) + len(shared_parameters(run)) == len(trained)
+    assert own.isdisjoint(map(id, shared_parameters(run, 0)))
+    assert len(own) + len(shared_parameters(run, 0)) == len(trained)
 
 
 @pytest.mark.parametrize("name", [*BY_GRADIENTS, "geometric", "uncertainty"])
@@ -319,7 +319,7 @@ def test_a_gradient_that_overflows_is_skipped_by_the_scaler_and_taught_nothing(
 @pytest.mark.parametrize("name", ["mgda", "cagrad"])
 def test_a_gradient_that_is_not_finite_ends_the_run_before_a_solver_sees_it(small_run: Build, over: str, name: str) -> None:
     run = small_run(**weighted(name, over=over))
-    parameter = shared_parameters(run)[0] if over == "parameters" else head_parameters(run, "funny")[0]
+    parameter = shared_parameters(run, 0)[0] if over == "parameters" else head_parameters(run, "funny")[0]
     with torch.no_grad():
         parameter.fill_(math.nan)
     before = copy.deepcopy(run.model.state_dict())
@@ -344,8 +344,12 @@ def test_bf16_reaches_the_trunk(small_run: Build, name: str, micro: int | None) 
     values, updated = train_step(run, first_step(run))
     assert updated
     assert math.isfinite(values.grad_norm)
-    assert all(parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in shared_parameters(run))
-    assert any(float(parameter.grad.abs().max()) > 0 for parameter in shared_parameters(run) if parameter.grad is not None)
+    assert all(
+        parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in shared_parameters(run, 0)
+    )
+    assert any(
+        float(parameter.grad.abs().max()) > 0 for parameter in shared_parameters(run, 0) if parameter.grad is not None
+    )
 
 
 def test_a_model_of_which_only_heads_train_has_nothing_to_combine(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,3 +379,68 @@ def test_a_missing_solver_is_named_with_what_to_install(
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == package else find(name))
     with pytest.raises(ConfigError, match=rf"{name} solves its problem with {package}, .*pip install 'mmtrain\[solvers\]'"):
         small_run(**weighted(name))
+
+
+def test_gradnorm_learns_nothing_from_a_step_that_is_left_out(small_run: Build) -> None:
+    run = small_run(**weighted("gradnorm"), training={"on_nonfinite": "skip"})
+    inputs = first_step(run)
+    before = run.curriculum.weighting.state_dict()
+    hook = head_parameters(run, "funny")[0].register_hook(lambda gradient: gradient * math.inf)
+    values, updated = train_step(run, inputs)
+    assert (values.left_out, updated) == (True, False)
+    assert run.curriculum.weighting.state_dict() == before
+    hook.remove()
+    assert train_step(run, inputs)[1]
+    assert run.curriculum.weighting.state_dict() != before
+
+
+@pytest.mark.parametrize("name", ["fixed", "mgda"])
+def test_a_task_that_is_not_active_cannot_stop_the_others(small_run: Build, name: str) -> None:
+    """What its head says, Inf included, is not there."""
+    schedule = {"name": "staged", "phases": [{"tasks": ["funny", "mood"]}]}
+    run = small_run(curriculum={"schedule": schedule, "weighting": {"name": name}})
+    with torch.no_grad():
+        head_parameters(run, "pitch")[1].fill_(math.inf)  # its bias: every logit is Inf
+    values, updated = train_step(run, first_step(run))
+    assert updated
+    assert math.isfinite(values.grad_norm)
+
+
+@OVER
+def test_a_batch_of_another_size_than_the_run_asks_for_is_combined_too(small_run: Build, over: str) -> None:
+    run = small_run(**weighted("mgda", over=over))
+    inputs = first_step(run)
+    twice = StepInput(0, inputs.micro_batches * 2, {task: 2 * count for task, count in inputs.counts.items()})
+    assert train_step(run, twice)[1]
+
+
+def test_what_stands_still_is_not_compared(small_run: Build) -> None:
+    run = small_run(**weighted("mgda", over="parameters"))
+    still = list(run.model.sequences["audio_encoder"].parameters())
+
+    class Unfreezing:
+        def still(self, step: int) -> list[torch.nn.Parameter]:
+            return still if step < 3 else []
+
+    halved = replace(run, unfreezing=Unfreezing())  # type: ignore[arg-type]
+    assert {id(value) for value in shared_parameters(halved, 2)}.isdisjoint(map(id, still))
+    assert (
+        len(shared_parameters(halved, 2)) + len(still) == len(shared_parameters(halved, 3)) == len(shared_parameters(run, 0))
+    )
+
+
+@pytest.mark.parametrize("name", ["geometric", "mgda", "cagrad"])
+def test_a_task_whose_samples_all_weigh_nothing_is_left_out(small_run: Build, name: str) -> None:
+    """As if it had no label: a loss or gradient of 0 would stop the others, which are what they are without it."""
+    run, without = (small_run(**weighted(name)) for _ in range(2))
+    inputs = first_step(run)
+    weights = [(~batch.labelled["pitch"]).float() for batch in inputs.micro_batches]
+    none = replace(inputs, weights=weights, silent=frozenset({"pitch"}))
+    unlabelled = replace(inputs, weights=weights, counts=inputs.counts | {"pitch": 0})
+    assert train_step(run, none)[1]
+    assert train_step(without, unlabelled)[1]
+    for one, other in zip(run.model.parameters(), without.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert any(
+        float(parameter.grad.abs().max()) > 1e-6 for parameter in shared_parameters(run, 0) if parameter.grad is not None
+    )

@@ -21,6 +21,8 @@ from mmtrain.curriculum.streams import Integers
 from mmtrain.curriculum.turn import Chosen, Span, Turn
 from mmtrain.errors import CheckpointError
 
+_PATIENCE = 2  # whole passes after which a sample without a loss is not waited for
+
 
 def pacer_by(difficulty: DifficultyConfig, pacing: Pacing, setting: Setting) -> "Pacer":
     """A pacer by known difficulties, those of the setting's streams, or by the losses of this run."""
@@ -38,7 +40,8 @@ class Pacer:
     """Holds one float32 a sample, in memory; where it `listens` to losses, in checkpoints too.
 
     `values`: stream -> known difficulties [N]; a stream without any is always whole. With `listens` the values are the
-    samples' last losses, NaN where there is none yet, and a stream is whole until each of its samples has one.
+    samples' last losses, NaN where there is none yet, and a stream is whole until each of its samples has one; those that
+    have none after two whole passes (their steps were left out for NaN) count as infinitely hard.
     `probe_every`: passes of a stream between evaluations of the samples outside its pool; None = never.
     """
 
@@ -99,6 +102,8 @@ class Pacer:
             mine = plan.stream.ravel() == k
             self._next[stream.name] = after[k].next_number()
             self._hear(stream.name, plan.position.ravel()[mine], losses[mine])
+            if self._unknown[stream.name] and after[k].number >= _PATIENCE:
+                self._give_up(stream.name)
         turns = zip(self._streams, before, after, strict=True)
         stale = {stream.name: self._outside(old, new, stream.size) for stream, old, new in turns}
         self._stale = {name: positions for name, positions in stale.items() if len(positions)}
@@ -126,6 +131,13 @@ class Pacer:
         values[positions] = losses
         if not self._unknown[stream] and stream not in self._begun:
             self._begin(stream, values, self._next[stream])
+
+    def _give_up(self, stream: str) -> None:
+        """What whole passes have given no loss, since its steps were left out, counts as the hardest there is."""
+        values = self._values[stream]
+        values[np.isnan(values)] = np.inf
+        self._unknown[stream] = 0
+        self._begin(stream, values, self._next[stream])
 
     def _outside(self, before: Turn, after: Turn, size: int) -> Integers:
         if self._probe_every is None or before.number // self._probe_every == after.number // self._probe_every:

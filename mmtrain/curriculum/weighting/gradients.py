@@ -57,6 +57,9 @@ class Aggregation(Stateless):
     def weights(self, step: int, active: Sequence[str]) -> None:
         """Unknown before the gradients are."""
 
+    def learn(self) -> None:
+        """Nothing to learn."""
+
     @torch.no_grad()
     def combine(self, gradients: Tensor, losses: Mapping[str, Tensor], *, step: int) -> Combined:
         """`gradients` [K, P] -> the aggregator's vector [P] and, where it has some, its weights."""

@@ -45,6 +45,7 @@ class Gradnorm:
         self.module = nn.ParameterList(torch.ones(()) for _ in tasks)  # w, one a task: one without gradient does not move
         self._optimizer = torch.optim.Adam(self.module.parameters(), lr=lr)
         self._initial: dict[str, float] = {}
+        self._pending: tuple[Tensor, dict[str, float]] | None = None  # gradient norms [K] and losses of the step under way
 
     def weights(self, step: int, active: Sequence[str]) -> dict[str, float]:  # noqa: ARG002
         """As they stand."""
@@ -53,19 +54,27 @@ class Gradnorm:
         return normalized_to_count({task: known[task] for task in active})
 
     def combine(self, gradients: Tensor, losses: Mapping[str, Tensor], *, step: int) -> Combined:  # noqa: ARG002
-        """`gradients` [K, P] -> their weighted sum; afterwards the weights have learned."""
-        own = dict(zip(self.tasks, self.module, strict=True))
-        chosen = torch.stack([own[task] for task in losses])  # [K], in the graph of the parameters
-        weights = chosen * (len(losses) / chosen.detach().sum())
-        used = weights.detach().to(gradients.dtype)
+        """`gradients` [K, P] -> their weighted sum."""
+        used = self._scaled(list(losses)).detach().to(gradients.dtype)
         by_task = dict(zip(losses, used, strict=True))
-        combined = Combined(used @ gradients, by_task, heads=by_task)
-        values = {task: loss.item() for task, loss in losses.items()}
-        if all(map(isfinite, values.values())):
-            self._initial = values | self._initial
+        self._pending = gradients.norm(dim=1), {task: loss.item() for task, loss in losses.items()}
+        return Combined(used @ gradients, by_task, heads=by_task)
+
+    def learn(self) -> None:
+        """One step of the weights after an update that was made."""
+        if self._pending is None:  # no task had a label
+            return
+        (norms, losses), self._pending = self._pending, None
+        if all(map(isfinite, losses.values())):
+            self._initial = losses | self._initial
             if len(losses) > 1:
-                self._learn(weights, gradients.norm(dim=1), values)
-        return combined
+                self._learn(self._scaled(list(losses)), norms, losses)
+
+    def _scaled(self, tasks: Sequence[str]) -> Tensor:
+        """w [K] of `tasks`, scaled to sum to their number, in the graph of the parameters."""
+        own = dict(zip(self.tasks, self.module, strict=True))
+        chosen = torch.stack([own[task] for task in tasks])
+        return chosen * (len(tasks) / chosen.detach().sum())
 
     def _learn(self, weights: Tensor, norms: Tensor, losses: Mapping[str, float]) -> None:
         ratios = norms.new_tensor([loss / max(self._initial[task], _EPSILON) for task, loss in losses.items()])

@@ -63,6 +63,9 @@ class ByGradients(Weighting, Protocol):
         be the answer.
         """
 
+    def learn(self) -> None:
+        """The update that was last combined has been made: learn from it. Not called where the step was left out."""
+
 
 def normalized_to_count(raw: Mapping[str, float]) -> dict[str, float]:
     """Weights that sum to the number of tasks, so that the size of a step does not depend on the weighting."""
