@@ -95,3 +95,15 @@ def test_a_run_cut_in_any_strategy_goes_on_as_it_would_have(file: Path, part: st
     run(file, "parted", section, cut=23, continues=True)  # resumes at 21, inside a window
     run(file, "parted", section, continues=True)
     assert list(results(file, "parted")) == list(results(file, "whole"))
+
+
+def test_a_weighting_that_learns_resumes_beside_weights_that_are_averaged(file: Path) -> None:
+    """A schedule-free optimizer saves its average, of the learned weights too; training goes on from what was averaged."""
+    values = yaml.safe_load(file.read_text())
+    values["training"] |= {"optimizer": {"name": "schedule_free_adamw", "lr": 0.01}, "schedule": {"name": "constant"}}
+    file.write_text(yaml.safe_dump(values))
+    section = {"weighting": {"name": "uncertainty", "lr": 0.1}}
+    run(file, "whole", section)
+    run(file, "parted", section, cut=13)
+    run(file, "parted", section, continues=True)
+    assert list(results(file, "parted")) == list(results(file, "whole"))
