@@ -32,9 +32,9 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
             reached = train_epoch(run, state, until=until, interrupted=interrupt.requested)
             if reached and state.step > state.evaluated:
                 validate(run, state)
+                state.stopped |= prunes is not None and prunes(state)
             elif reached and state.step:
                 end_at_evaluation(run, state)
-                state.stopped |= prunes is not None and prunes(state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
                 saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
                 raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")
