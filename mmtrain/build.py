@@ -1,6 +1,6 @@
 """Config to objects: stores, streams, model, objective, curriculum and the run; the only call of Accelerator.prepare."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +10,6 @@ from torch import nn
 
 from mmtrain.compatibility import group_warnings
 from mmtrain.config import Experiment, dump_yaml
-from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.launch import process_notes
@@ -18,10 +17,11 @@ from mmtrain.engine.loading import Loader
 from mmtrain.engine.run import LoopSettings, Run
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.text_layers import TextLayers
+from mmtrain.engine.unfreezing import Unfreezing
 from mmtrain.errors import ConfigError
 from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel, count_parameters
-from mmtrain.parts import Parts, build_parts, build_streams, stream_specs
+from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
 from mmtrain.watched_metrics import check_metric, watched_metrics
@@ -49,20 +49,10 @@ def build_run(
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
-    unfreeze = experiment.training.unfreeze
-    if unfreeze and text is None:
-        raise ConfigError("training.unfreeze: this model reads no text through an encoder; leave it out")
-    unfreezing = unfreeze.build(text, steps_per_epoch=settings.steps_per_epoch) if unfreeze and text else None
+    unfreezing = _unfreezing(experiment, text, settings)
     average = experiment.training.average
     weight_average = average.build(model, total=settings.total_steps) if average else None
-    specs = [
-        replace(spec, lengths=stream.lengths().__getitem__)
-        for spec, stream in zip(
-            stream_specs(experiment.curriculum.pacing, parts.train_streams, parts.objective.losses),
-            parts.train_streams,
-            strict=True,
-        )
-    ]
+    specs = stream_specs(experiment.curriculum.pacing, parts.train_streams, parts.objective.losses)
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
         streams=specs,
@@ -76,7 +66,6 @@ def build_run(
     lr_schedule = experiment.training.schedule.build(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
-    counts = count_parameters(model)
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     folder = RunFolder(experiment.folder)
@@ -105,15 +94,28 @@ def build_run(
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    for note in (*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)):
+    notes = [*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)]
+    notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
+    notes += [unfreezing.note()] if unfreezing is not None else []
+    for note in (*notes, *_sizes(model, settings)):
         run.say(note)
-    if resolved is not experiment:
-        run.say(reference_note(experiment, resolved))
-    if unfreezing is not None:
-        run.say(unfreezing.note())
-    run.say(f"{counts.trainable:,} of {counts.total:,} parameters are trained")
-    run.say(f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch")
     return run
+
+
+def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:
+    counts = count_parameters(model)
+    yield f"{counts.trainable:,} of {counts.total:,} parameters are trained"
+    yield f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch"
+
+
+def _unfreezing(experiment: Experiment, text: TextLayers | None, settings: LoopSettings) -> Unfreezing | None:
+    """Errors: ConfigError where there is nothing to unfreeze."""
+    config = experiment.training.unfreeze
+    if config is None:
+        return None
+    if text is None:
+        raise ConfigError("training.unfreeze: this model reads no text through an encoder; leave it out")
+    return config.build(text, steps_per_epoch=settings.steps_per_epoch)
 
 
 def _join_weighting(
@@ -159,8 +161,7 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     training, size = experiment.training, experiment.batch.size
     if size < accelerator.num_processes:
         raise ConfigError(f"batch.size: {size} samples cannot be shared by {accelerator.num_processes} processes")
-    specs = [StreamSpec(name=stream.name, size=len(stream)) for stream in parts.train_streams]
-    per_epoch = training.steps_per_epoch or steps_per_epoch(specs, size)
+    per_epoch = steps_of_epoch(experiment, parts.train_streams)
     return LoopSettings(
         batch_size=size,
         total_steps=training.epochs * per_epoch,

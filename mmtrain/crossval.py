@@ -12,7 +12,6 @@ from rich.console import Console
 
 from mmtrain.compatibility import common_tasks, group_warnings, open_stores
 from mmtrain.config import Experiment, load_experiment
-from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.dataset import Stream
 from mmtrain.data.folds import Folds, assign_folds, fold_splits, read_folds, read_origin, write_folds
 from mmtrain.data.schema import TaskSchema
@@ -22,10 +21,10 @@ from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.saving import require_identity
+from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
-from mmtrain.objectives.config import ObjectiveConfig
-from mmtrain.parts import build_streams, training_labels
+from mmtrain.parts import build_objective, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import with_references
 from mmtrain.run_files import identity
 from mmtrain.training import build_accelerator, look_once, train_loaded
@@ -97,19 +96,13 @@ def is_finished(experiment: Experiment) -> bool:
     if folder is None:
         return False
     stores = open_stores(experiment)
+    tasks, streams = common_tasks(experiment, stores), build_streams(experiment, stores, "train")
+    specs = stream_specs(experiment.curriculum.pacing, streams, build_objective(experiment, tasks, streams).losses)
     checkpoint = read_checkpoint(folder)
-    specs = [
-        StreamSpec(
-            name=stream.name,
-            size=len(stream),
-            tasks=tuple(task for task in stream.tasks if len(training_labels(task, [stream]))),
-        )
-        for stream in build_streams(experiment, stores, "train")
-    ]
     require_identity(checkpoint, identity(with_references(experiment, specs), stores))
-    training, state = experiment.training, checkpoint.state
-    total = training.epochs * (training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size))
-    return bool(state["evaluated"] == state["step"] and (state["stopped"] or state["step"] >= total))
+    saved = checkpoint.state
+    state = RunState(step=saved["step"], evaluated=saved["evaluated"], stopped=saved["stopped"])
+    return state.finished(experiment.training.epochs * steps_of_epoch(experiment, streams))
 
 
 def fold_metrics(experiment: Experiment, choice: Choice) -> dict[str, float]:
@@ -182,9 +175,7 @@ def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[lis
     """The streams of both sides; all that a run refuses of its labels is refused."""
     tasks = common_tasks(run, stores)
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
-    losses = {name: loss for name in tasks if (loss := run.task(name).loss) is not None}
-    labels = {name: training_labels(name, train) for name in tasks}
-    ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
+    build_objective(run, tasks, train)
     for where, metric in watched_metrics(run, tuple(tasks)):
         check_metric(where, metric, tasks, val)
     return train, val

@@ -10,7 +10,7 @@ from torch import nn
 from mmtrain.compatibility import common_dims, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.pacing import PacingConfig
-from mmtrain.curriculum.streams import StreamSpec
+from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
@@ -53,7 +53,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
     )
-    objective = _objective(experiment, tasks, train_streams, model)
+    objective = build_objective(experiment, tasks, train_streams, model)
     tokenizer = text.build_tokenizer() if text is not None else None
     collate = Collator(dims={name: dims[name] for name in experiment.model.sequences}, tasks=tasks, tokenizer=tokenizer)
     return Parts(stores, tasks, train_streams, model, objective, collate)
@@ -79,6 +79,12 @@ def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.floa
     return np.concatenate([values[labelled] for values, labelled in found])
 
 
+def steps_of_epoch(experiment: Experiment, train_streams: Sequence[Stream]) -> int:
+    """Optimizer steps of an epoch: as written, or all streams' samples over the batch size, rounded up."""
+    specs = [StreamSpec(name=stream.name, size=len(stream)) for stream in train_streams]
+    return experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
+
+
 def stream_specs(pacing: PacingConfig, streams: Sequence[Stream], losses: Mapping[str, TaskLoss]) -> list[StreamSpec]:
     """What a curriculum is told of its streams; a task without a training label in one is not one of its tasks.
 
@@ -89,17 +95,29 @@ def stream_specs(pacing: PacingConfig, streams: Sequence[Stream], losses: Mappin
     for stream in streams:
         labels = {task: training_labels(task, [stream]) for task in stream.tasks}
         chance = {task: losses[task].chance(values) for task, values in labels.items() if len(values)}
-        difficulty = difficulties.get(stream.name)
         specs.append(
-            StreamSpec(name=stream.name, size=len(stream), tasks=tuple(chance), chance=chance, difficulty=difficulty)
+            StreamSpec(
+                name=stream.name,
+                size=len(stream),
+                tasks=tuple(chance),
+                chance=chance,
+                lengths=stream.lengths().__getitem__,
+                difficulty=difficulties.get(stream.name),
+            )
         )
     return specs
 
 
-def _objective(
-    experiment: Experiment, tasks: Mapping[str, TaskSchema], streams: Sequence[Stream], model: nn.Module
+def build_objective(
+    experiment: Experiment,
+    tasks: Mapping[str, TaskSchema],
+    train_streams: Sequence[Stream],
+    model: nn.Module | None = None,
 ) -> Objective:
+    """The losses of all tasks, and the regularizers where there is a `model`. Errors: ConfigError or DataError for labels
+    that a loss cannot learn from.
+    """
     losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
-    config = ObjectiveConfig(losses=losses, regularizers=experiment.regularizers)
-    labels = {name: training_labels(name, streams) for name in tasks}
-    return config.build(tasks=tasks, labels=labels, named_parameters=model.named_parameters())
+    config = ObjectiveConfig(losses=losses, regularizers={} if model is None else experiment.regularizers)
+    labels = {name: training_labels(name, train_streams) for name in tasks}
+    return config.build(tasks=tasks, labels=labels, named_parameters=() if model is None else model.named_parameters())

@@ -11,11 +11,10 @@ from mmtrain.compatibility import common_tasks, open_stores
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curve
-from mmtrain.curriculum.streams import steps_per_epoch
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.errors import ConfigError
-from mmtrain.objectives.config import ObjectiveConfig
-from mmtrain.parts import build_streams, stream_specs, training_labels
+from mmtrain.extras import require
+from mmtrain.parts import build_objective, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import with_references
 from mmtrain.watched_metrics import check_metric
 
@@ -53,7 +52,7 @@ def simulate_experiment(
 
     Errors: ConfigError or DataError where the run itself would be refused, or matplotlib is missing.
     """
-    _need_matplotlib()
+    require("curriculum simulate", ["matplotlib"], extra="plot")
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: the picture is a PNG; write a name that ends in .png")
     experiment = load_experiment(file, overrides)
@@ -126,12 +125,10 @@ def _setting(experiment: Experiment) -> Setting:
     streams, val_streams = (build_streams(experiment, stores, split) for split in ("train", "val"))
     for where, metric in experiment.curriculum.watched_metrics(tuple(tasks)):
         check_metric(where, metric, tasks, val_streams)
-    losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
-    labels = {name: training_labels(name, streams) for name in tasks}
-    objective = ObjectiveConfig(losses=losses).build(tasks=tasks, labels=labels, named_parameters=())
-    specs = stream_specs(experiment.curriculum.pacing, streams, objective.losses)
+    losses = build_objective(experiment, tasks, streams).losses
+    specs = stream_specs(experiment.curriculum.pacing, streams, losses)
     kinds = {name: task.kind for name, task in tasks.items()}
-    epoch = experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
+    epoch = steps_of_epoch(experiment, streams)
     return Setting(streams=specs, tasks=tuple(tasks), kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)
 
 
@@ -144,15 +141,6 @@ def _recorded(file: Path) -> list[dict[str, Any]]:
     if not records or not all(isinstance(record, dict) and {"step", "losses"} <= set(record) for record in records):
         raise ConfigError(f"--losses {file}: this is no curriculum.jsonl; give the one in a run's folder")
     return records
-
-
-def _need_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "curriculum simulate draws with matplotlib, which is missing: pip install 'mmtrain[plot]'"
-        ) from None
 
 
 def describe(trace: Trace, limit: int = 20) -> Iterable[str]:

@@ -93,7 +93,7 @@ def _train(
         run.say(
             f"{state.left_out} of {state.step} steps were left out for NaN or Inf; their batches: {run.folder.nonfinite}"
         )
-    for note in ending_notes(run, state) if prunes is None else ():
+    for note in ending_notes(run, state) if console is not None and prunes is None else ():
         run.say(note)
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")

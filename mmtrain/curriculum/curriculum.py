@@ -123,6 +123,7 @@ class Curriculum:
 
     @property
     def weighting(self) -> Weighting:
+        """What turns the losses or gradients of a step into one update."""
         return self._weighting
 
     def weights(self, step: int) -> dict[str, float] | None:

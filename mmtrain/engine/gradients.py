@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtrain.curriculum.weighting.gradients import Combined, Over
 from mmtrain.curriculum.weighting.protocol import ByGradients
 from mmtrain.engine.passes import Forwarded, Passes, add_up
-from mmtrain.engine.processes import global_losses, sum_gradients, sum_over_processes
+from mmtrain.engine.processes import global_losses, sum_gradients, sum_in_place
 from mmtrain.engine.rows import ParameterRows, RepresentationRows, head_parameters, shared_parameters
 from mmtrain.engine.run import Run
 
@@ -38,8 +39,9 @@ def combine_gradients(run: Run, passes: Passes, weighting: ByGradients, tasks: S
     after a plain backward pass. One that is not finite is not combined but summed up, and found where such are looked for.
     Batch terms belong to no task: their gradient is added to the combined one, at the cost of a backward pass of their own.
     """
-    rows: Rows = _ROWS[weighting.over](run, tasks, step)
-    terms = _BatchTerms(run, step)
+    shared = shared_parameters(run, step)
+    rows: Rows = _ROWS[weighting.over](run, shared)
+    terms = _BatchTerms(run, shared)
     samples, parts = [], []
     for seen in passes.first():
         terms.add(seen)
@@ -63,8 +65,8 @@ def combine_gradients(run: Run, passes: Passes, weighting: ByGradients, tasks: S
 class _BatchTerms:
     """The batch terms' gradient with respect to what is shared."""
 
-    def __init__(self, run: Run, step: int) -> None:
-        self._run, self._shared = run, shared_parameters(run, step)
+    def __init__(self, run: Run, shared: Sequence[nn.Parameter]) -> None:
+        self._run, self._shared = run, shared
         self._gradients: dict[int, Tensor] = {}  # by number among the shared; of those that a term reaches
         self.values: dict[str, Tensor] = {}
 
@@ -81,14 +83,12 @@ class _BatchTerms:
 
     def spread(self) -> None:
         """Sum them over processes, and add them to the gradients there are."""
-        if not self._gradients:
-            return
-        reached = [self._shared[number] for number in sorted(self._gradients)]
-        mine = torch.cat([self._gradients[number].flatten() for number in sorted(self._gradients)])
-        whole = sum_over_processes(self._run.accelerator, mine)
-        for parameter, part in zip(reached, torch.split(whole, [each.numel() for each in reached]), strict=True):
-            own = part.view_as(parameter)
-            parameter.grad = own if parameter.grad is None else parameter.grad + own
+        reached = sorted(self._gradients)  # in one order on all processes
+        sum_in_place(self._run.accelerator, [self._gradients[number] for number in reached])
+        for number in reached:
+            gradient = self._gradients[number]
+            parameter = self._shared[number]
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 def _differentiate(run: Run, seen: Forwarded, task: str, rows: Rows) -> Sequence[Tensor | None]:
@@ -103,14 +103,15 @@ def _differentiate(run: Run, seen: Forwarded, task: str, rows: Rows) -> Sequence
 
 
 def _finish_heads(run: Run, counts: Mapping[str, Tensor]) -> None:
-    for task in run.heads:
-        parameters = head_parameters(run, task)
+    """Multiply each head's gradient with what it counts, zeros where there is none, and sum all over processes."""
+    heads = {task: head_parameters(run, task) for task in run.heads}
+    for task, parameters in heads.items():
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             elif task in counts:
                 parameter.grad *= counts[task]
-        sum_gradients(run.accelerator, parameters)
+    sum_gradients(run.accelerator, chain.from_iterable(heads.values()))
 
 
 def conflict_share(gradients: Tensor) -> float | None:

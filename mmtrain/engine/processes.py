@@ -24,18 +24,22 @@ def global_losses(
     return dict(zip(tasks, sum_over_processes(accelerator, mine), strict=True))
 
 
-def sum_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its sum over processes, in one message a type."""
+def sum_in_place(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Replace every tensor by its sum over processes, in one message a type."""
     if accelerator.num_processes == 1:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
-    for parameter in parameters:
-        if parameter.grad is not None:
-            by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
-    for gradients in by_type.values():
-        total = sum_over_processes(accelerator, torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(gradients, torch.split(total, [each.numel() for each in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for alike in by_type.values():
+        total = sum_over_processes(accelerator, torch.cat([tensor.flatten() for tensor in alike]))
+        for tensor, part in zip(alike, torch.split(total, [each.numel() for each in alike]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def sum_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over processes."""
+    sum_in_place(accelerator, [parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def share_buffers(accelerator: Accelerator, model: nn.Module) -> None:

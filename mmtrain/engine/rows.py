@@ -32,8 +32,9 @@ class RepresentationRows:
     The combined gradient then goes once through the trunk.
     """
 
-    def __init__(self, run: Run, tasks: Sequence[str], step: int) -> None:  # noqa: ARG002 - as ParameterRows
-        self._run, self._step, self._parts = run, step, list[Tensor]()  # a micro-batch's [K, V, b, J] each, V the views
+    def __init__(self, run: Run, shared: Sequence[nn.Parameter]) -> None:
+        self._run, self._shared = run, shared
+        self._parts: list[Tensor] = []  # a micro-batch's [K, V, b, J] each, V the views
         self._mine = slice(run.accelerator.process_index, None, run.accelerator.num_processes)
 
     def sources(self, seen: Forwarded) -> list[Tensor]:
@@ -64,25 +65,27 @@ class RepresentationRows:
         sizes = [part.shape[2] for part in self._parts]
         for seen, part in zip(passes.second(), torch.split(mine, sizes, dim=1), strict=True):
             torch.autograd.backward(seen.joint, part.flatten(0, 1).to(seen.joint.dtype))
-        sum_gradients(self._run.accelerator, shared_parameters(self._run, self._step))
+        sum_gradients(self._run.accelerator, self._shared)
 
 
 class ParameterRows:
     """Gradients with respect to the shared parameters, laid end to end: a backward pass through the model for each task."""
 
-    def __init__(self, run: Run, tasks: Sequence[str], step: int) -> None:
-        self._accelerator, self._shared = run.accelerator, shared_parameters(run, step)
-        self._sizes = [parameter.numel() for parameter in self._shared]
-        self._reached = [False] * len(self._shared)
-        width = torch.promote_types(self._shared[0].dtype, torch.float32)
-        self._matrix = torch.zeros(len(tasks), sum(self._sizes), dtype=width, device=self._shared[0].device)
+    def __init__(self, run: Run, shared: Sequence[nn.Parameter]) -> None:
+        self._accelerator, self._shared = run.accelerator, shared
+        self._sizes = [parameter.numel() for parameter in shared]
+        self._reached = [False] * len(shared)
+        self._matrix: Tensor | None = None
 
-    def sources(self, seen: Forwarded) -> list[nn.Parameter]:  # noqa: ARG002 - as RepresentationRows
+    def sources(self, seen: Forwarded) -> Sequence[nn.Parameter]:  # noqa: ARG002 - as RepresentationRows
         """What to differentiate by: the same for every micro-batch."""
         return self._shared
 
     def add(self, seen: Forwarded, found: Found) -> None:  # noqa: ARG002
         """A micro-batch's gradients."""
+        if self._matrix is None:
+            width = torch.promote_types(self._shared[0].dtype, torch.float32)
+            self._matrix = torch.zeros(len(found), sum(self._sizes), dtype=width, device=self._shared[0].device)
         for row, gradients in zip(self._matrix, found, strict=True):
             for number, (place, gradient) in enumerate(zip(torch.split(row, self._sizes), gradients, strict=True)):
                 if gradient is not None:
@@ -91,6 +94,7 @@ class ParameterRows:
 
     def matrix(self) -> Tensor:
         """[K, P], of the global batch."""
+        assert self._matrix is not None
         return sum_over_processes(self._accelerator, self._matrix)
 
     def spread(self, gradient: Tensor, passes: Passes) -> None:  # noqa: ARG002

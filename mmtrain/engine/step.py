@@ -98,7 +98,8 @@ def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
         training = {task: value + second[task] if task in active else value for task, value in halves.items()}
         reported = {task: value[: len(batch)] for task, value in first.reported.items()}
     if weight is not None:
-        training = {task: value * weight.to(value.device) for task, value in training.items()}
+        weight = weight.to(run.accelerator.device)  # one copy, for all tasks
+        training = {task: value * weight for task, value in training.items()}
     losses = {task: values.sum() / max(counts[task], 1) for task, values in training.items()}
     aux = {name: value * (len(batch) / run.settings.batch_size) for name, value in outputs.aux.items()}
     return Forwarded(outputs.joint, losses, aux, sample_values(batch, logits, reported))

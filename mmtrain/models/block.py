@@ -1,5 +1,7 @@
 """Multi-head attention between masked sequences, and the pre-norm transformer blocks made of it."""
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -53,17 +55,12 @@ class TransformerBlock(nn.Module):
         self.attention_norm, self.feedforward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = MultiHeadAttention(dim=dim, heads=heads, dropout=dropout)
         self.output = nn.Linear(dim, dim)
-        self.feedforward = nn.Sequential(
-            nn.Linear(dim, expansion * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(expansion * dim, dim)
-        )
+        self.feedforward = _feedforward(dim=dim, expansion=expansion, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """values [B, T, d], mask [B, T] -> [B, T, d]; rows under the mask stay finite and are never read."""
-        if self.is_checkpointed and self.training and torch.is_grad_enabled():
-            again: Tensor = checkpoint(self._transform, values, mask, use_reentrant=False)
-            return again
-        return self._transform(values, mask)
+        return _run(self, self._transform, values, mask)
 
     def _transform(self, values: Tensor, mask: Tensor) -> Tensor:
         normed = self.attention_norm(values)
@@ -73,16 +70,19 @@ class TransformerBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """x + attention(norm(x), norm(context)), then x + feed-forward(norm(x)): a pre-norm block that reads other rows."""
+    """x + attention(norm(x), norm(context)), then x + feed-forward(norm(x)): a pre-norm block that reads other rows.
+
+    `is_checkpointed`: as of a TransformerBlock.
+    """
+
+    is_checkpointed = False
 
     def __init__(self, *, dim: int, heads: int, expansion: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm, self.context_norm, self.feedforward_norm = (nn.LayerNorm(dim) for _ in range(3))
         self.attention = MultiHeadAttention(dim=dim, heads=heads, dropout=dropout)
         self.output = nn.Linear(dim, dim)
-        self.feedforward = nn.Sequential(
-            nn.Linear(dim, expansion * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(expansion * dim, dim)
-        )
+        self.feedforward = _feedforward(dim=dim, expansion=expansion, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, context: MaskedSequence) -> Tensor:
@@ -90,7 +90,28 @@ class CrossBlock(nn.Module):
 
         The context's values must be finite under its mask.
         """
+        return _run(self, self._transform, values, context)
+
+    def _transform(self, values: Tensor, context: MaskedSequence) -> Tensor:
         read = self.output(self.attention(self.attention_norm(values), self.context_norm(context.values), context.mask))
         values = values + self.dropout(blank(read, context.present))
         result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))
         return result
+
+
+def set_checkpointed(model: nn.Module, is_checkpointed: bool) -> None:
+    """Let every block of a model keep its inputs alone, or all that its backward pass needs."""
+    for module in model.modules():
+        if isinstance(module, TransformerBlock | CrossBlock):
+            module.is_checkpointed = is_checkpointed
+
+
+def _run(block: TransformerBlock | CrossBlock, transform: Callable[..., Tensor], *rows: object) -> Tensor:
+    if block.is_checkpointed and block.training and torch.is_grad_enabled():
+        again: Tensor = checkpoint(transform, *rows, use_reentrant=False)
+        return again
+    return transform(*rows)
+
+
+def _feedforward(*, dim: int, expansion: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, expansion * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(expansion * dim, dim))

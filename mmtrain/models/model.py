@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.schema import TEXT
 from mmtrain.errors import ConfigError
-from mmtrain.models.block import TransformerBlock
+from mmtrain.models.block import set_checkpointed
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
@@ -137,9 +137,7 @@ def build_model(
         scalar_tasks=scalar_tasks,
         modality_dropout=config.modality_dropout,
     )
-    for module in model.modules():
-        if isinstance(module, TransformerBlock):
-            module.is_checkpointed = config.gradient_checkpointing
+    set_checkpointed(model, config.gradient_checkpointing)
     return model
 
 

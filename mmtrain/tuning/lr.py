@@ -17,6 +17,7 @@ from mmtrain.engine.schedules.schedule import LrSchedule
 from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
 from mmtrain.errors import ConfigError, NonFiniteError
+from mmtrain.extras import require
 from mmtrain.training import build_accelerator
 from mmtrain.tuning.lr_curve import LrCurve, ramp
 
@@ -35,7 +36,7 @@ def tune_lr(
 
     Errors: ConfigError where the ramp does not rise, the run would be refused, or matplotlib is missing.
     """
-    _need_matplotlib()
+    require("tune lr", ["matplotlib"], extra="plot")
     if not 0 < start < end:
         raise ConfigError(f"--start {start:g} --end {end:g}: the learning rate rises from a positive start to a greater end")
     experiment = load_experiment(file, list(overrides))
@@ -121,10 +122,3 @@ def _write(curve: LrCurve, best: float | None, out: Path, *, title: str) -> None
     axis.set_title(title)
     axis.legend()
     figure.savefig(out / "lr-range.png", dpi=110, format="png")
-
-
-def _need_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError("tune lr draws with matplotlib, which is missing: pip install 'mmtrain[plot]'") from None

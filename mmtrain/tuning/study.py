@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmtrain.errors import ConfigError
+from mmtrain.extras import require
 from mmtrain.tuning.search_space import Space
 
 
@@ -130,8 +131,7 @@ class Study:
 
 def require_optuna() -> Any:
     """The library. Errors: ConfigError where it is not installed."""
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError("tune search needs optuna, which is missing: pip install 'mmtrain[search]'") from None
+    require("tune search", ["optuna"], extra="search")
+    import optuna
+
     return optuna

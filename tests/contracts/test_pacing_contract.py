@@ -1,6 +1,7 @@
 """Every pacing, with samplers and schedules: a pass is its whole pool once, and a run resumes at any step (G1-G7)."""
 
 import json
+import random
 from itertools import product
 from math import inf
 
@@ -124,9 +125,25 @@ worlds = {
 
 @rows
 @settings(max_examples=12, deadline=None)
-@given(sampler=st.sampled_from(SAMPLERS), schedule=st.sampled_from(SCHEDULES), **worlds)
+@given(sampler=st.sampled_from(SAMPLER_ROWS), schedule=st.sampled_from(SCHEDULE_ROWS), **worlds)
 def test_passes_of_every_pacing_are_their_whole_pools_once(make, sampler, schedule, **world):
     check_guarantees((make, sampler, schedule), **world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", SAMPLER_ROWS, ids=lambda row: row.name)
+def test_passes_under_every_sampler_schedule_and_pacing_are_their_whole_pools_once(sampler):
+    """Every triple once, each in another world: sizes, batch, seed, what happens at a stream's end, grouping."""
+    for number, (pacing, schedule) in enumerate(product(PACING_ROWS, SCHEDULE_ROWS)):
+        draw = random.Random(f"{sampler.name} {number}")
+        check_guarantees(
+            (pacing, sampler, schedule),
+            sizes=[draw.choice([1, draw.randint(2, 30), draw.randint(31, 3000)]) for _ in range(draw.randint(1, 5))],
+            batch=draw.randint(1, 33),
+            seed=draw.getrandbits(60),
+            exhausted=draw.choice(MODES),
+            grouped=draw.random() < 0.5,
+        )
 
 
 @pytest.mark.slow

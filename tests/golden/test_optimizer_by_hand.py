@@ -227,7 +227,7 @@ def test_schedule_free_adamw_gives_the_average():
 
 def test_schedule_free_adamw_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "schedulefree", None)
-    message = r"schedule_free_adamw needs a package: pip install 'mmtrain\[schedule-free\]'"
+    message = r"schedule_free_adamw needs schedulefree, which this Python lacks: pip install 'mmtrain\[schedule-free\]'"
     with pytest.raises(ConfigError, match=message):
         ScheduleFreeAdamWConfig().build(nn.Linear(2, 2), text=None)
 

@@ -287,5 +287,14 @@ def test_a_sample_that_never_gets_a_loss_is_not_waited_for_longer_than_two_passe
         advance(curriculum, [2.0, np.nan, 1.0, 3.0])
         pools.append(curriculum.record()["pools"]["s"])
     assert pools == [4, 4, 2, 2]
-    assert curriculum.arrays()["losses/s"].tolist() == [2.0, np.inf, 1.0, 3.0]
+    assert curriculum.arrays()["losses/s"].tolist() == [2.0, np.finfo(np.float32).max, 1.0, 3.0]
     assert set(advance(curriculum, [2.0, 0.0, 1.0, 3.0]).position.ravel().tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("name", ["self_paced", "self_paced_linear"])
+def test_a_threshold_is_a_number_where_samples_never_get_a_loss(name):
+    """Two of four without a loss: whatever the quantile, they stay outside, and what is known is inside."""
+    curriculum = curriculum_of({"name": name, "start": 0.9, "growth": 2.0}, size=4)
+    for _ in range(6):
+        advance(curriculum, [2.0, np.nan, 1.0, np.nan])
+    assert curriculum.record()["pools"]["s"] == 2

@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
-from mmtrain.models.block import TransformerBlock
+from mmtrain.models.block import CrossBlock, TransformerBlock
 from mmtrain.models.encoders.text import TransformersTextConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig, build_model
@@ -20,7 +20,7 @@ MASK = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 ROWS = torch.linspace(-1, 1, 2 * 5 * 3).reshape(2, 5, 3)
 
 
-def model(path: Path, *, twice: bool, dropout: float, layers: int | None = None) -> nn.Module:
+def model(path: Path, *, twice: bool, dropout: float, layers: int | None = None, fusion: str = "attention") -> nn.Module:
     """A text encoder, a transformer over rows, and a fusion of transformer blocks; the same weights for either."""
     torch.manual_seed(1)
     text = {"name": "transformers", "path": str(path), "max_tokens": 16, "dropout": dropout, "trainable_layers": layers}
@@ -29,7 +29,7 @@ def model(path: Path, *, twice: bool, dropout: float, layers: int | None = None)
             "dim": 8,
             "text": text | {"gradient_checkpointing": twice},
             "sequences": {"audio": {"name": "transformer", "heads": 2, "dropout": dropout}},
-            "fusion": {"name": "attention", "heads": 2, "dropout": dropout},
+            "fusion": {"name": fusion, "heads": 2, "dropout": dropout},
             "gradient_checkpointing": twice,
         }
     )
@@ -55,12 +55,13 @@ def gradients(module: nn.Module) -> tuple[dict[str, Tensor], int]:
     return {name: value.grad for name, value in module.named_parameters() if value.grad is not None}, count
 
 
+@pytest.mark.parametrize("fusion", ["attention", "early_concat", "cross_attention", "bottleneck", "perceiver"])
 @pytest.mark.parametrize("layers", [None, 1])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradients_are_the_same_and_less_is_kept(tiny_bert: Path, dropout: float, layers: int | None) -> None:
+def test_gradients_are_the_same_and_less_is_kept(tiny_bert: Path, dropout: float, layers: int | None, fusion: str) -> None:
     """With dropout on exactly so: the second computation draws what the first one drew."""
-    once, kept_once = gradients(model(tiny_bert, twice=False, dropout=dropout, layers=layers))
-    twice, kept_twice = gradients(model(tiny_bert, twice=True, dropout=dropout, layers=layers))
+    once, kept_once = gradients(model(tiny_bert, twice=False, dropout=dropout, layers=layers, fusion=fusion))
+    twice, kept_twice = gradients(model(tiny_bert, twice=True, dropout=dropout, layers=layers, fusion=fusion))
     assert once.keys() == twice.keys()
     for name, value in once.items():
         torch.testing.assert_close(twice[name], value, rtol=0, atol=0, msg=name)
@@ -78,6 +79,29 @@ def test_it_is_dropout_that_is_drawn_again(tiny_bert: Path) -> None:
         patch.setattr(torch, "manual_seed", lambda _: seed(8))
         other, _ = gradients(module)
     assert any((first[name] - other[name]).abs().max() > 1e-6 for name in first)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "cross_attention", "perceiver"])
+def test_a_block_keeps_its_inputs_alone(tiny_bert: Path, fusion: str) -> None:
+    """Also one that reads other rows: nothing that a block computes inside is kept."""
+    inside: list[int] = []
+
+    def count(block: nn.Module) -> int:
+        inside.clear()
+        rows, context = torch.randn(2, 5, 8, requires_grad=True), MaskedSequence(torch.randn(2, 5, 8), MASK)
+        with saved_tensors_hooks(lambda tensor: inside.append(tensor.numel()) or tensor, lambda tensor: tensor):
+            block(rows, context if isinstance(block, CrossBlock) else MASK)
+        return sum(inside)
+
+    plain, both = (model(tiny_bert, twice=twice, dropout=0.0, fusion=fusion) for twice in (False, True))
+    blocks = [
+        (one, other)
+        for one, other in zip(plain.fusion.modules(), both.fusion.modules(), strict=True)
+        if isinstance(one, TransformerBlock | CrossBlock)
+    ]
+    assert blocks
+    assert {type(one) for one, _ in blocks} >= ({CrossBlock} if fusion != "attention" else {TransformerBlock})
+    assert all(count(other) < count(one) / 4 for one, other in blocks)
 
 
 def test_each_switch_is_its_own(tiny_bert: Path) -> None:

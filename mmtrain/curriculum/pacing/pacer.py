@@ -41,7 +41,7 @@ class Pacer:
 
     `values`: stream -> known difficulties [N]; a stream without any is always whole. With `listens` the values are the
     samples' last losses, NaN where there is none yet, and a stream is whole until each of its samples has one; those that
-    have none after two whole passes (their steps were left out for NaN) count as infinitely hard.
+    have none after two whole passes (their steps were left out for NaN) count as the hardest there are.
     `probe_every`: passes of a stream between evaluations of the samples outside its pool; None = never.
     """
 
@@ -135,7 +135,7 @@ class Pacer:
     def _give_up(self, stream: str) -> None:
         """What whole passes have given no loss, since its steps were left out, counts as the hardest there is."""
         values = self._values[stream]
-        values[np.isnan(values)] = np.inf
+        values[np.isnan(values)] = np.finfo(np.float32).max
         self._unknown[stream] = 0
         self._begin(stream, values, self._next[stream])
 

@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from mmtrain.curriculum.setting import Setting
-from mmtrain.curriculum.weighting.gradients import Aggregation, GradientSection, require_solvers
+from mmtrain.curriculum.weighting.gradients import Aggregation, GradientSection
+from mmtrain.extras import require
 
 
 class CagradConfig(GradientSection):
@@ -21,7 +22,7 @@ class CagradConfig(GradientSection):
 
     def build(self, setting: Setting) -> Aggregation:  # noqa: ARG002
         """Errors: ConfigError where the solver is missing."""
-        require_solvers("cagrad", ["cvxpy", "clarabel"])
+        require("curriculum.weighting: cagrad", ["cvxpy", "clarabel"], extra="solvers")
         from torchjd.aggregation import CAGrad
 
         return Aggregation(aggregator=CAGrad(c=self.c), over=self.over)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from mmtrain.curriculum.permutation import derive_key
 from mmtrain.curriculum.samplers.protocol import Stateless
-from mmtrain.errors import ConfigError
 from mmtrain.section import Section
 
 Over = Literal["representation", "parameters"]
@@ -85,13 +83,3 @@ def _random_state_of(key: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(key)
         yield
-
-
-def require_solvers(name: str, packages: Sequence[str]) -> None:
-    """Errors: ConfigError where a weighting's packages, which are no dependency of mmtrain, are missing."""
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise ConfigError(
-            f"curriculum.weighting: {name} solves its problem with {' and '.join(missing)}, which this Python lacks: "
-            f"pip install 'mmtrain[solvers]'"
-        )

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from mmtrain.curriculum.setting import Setting
-from mmtrain.curriculum.weighting.gradients import Aggregation, GradientSection, require_solvers
+from mmtrain.curriculum.weighting.gradients import Aggregation, GradientSection
+from mmtrain.extras import require
 
 
 class UpgradConfig(GradientSection):
@@ -19,7 +20,7 @@ class UpgradConfig(GradientSection):
 
     def build(self, setting: Setting) -> Aggregation:  # noqa: ARG002
         """Errors: ConfigError where the solvers are missing."""
-        require_solvers("upgrad", ["qpsolvers", "quadprog"])
+        require("curriculum.weighting: upgrad", ["qpsolvers", "quadprog"], extra="solvers")
         from torchjd.aggregation import UPGrad
 
         return Aggregation(aggregator=UPGrad(), over=self.over)

@@ -8,7 +8,7 @@ from torch import nn
 
 from mmtrain.engine.optimizers.groups import Decay, RatesSection
 from mmtrain.engine.text_layers import TextLayers
-from mmtrain.errors import ConfigError
+from mmtrain.extras import require
 
 Momentum = Annotated[float, Field(gt=0, lt=1)]
 
@@ -30,12 +30,9 @@ class ScheduleFreeAdamWConfig(RatesSection):
 
     def build(self, model: nn.Module, *, text: TextLayers | None) -> torch.optim.Optimizer:
         """The optimizer in training mode. Errors: ConfigError where the package is not installed."""
-        try:
-            from schedulefree import AdamWScheduleFree  # an extra
-        except ImportError:
-            raise ConfigError(
-                "training.optimizer: schedule_free_adamw needs a package: pip install 'mmtrain[schedule-free]'"
-            ) from None
+        require("training.optimizer: schedule_free_adamw", ["schedulefree"], extra="schedule-free")
+        from schedulefree import AdamWScheduleFree
+
         optimizer: Any = AdamWScheduleFree(self.groups(model, text=text), lr=self.lr, betas=self.betas, eps=self.eps)
         optimizer.train()
         assert isinstance(optimizer, torch.optim.Optimizer)

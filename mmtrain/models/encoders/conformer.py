@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.models.block import MultiHeadAttention
-from mmtrain.models.encoders.transformer import sinusoidal_positions
+from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank
 from mmtrain.section import Section
 
@@ -54,7 +54,7 @@ class ConformerEncoder(nn.Module):
 
     def forward(self, sequence: MaskedSequence) -> MaskedSequence:
         rows = self.projection(blank(*sequence))
-        rows = self.dropout(rows + sinusoidal_positions(rows.shape[1], rows.shape[2], rows.device))
+        rows = self.dropout(add_positions(rows))
         for block in self.blocks:
             rows = block(rows, sequence.mask)
         return MaskedSequence(blank(rows, sequence.mask), sequence.mask)

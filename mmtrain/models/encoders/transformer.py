@@ -45,10 +45,15 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, sequence: MaskedSequence) -> MaskedSequence:
         rows = self.projection(blank(sequence.values, sequence.mask))
-        rows = self.dropout(rows + sinusoidal_positions(rows.shape[1], rows.shape[2], rows.device))
+        rows = self.dropout(add_positions(rows))
         for block in self.blocks:
             rows = block(rows, sequence.mask)
         return MaskedSequence(blank(self.norm(rows), sequence.mask), sequence.mask)
+
+
+def add_positions(rows: Tensor) -> Tensor:
+    """Rows [B, T, d], each plus the sinusoids of its place."""
+    return rows + sinusoidal_positions(rows.shape[1], rows.shape[2], rows.device)
 
 
 def sinusoidal_positions(num_rows: int, dim: int, device: torch.device) -> Tensor:

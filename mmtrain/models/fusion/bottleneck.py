@@ -50,7 +50,7 @@ class BottleneckFusion(nn.Module):
     """{modality: [B, T, d]} to joint [B, M d]: each modality's rows pooled after the last layer (the paper's CLS tokens).
 
     In every layer [z_m; f_m] = block_m([z_m; f]) for each modality with its own weights, then f = mean over the present
-    modalities of f_m `per_modality` holds the mean of each modality's rows before they meet.
+    modalities of f_m. `per_modality` holds the mean of each modality's rows before they meet.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import CrossBlock, TransformerBlock
-from mmtrain.models.encoders.transformer import sinusoidal_positions
+from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank, masked_mean
 from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused
@@ -106,9 +106,7 @@ class CrossAttentionFusion(nn.Module):
         return Fused(joint=joint, per_modality={name: masked_mean(*inputs[name]) for name in self.modalities})
 
     def _placed(self, sequence: MaskedSequence) -> MaskedSequence:
-        rows = blank(*sequence)
-        rows = rows + sinusoidal_positions(rows.shape[1], rows.shape[2], rows.device)
-        return MaskedSequence(self.dropout(rows), sequence.mask)
+        return MaskedSequence(self.dropout(add_positions(blank(*sequence))), sequence.mask)
 
     def _read(self, name: str, placed: Mapping[str, MaskedSequence]) -> Tensor:
         """What one modality read from all others, [B, (M - 1) d]; zeros where the sample lacks the modality itself."""

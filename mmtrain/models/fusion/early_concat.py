@@ -10,7 +10,7 @@ from torch import nn
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.models.block import TransformerBlock
-from mmtrain.models.encoders.transformer import sinusoidal_positions
+from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank, masked_mean
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
@@ -76,7 +76,7 @@ class EarlyConcatFusion(nn.Module):
     def forward(self, inputs: Mapping[str, MaskedSequence]) -> Fused:
         rows, mask = self.joined(inputs)
         rows = self.join(rows)
-        rows = self.dropout(rows + sinusoidal_positions(rows.shape[1], rows.shape[2], rows.device))
+        rows = self.dropout(add_positions(rows))
         for block in self.blocks:
             rows = block(rows, mask)
         joint = self.pooling(MaskedSequence(blank(self.norm(rows), mask), mask))

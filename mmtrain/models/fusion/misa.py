@@ -12,7 +12,7 @@ from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import TransformerBlock
 from mmtrain.models.fusion.misa_losses import difference, reconstruction, similarity
-from mmtrain.models.fusion.pooled import PooledModalities, presence
+from mmtrain.models.fusion.pooled import PooledModalities, presence, stack_normed
 from mmtrain.models.masks import blank
 from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused
@@ -93,7 +93,7 @@ class MisaFusion(nn.Module):
 
     def forward(self, inputs: Mapping[str, MaskedSequence]) -> Fused:
         pooled, present = self.pooled(inputs), presence(inputs, self.modalities)
-        own = torch.stack([self.norms[module_key(name, "norm")](pooled[name]) for name in self.modalities], dim=1)
+        own = stack_normed(pooled, self.norms)
         shared = self.shared(own).sigmoid()  # [B, M, d]
         private = torch.stack(
             [self.private[module_key(name, "private")](own[:, m]) for m, name in enumerate(self.modalities)], dim=1

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.models.block import CrossBlock, TransformerBlock
-from mmtrain.models.encoders.transformer import sinusoidal_positions
+from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank, masked_mean
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
@@ -84,6 +84,5 @@ class PerceiverFusion(nn.Module):
         """Every modality's rows, marked, in one sequence: [B, sum of T, d]."""
         parts = []
         for number, name in enumerate(self.modalities):
-            rows = blank(*inputs[name])
-            parts.append(rows + sinusoidal_positions(rows.shape[1], rows.shape[2], rows.device) + self.marks[number])
+            parts.append(add_positions(blank(*inputs[name])) + self.marks[number])
         return MaskedSequence(pack(parts, "b * d")[0], pack([inputs[name].mask for name in self.modalities], "b *")[0])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from einops import pack
 from torch import Tensor, nn
 
@@ -19,6 +20,11 @@ class PooledModalities(nn.Module):
 
     def forward(self, inputs: Mapping[str, MaskedSequence]) -> dict[str, Tensor]:
         return {name: self.poolings[module_key(name, "pooling")](inputs[name]) for name in self.modalities}
+
+
+def stack_normed(vectors: Mapping[str, Tensor], norms: nn.ModuleDict) -> Tensor:
+    """{modality: [B, d]} to [B, M, d], each vector behind its modality's own norm."""
+    return torch.stack([norms[module_key(name, "norm")](rows) for name, rows in vectors.items()], dim=1)
 
 
 def presence(inputs: Mapping[str, MaskedSequence], modalities: Sequence[str]) -> Tensor:

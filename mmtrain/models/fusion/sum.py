@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from mmtrain.data.batch import MaskedSequence
-from mmtrain.models.fusion.pooled import PooledModalities, presence
+from mmtrain.models.fusion.pooled import PooledModalities, presence, stack_normed
 from mmtrain.models.masks import blank
-from mmtrain.models.naming import module_dict, module_key
+from mmtrain.models.naming import module_dict
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.section import Section
@@ -46,6 +45,6 @@ class SumFusion(nn.Module):
 
     def forward(self, inputs: Mapping[str, MaskedSequence]) -> Fused:
         pooled = self.pooled(inputs)
-        normed = torch.stack([self.norms[module_key(name, "norm")](pooled[name]) for name in self.modalities], dim=1)
+        normed = stack_normed(pooled, self.norms)
         joint = blank(normed, presence(inputs, self.modalities)).sum(dim=1)  # [B, M, d] -> [B, d]
         return Fused(joint=self.dropout(joint), per_modality=pooled)

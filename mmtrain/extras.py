@@ -1,0 +1,13 @@
+"""Packages that only some choices need: said in words where they are missing."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from mmtrain.errors import ConfigError
+
+
+def require(what: str, packages: Sequence[str], *, extra: str) -> None:
+    """Errors: ConfigError naming the extra of mmtrain to install, where a package that `what` needs is missing."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ConfigError(f"{what} needs {' and '.join(missing)}, which this Python lacks: pip install 'mmtrain[{extra}]'")
