@@ -70,6 +70,28 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
     return {modality: dim for modality, (_, dim) in dims.items()}
 
 
+def common_rates(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, float]:
+    """Rows per second of every modality that has any. Errors: DataError where the model needs them and two stores differ."""
+    rates: dict[str, tuple[str, float | None]] = {}
+    for stream in experiment.streams.values():
+        store = stores[stream.dataset]
+        for modality, schema in store.schema.modalities.items():
+            if modality not in (stream.modalities or experiment.model.modalities):
+                continue
+            rate = schema.rows_per_second
+            other, known = rates.setdefault(modality, (store.name, rate))
+            if rate != known and experiment.model.needs_times:
+                raise DataError(
+                    f"modality '{modality}' has {_rate(rate)} in store '{store.name}' and {_rate(known)} in '{other}': "
+                    "times need one rate. Extract both alike, or write model.time_positions: null and no relative_time"
+                )
+    return {modality: rate for modality, (_, rate) in rates.items() if rate is not None}
+
+
+def _rate(rate: float | None) -> str:
+    return "no rows per second" if rate is None else f"{rate:g} rows per second"
+
+
 def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
     """A sentence for each store that has a group on two sides of its split: its scores would be too good."""
     warnings = []

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks, open_stores
+from mmtrain.compatibility import common_dims, common_rates, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.pacing import PacingConfig
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
@@ -52,6 +52,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
         outputs={name: task.num_outputs for name, task in tasks.items()},
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
+        rates=common_rates(experiment, stores),
     )
     objective = build_objective(experiment, tasks, train_streams, model)
     tokenizer = text.build_tokenizer() if text is not None else None

@@ -13,14 +13,18 @@ from mmtrain.data.schema import TEXT
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
+from mmtrain.models.encoders.mean import MeanEncoderConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.heads import HeadConfig
+from mmtrain.models.masks import blank
 from mmtrain.models.modality_dropout import ModalityDropout
 from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused, Outputs
+from mmtrain.models.placeholder import Placeholders
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
+from mmtrain.models.time import TimePositions, TimePositionsConfig, set_rates
 from mmtrain.section import Section
 
 
@@ -38,6 +42,13 @@ class ModelConfig(Section):
         default_factory=dict,
         description="Probability that a training sample's modality is hidden, by modality; never all that the sample has.",
     )
+    placeholders: tuple[str, ...] = Field(
+        default=(),
+        description="Modalities in whose place a learned row stands where a sample lacks them.",
+    )
+    time_positions: TimePositionsConfig | None = Field(
+        default=None, description="Marks in seconds on the encoded rows, by the stores' rows per second; null: none."
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Compute the transformer blocks of sequences and fusion twice, to save memory; `text` has its own.",
@@ -49,10 +60,11 @@ class ModelConfig(Section):
             raise ValueError("the model reads nothing: give `text` an encoder, or name a modality under `sequences`")
         if TEXT in self.sequences:
             raise ValueError("`sequences` may not hold a modality called 'text': that is the text itself")
-        for name in self.modality_dropout:
-            if name not in self.modalities:
-                known = ", ".join(self.modalities)
-                raise ValueError(f"`modality_dropout` names '{name}', which the model does not read; it reads {known}")
+        for key, names in (("modality_dropout", self.modality_dropout), ("placeholders", self.placeholders)):
+            for name in names:
+                if name not in self.modalities:
+                    known = ", ".join(self.modalities)
+                    raise ValueError(f"`{key}` names '{name}', which the model does not read; it reads {known}")
         try:
             self.fusion.check(self.modalities)
         except ConfigError as error:
@@ -64,12 +76,18 @@ class ModelConfig(Section):
         """Text first, then the sequences in their order."""
         return (*((TEXT,) if self.text else ()), *self.sequences)
 
+    @property
+    def needs_times(self) -> bool:
+        """Whether rows are placed in time, so that a modality has one rate in all stores."""
+        return self.time_positions is not None or getattr(self.fusion, "relative_time", None) is not None
+
 
 class MultimodalModel(nn.Module):
     """Encoders, fusion and heads. Every head runs on every batch, so that every process's graph holds every parameter.
 
     `text` reads token ids, None where the text is not read; `scalar_tasks`: those whose logits are [B], not [B, C];
-    `modality_dropout`: probabilities by modality.
+    `modality_dropout`: probabilities by modality; `placeholders`: modalities with a learned row where a sample lacks them;
+    `time_positions`: marks on encoded rows.
     """
 
     def __init__(
@@ -81,8 +99,11 @@ class MultimodalModel(nn.Module):
         heads: Mapping[str, nn.Module],
         scalar_tasks: Collection[str],
         modality_dropout: Mapping[str, float] | None = None,
+        placeholders: Placeholders | None = None,
+        time_positions: TimePositions | None = None,
     ) -> None:
         super().__init__()
+        self.placeholders, self.time_positions = placeholders, time_positions
         self.modality_dropout = ModalityDropout(modality_dropout or {})
         self.text, self.fusion = text, fusion
         self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
@@ -97,17 +118,25 @@ class MultimodalModel(nn.Module):
         read = (*((TEXT,) if self.text is not None else ()), *self._sequences)
         if self.training:
             inputs = self.modality_dropout({name: inputs[name] for name in read})
-        encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None else {}
-        for name in self._sequences:
-            encoded[name] = self.sequences[module_key(name, "encoder")](inputs[name])  # [B, T, d] and its mask
-        fused: Fused = self.fusion(encoded)
+        fused: Fused = self.fusion({name: self._encode(name, inputs[name]) for name in read})
         logits = {}
         for task in self._tasks:
             rows = labelled.get(task) if labelled is not None else None
             output = self.head(task)(fused.joint, rows)  # [B, C]
             output = output.to(torch.promote_types(output.dtype, torch.float32))  # also under autocast: losses need it
             logits[task] = output[:, 0] if task in self._scalar_tasks else output
-        return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux)
+        # also where a placeholder stood: what a sample lacks contributes no vector
+        own = {name: blank(vector, inputs[name].present) for name, vector in fused.per_modality.items()}
+        return Outputs(logits=logits, joint=fused.joint, per_modality=own, aux=fused.aux)
+
+    def _encode(self, name: str, rows: MaskedSequence) -> MaskedSequence:
+        """A modality's rows as the fusion reads them, [B, T, d] and their mask."""
+        encoder = self.text if name == TEXT else self.sequences[module_key(name, "encoder")]
+        assert encoder is not None
+        encoded: MaskedSequence = encoder(rows)
+        if self.time_positions is not None:
+            encoded = self.time_positions(name, encoded)
+        return encoded if self.placeholders is None else self.placeholders(name, encoded)
 
 
 def build_model(
@@ -117,8 +146,10 @@ def build_model(
     outputs: Mapping[str, int],
     heads: Mapping[str, HeadConfig],
     scalar_tasks: Collection[str],
+    rates: Mapping[str, float] | None = None,
 ) -> MultimodalModel:
-    """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task.
+    """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task; `rates`: rows
+    per second of the modalities that have any.
 
     A modality that the fusion does not use gets no encoder: nothing would train it.
 
@@ -129,6 +160,8 @@ def build_model(
             raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
     fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
     sequences = {name: encoder for name, encoder in config.sequences.items() if name in fusion.modalities}
+    set_rates(fusion, rates or {}, fusion.modalities)
+    placeholders = [name for name in config.placeholders if name in fusion.modalities]
     model = MultimodalModel(
         text=config.text.build(dim=config.dim) if config.text and TEXT in fusion.modalities else None,
         sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in sequences.items()},
@@ -136,9 +169,24 @@ def build_model(
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
         scalar_tasks=scalar_tasks,
         modality_dropout=config.modality_dropout,
+        placeholders=Placeholders(placeholders, dim=config.dim) if placeholders else None,
+        time_positions=_time_positions(config, rates or {}),
     )
     set_checkpointed(model, config.gradient_checkpointing)
     return model
+
+
+def _time_positions(config: ModelConfig, rates: Mapping[str, float]) -> TimePositions | None:
+    """For the sequences whose encoders keep their rows. Errors: ConfigError where none of these has a rate."""
+    if config.time_positions is None:
+        return None
+    by_row = [name for name, encoder in config.sequences.items() if not isinstance(encoder, MeanEncoderConfig)]
+    timed = {name: rates[name] for name in by_row if name in rates}
+    if not timed:
+        raise ConfigError(
+            "model.time_positions: no modality that is read row by row has rows per second in its store; write null"
+        )
+    return config.time_positions.build(rates=timed)
 
 
 @dataclass(frozen=True)
