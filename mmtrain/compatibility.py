@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
 from mmtrain.data.folds import fold_splits, read_folds
-from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
@@ -52,9 +52,10 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
     read = experiment.model.modalities
     for name, stream in experiment.streams.items():
         store = stores[stream.dataset]
+        kept = [TEXT, *((SECOND_TEXT,) if store.has_column(SECOND_TEXT) else ()), *store.schema.modalities]
         for modality in stream.modalities or ():
-            if modality != TEXT and modality not in store.schema.modalities:
-                known = nearest(modality, [TEXT, *store.schema.modalities])
+            if modality not in kept:
+                known = nearest(modality, kept)
                 raise DataError(f"streams.{name}.modalities: store '{store.name}' has no '{modality}'{known}")
         for modality, schema in store.schema.modalities.items():
             other, dim = dims.setdefault(modality, (store.name, schema.dim))
@@ -67,6 +68,8 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
         has_text = TEXT in wanted and bool(store.text_lengths.any())
         if not has_text and not any(modality in store.schema.modalities for modality in wanted):
             raise DataError(f"streams.{name}: store '{store.name}' has nothing that is read of it ({', '.join(wanted)})")
+    if experiment.model.second_text and not any(store.has_column(SECOND_TEXT) for store in stores.values()):
+        raise DataError("model.second_text: no store has a column 'second_text'; keep one in the table it is made from")
     return {modality: dim for modality, (_, dim) in dims.items()}
 
 

@@ -146,6 +146,8 @@ class Experiment(Section):
             yield "training.unfreeze: the model reads no text; write null"
         elif self.training.unfreeze is not None and text is not None and text.trainable_layers is not None:
             yield f"training.unfreeze: model.text.trainable_layers is {text.trainable_layers}; write null for one of them"
+        elif self.training.unfreeze is not None and text is not None and text.lora is not None:
+            yield "training.unfreeze: model.text.lora trains adapters alone; write null for one of them"
         r_drops = [name for name, config in self.regularizers.items() if isinstance(config, RDropConfig)]
         if len(r_drops) > 1:
             yield f"regularizers.{r_drops[1]}: r_drop stands under '{r_drops[0]}' already; its strength is one number"

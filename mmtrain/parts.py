@@ -56,7 +56,12 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
     )
     objective = build_objective(experiment, tasks, train_streams, model)
     tokenizer = text.build_tokenizer() if text is not None else None
-    collate = Collator(dims={name: dims[name] for name in experiment.model.sequences}, tasks=tasks, tokenizer=tokenizer)
+    collate = Collator(
+        dims={name: dims[name] for name in experiment.model.sequences},
+        tasks=tasks,
+        tokenizer=tokenizer,
+        reads_pairs=experiment.model.second_text,
+    )
     return Parts(stores, tasks, train_streams, model, objective, collate)
 
 

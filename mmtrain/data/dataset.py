@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
@@ -20,6 +20,7 @@ class Sample:
     text: str
     features: Mapping[str, npt.NDArray[np.floating]]  # modality -> [T, D]; left out where missing
     labels: Mapping[str, npt.NDArray[np.float64]]  # task -> scalar or [C]; left out where missing
+    second_text: str = ""
 
 
 class Stream:
@@ -35,6 +36,7 @@ class Stream:
         self.tasks: dict[str, TaskSchema] = {task: store.task(task) for task in tasks}
         self.modalities = tuple(modality for modality in modalities if modality in store.schema.modalities)
         self._has_text = TEXT in modalities
+        self._has_second = SECOND_TEXT in modalities and store.has_column(SECOND_TEXT)
         self._labels = {task: store.labels(task) for task in tasks}
         members = store.split(split)
         any_label = np.zeros(len(store), bool)
@@ -81,4 +83,5 @@ class Stream:
                 features[modality] = rows
         labels = {task: values[index] for task, (values, labelled) in self._labels.items() if labelled[index]}
         text = self.store.text(index) if self._has_text else ""
-        return Sample(self.store.sample_id(index), index, text, features, labels)
+        second = self.store.text(index, SECOND_TEXT) if self._has_second else ""
+        return Sample(self.store.sample_id(index), index, text, features, labels, second)

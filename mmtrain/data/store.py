@@ -126,12 +126,19 @@ class FeatureStore:
             known = ", ".join(self.table.column_names)
             raise DataError(f"store '{self.name}' ({self.path}) has no column '{name}'; it has {known}") from None
 
+    def has_column(self, name: str) -> bool:
+        """Whether samples.parquet has it."""
+        return name in self.table.column_names
+
     def sample_id(self, index: int) -> str:
         return str(self.column("id")[index].as_py())
 
-    def text(self, index: int) -> str:
-        """The sample's text; empty where it has none."""
-        return self.column(TEXT)[index].as_py() or ""
+    def text(self, index: int, column: str = TEXT) -> str:
+        """The sample's text, or that of another column; empty where it has none. Errors: DataError where it is no text."""
+        text = self.column(column)[index].as_py() or ""
+        if not isinstance(text, str):
+            raise DataError(f"store '{self.name}', column '{column}': {text!r} is not a text, but the model reads it as one")
+        return text
 
     @cached_property
     def text_lengths(self) -> npt.NDArray[np.int64]:

@@ -1,15 +1,15 @@
 """The assembled model, and how its config becomes one."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
-from mmtrain.data.schema import TEXT
+from mmtrain.data.schema import SECOND_TEXT, TEXT
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
@@ -33,6 +33,10 @@ class ModelConfig(Section):
 
     dim: int = Field(default=128, gt=0, description="d: width of every modality's rows behind its encoder.")
     text: TextEncoderConfig | None = Field(default=None, description="Encoder of the text; null: the text is not read.")
+    second_text: bool = Field(
+        default=False,
+        description="Read the stores' column `second_text` too, with the encoder of `text`, as the modality of this name.",
+    )
     sequences: dict[str, SequenceEncoderConfig] = Field(
         default_factory=dict, description="Encoder of each feature modality that is read, by its name in the stores."
     )
@@ -54,12 +58,22 @@ class ModelConfig(Section):
         description="Compute the transformer blocks of sequences and fusion twice, to save memory; `text` has its own.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_text_encoder(cls, values: Any) -> Any:
+        """A text encoder that does not say its name is the usual one."""
+        text = values.get("text") if isinstance(values, dict) else None
+        return values | {"text": {"name": "transformers"} | text} if isinstance(text, dict) else values
+
     @model_validator(mode="after")
     def _modalities_fit(self) -> "ModelConfig":
         if not self.modalities:
             raise ValueError("the model reads nothing: give `text` an encoder, or name a modality under `sequences`")
-        if TEXT in self.sequences:
-            raise ValueError("`sequences` may not hold a modality called 'text': that is the text itself")
+        if self.second_text and self.text is None:
+            raise ValueError("`second_text` is read with the encoder of `text`: give that one")
+        for name in (TEXT, SECOND_TEXT):
+            if name in self.sequences:
+                raise ValueError(f"`sequences` may not hold a modality called '{name}': that is the text itself")
         for key, names in (("modality_dropout", self.modality_dropout), ("placeholders", self.placeholders)):
             for name in names:
                 if name not in self.modalities:
@@ -73,8 +87,9 @@ class ModelConfig(Section):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Text first, then the sequences in their order."""
-        return (*((TEXT,) if self.text else ()), *self.sequences)
+        """Text first, a second text behind it, then the sequences in their order."""
+        texts = (TEXT, SECOND_TEXT) if self.second_text else (TEXT,)
+        return (*(texts if self.text else ()), *self.sequences)
 
     @property
     def needs_times(self) -> bool:
@@ -85,9 +100,9 @@ class ModelConfig(Section):
 class MultimodalModel(nn.Module):
     """Encoders, fusion and heads. Every head runs on every batch, so that every process's graph holds every parameter.
 
-    `text` reads token ids, None where the text is not read; `scalar_tasks`: those whose logits are [B], not [B, C];
-    `modality_dropout`: probabilities by modality; `placeholders`: modalities with a learned row where a sample lacks them;
-    `time_positions`: marks on encoded rows.
+    `text` reads the token ids of all modalities in `texts`, None where no text is read; `scalar_tasks`: those whose logits
+    are [B], not [B, C]; `modality_dropout`: probabilities by modality; `placeholders`: modalities with a learned row where a
+    sample lacks them; `time_positions`: marks on encoded rows.
     """
 
     def __init__(
@@ -98,6 +113,7 @@ class MultimodalModel(nn.Module):
         fusion: nn.Module,
         heads: Mapping[str, nn.Module],
         scalar_tasks: Collection[str],
+        texts: Sequence[str] = (TEXT,),
         modality_dropout: Mapping[str, float] | None = None,
         placeholders: Placeholders | None = None,
         time_positions: TimePositions | None = None,
@@ -107,7 +123,8 @@ class MultimodalModel(nn.Module):
         self.modality_dropout = ModalityDropout(modality_dropout or {})
         self.text, self.fusion = text, fusion
         self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
-        self._sequences, self._tasks, self._scalar_tasks = tuple(sequences), tuple(heads), frozenset(scalar_tasks)
+        self._read = (*(texts if text is not None else ()), *sequences)
+        self._texts, self._tasks, self._scalar_tasks = frozenset(texts), tuple(heads), frozenset(scalar_tasks)
 
     def head(self, task: str) -> nn.Module:
         """The part of the model that is this task's alone."""
@@ -115,10 +132,9 @@ class MultimodalModel(nn.Module):
 
     def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
         """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
-        read = (*((TEXT,) if self.text is not None else ()), *self._sequences)
         if self.training:
-            inputs = self.modality_dropout({name: inputs[name] for name in read})
-        fused: Fused = self.fusion({name: self._encode(name, inputs[name]) for name in read})
+            inputs = self.modality_dropout({name: inputs[name] for name in self._read})
+        fused: Fused = self.fusion({name: self._encode(name, inputs[name]) for name in self._read})
         logits = {}
         for task in self._tasks:
             rows = labelled.get(task) if labelled is not None else None
@@ -131,7 +147,7 @@ class MultimodalModel(nn.Module):
 
     def _encode(self, name: str, rows: MaskedSequence) -> MaskedSequence:
         """A modality's rows as the fusion reads them, [B, T, d] and their mask."""
-        encoder = self.text if name == TEXT else self.sequences[module_key(name, "encoder")]
+        encoder = self.text if name in self._texts else self.sequences[module_key(name, "encoder")]
         assert encoder is not None
         encoded: MaskedSequence = encoder(rows)
         if self.time_positions is not None:
@@ -160,10 +176,12 @@ def build_model(
             raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
     fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
     sequences = {name: encoder for name, encoder in config.sequences.items() if name in fusion.modalities}
+    texts = [name for name in (TEXT, SECOND_TEXT) if name in fusion.modalities]
     set_rates(fusion, rates or {}, fusion.modalities)
     placeholders = [name for name in config.placeholders if name in fusion.modalities]
     model = MultimodalModel(
-        text=config.text.build(dim=config.dim) if config.text and TEXT in fusion.modalities else None,
+        text=config.text.build(dim=config.dim) if config.text and texts else None,
+        texts=texts,
         sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in sequences.items()},
         fusion=fusion,
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},

@@ -26,6 +26,7 @@ from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS, SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FUSIONS, FusionConfig
 from mmtrain.models.heads import HEADS, HeadConfig
+from mmtrain.models.heads.scale import ScaleHeadConfig
 from mmtrain.models.pooling import POOLINGS, PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 from mmtrain.objectives.losses import LOSSES, LossConfig
@@ -88,7 +89,9 @@ BUILD = {
     "sequence encoders": lambda _, config: config.build(input_dim=3, dim=8),
     "fusions": lambda _, config: config.build(modalities=("text", "audio"), dim=8, pooling=MeanPoolingConfig()),
     "poolings": lambda _, config: config.build(dim=8),
-    "heads": lambda _, config: config.build(input_dim=8, num_outputs=2),
+    "heads": lambda row, config: (
+        config.build(input_dim=1, num_outputs=1) if row is ScaleHeadConfig else config.build(input_dim=8, num_outputs=2)
+    ),
     "losses": build_loss,
     "optimizers": build_optimizer,
     "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),
