@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 Value = TypeVar("Value")
-# What a row reads, its config's class attribute `reads`: a text (str), feature rows (a floating array [T, D]), or images.
+# what a row reads, its config's class attribute `reads`: a str, floating rows [T, D], or pixels [T, 3, H, W] uint8
 Kind = Literal["text", "features", "images"]
 
 
