@@ -1,4 +1,4 @@
-"""Feature masking: bands of columns are silent throughout a sample."""
+"""Feature masking: bands of columns say nothing throughout a sample."""
 
 from typing import ClassVar, Literal
 
@@ -12,7 +12,7 @@ from mmtrain.section import Section
 
 
 class FeatureMaskingConfig(Section):
-    """Bands of neighboring columns become zero in all rows of a sample."""
+    """Bands of neighboring columns become the mean of all of a sample's values, in all its rows."""
 
     name: Literal["feature_masking"] = "feature_masking"
     reads: ClassVar[Kind] = "features"
@@ -26,12 +26,11 @@ class FeatureMaskingConfig(Section):
 
 
 class FeatureMasking:
-    """Rows [T, D] -> [T, D]: in each band, of f columns, every row is zero.
+    """Rows [T, D] -> [T, D]: in each band, of f columns, every value is the mean of all T x D.
 
     f is uniform over 0 .. floor(max_share D / bands), the first column uniform over all that fit.
-    Source: Park et al. 2019, "SpecAugment", section 2, frequency masking; there each band has a bound of its own. Zero is
-    the mean of their normalized spectrograms; of columns that are not centered it is dropout, in whole bands. (The
-    sample's own mean would leave a modality of one row as it was.)
+    Source: Park et al. 2019, "SpecAugment", section 2, frequency masking; there each band has a bound of its own, and zero is
+    the mean of a normalized spectrogram. Meant for columns of one unit (a spectrogram, an embedding).
     """
 
     def __init__(self, *, bands: int, max_share: float) -> None:
@@ -39,4 +38,7 @@ class FeatureMasking:
 
     def __call__(self, value: npt.NDArray[np.floating], generator: np.random.Generator) -> npt.NDArray[np.floating]:
         masked = draw_spans(value.shape[1], spans=self.bands, max_share=self.max_share, generator=generator)
-        return np.where(masked, value.dtype.type(0), value) if masked.any() else value
+        if not masked.any():
+            return value
+        mean = value.mean(dtype=np.float64).astype(value.dtype)
+        return np.where(masked, mean, value)
