@@ -29,8 +29,8 @@ class FeatureMasking:
     """Rows [T, D] -> [T, D]: in each band, of f columns, every value is the mean of all T x D.
 
     f is uniform over 0 .. floor(max_share D / bands), the first column uniform over all that fit.
-    Source: Park et al. 2019, "SpecAugment", section 2, frequency masking; there each band has a bound of its own, and zero is
-    the mean of a normalized spectrogram. Meant for columns of one unit (a spectrogram, an embedding).
+    Source: Park et al. 2019, "SpecAugment", section 2, frequency masking; there each band has a bound of its own, and zero
+    is the mean of a normalized spectrogram. Meant for columns of one unit (a spectrogram, an embedding).
     """
 
     def __init__(self, *, bands: int, max_share: float) -> None:
