@@ -13,7 +13,7 @@ from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
-from mmtrain.data.schema import TEXT
+from mmtrain.data.schema import TEXTS
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
@@ -160,7 +160,7 @@ class Experiment(Section):
             if modality not in self.model.modalities:
                 yield f"augmentation.{modality}: the model reads no '{modality}'{nearest(modality, self.model.modalities)}"
                 continue
-            kind: Kind = "text" if modality == TEXT else "features"
+            kind: Kind = "text" if modality in TEXTS else "features"
             known = ", ".join(row.model_fields["name"].default for row in AUGMENTATIONS if row.reads == kind)
             for name, row in rows.items():
                 if row.reads != kind:

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,15 @@ def test_a_modality_that_is_missing_stays_so():
         assert set(found.features) == {"video"}
         assert found.features["video"] is rows, "no row of its own"
         assert (found.id, found.index, found.labels) == ("a", 4, {"funny": 1.0})
+
+
+def test_both_texts_of_a_pair_lose_words_of_their_own():
+    upper = {"text": {"shout": lambda text, _: text.upper()}, "second_text": {"more": lambda text, _: f"{text} more"}}
+    pair = replace(Sample("a", 0, "one", {}, {}), second_text="two")
+    found = Augmentation(upper, seed=0)(pair, stream="s", pass_number=0)
+    assert (found.text, found.second_text) == ("ONE", "two more")
+    alone = Augmentation(upper, seed=0)(Sample("a", 0, "one", {}, {}), stream="s", pass_number=0)
+    assert (alone.text, alone.second_text) == ("ONE", "")
 
 
 def test_rows_of_a_modality_follow_one_another_and_draw_on_their_own():

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmtrain.data.augment.protocol import Augment, keyed_generator
 from mmtrain.data.dataset import Sample
-from mmtrain.data.schema import TEXT
+from mmtrain.data.schema import SECOND_TEXT, TEXT
 
 Rows = Mapping[str, Augment[Any]]  # by the names that the config gives them, applied in this order
 
@@ -25,14 +25,15 @@ class Augmentation:
     def __call__(self, sample: Sample, *, stream: str, pass_number: int) -> Sample:
         """The sample in a pass of its stream, counted from 0. Nothing of `sample` is written to."""
         features = dict(sample.features)
-        text = sample.text
+        texts = {TEXT: sample.text, SECOND_TEXT: sample.second_text}
         for modality, rows in self.rows.items():
             key = (stream, sample.id, pass_number, modality)
-            if modality == TEXT:
-                text = self._apply(rows, text, key) if text.strip() else text
+            if modality in texts:
+                text = texts[modality]
+                texts[modality] = self._apply(rows, text, key) if text.strip() else text
             elif modality in features:
                 features[modality] = self._apply(rows, features[modality], key)
-        return replace(sample, text=text, features=features)
+        return replace(sample, text=texts[TEXT], second_text=texts[SECOND_TEXT], features=features)
 
     def _apply(self, rows: Rows, value: Any, key: tuple[str | int, ...]) -> Any:
         for name, row in rows.items():
