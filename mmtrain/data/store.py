@@ -129,6 +129,10 @@ class FeatureStore:
     def sample_id(self, index: int) -> str:
         return str(self.column("id")[index].as_py())
 
+    def group(self, index: int) -> str:
+        """The source that the sample shares with others."""
+        return str(self.column("group")[index].as_py())
+
     def text(self, index: int) -> str:
         """The sample's text; empty where it has none."""
         return self.column(TEXT)[index].as_py() or ""

@@ -1,14 +1,14 @@
 """The assembled model, and how its config becomes one."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from mmtrain.data.batch import MaskedSequence
+from mmtrain.data.batch import Keys, MaskedSequence
 from mmtrain.data.schema import TEXT
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
@@ -21,6 +21,7 @@ from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused, Outputs
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
+from mmtrain.models.views import ModelViews
 from mmtrain.section import Section
 
 
@@ -69,7 +70,8 @@ class MultimodalModel(nn.Module):
     """Encoders, fusion and heads. Every head runs on every batch, so that every process's graph holds every parameter.
 
     `text` reads token ids, None where the text is not read; `scalar_tasks`: those whose logits are [B], not [B, C];
-    `modality_dropout`: probabilities by modality.
+    `modality_dropout`: probabilities by modality; `pretext`: modules of pretext tasks, called with a ModelViews and the
+    samples that the task speaks for.
     """
 
     def __init__(
@@ -81,33 +83,68 @@ class MultimodalModel(nn.Module):
         heads: Mapping[str, nn.Module],
         scalar_tasks: Collection[str],
         modality_dropout: Mapping[str, float] | None = None,
+        pretext: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        pretext = pretext or {}
         self.modality_dropout = ModalityDropout(modality_dropout or {})
         self.text, self.fusion = text, fusion
-        self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
+        self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", {**heads, **pretext})
         self._sequences, self._tasks, self._scalar_tasks = tuple(sequences), tuple(heads), frozenset(scalar_tasks)
+        self._pretext = tuple(pretext)
 
     def head(self, task: str) -> nn.Module:
         """The part of the model that is this task's alone."""
         return self.heads[module_key(task, "head")]
 
-    def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
-        """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
-        read = (*((TEXT,) if self.text is not None else ()), *self._sequences)
-        if self.training:
-            inputs = self.modality_dropout({name: inputs[name] for name in read})
-        encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None else {}
+    def encode(self, inputs: Mapping[str, MaskedSequence]) -> dict[str, MaskedSequence]:
+        """The modalities given through their encoders: [B, T, d] and its mask each."""
+        encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None and TEXT in inputs else {}
         for name in self._sequences:
-            encoded[name] = self.sequences[module_key(name, "encoder")](inputs[name])  # [B, T, d] and its mask
+            if name in inputs:
+                encoded[name] = self.sequences[module_key(name, "encoder")](inputs[name])
+        return encoded
+
+    def forward(
+        self,
+        inputs: Mapping[str, MaskedSequence],
+        labelled: Mapping[str, Tensor] | None = None,
+        keys: Keys | None = None,
+    ) -> Outputs:
+        """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task;
+        `keys`: of the samples, for pretext tasks.
+        """
+        read = (*((TEXT,) if self.text is not None else ()), *self._sequences)
+        inputs = {name: inputs[name] for name in read}
+        if self.training:
+            inputs = self.modality_dropout(inputs)
+        encoded = self.encode(inputs)
         fused: Fused = self.fusion(encoded)
         logits = {}
         for task in self._tasks:
             rows = labelled.get(task) if labelled is not None else None
             output = self.head(task)(fused.joint, rows)  # [B, C]
-            output = output.to(torch.promote_types(output.dtype, torch.float32))  # also under autocast: losses need it
+            output = _full_precision(output)
             logits[task] = output[:, 0] if task in self._scalar_tasks else output
-        return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux)
+        views = ModelViews(inputs=inputs, encoded=encoded, fused=fused, keys=keys, encoder=self.encode, fusion=self.fusion)
+        pretext = {}
+        for task in self._pretext:
+            rows = labelled.get(task) if labelled is not None else None
+            found = self.head(task)(views, rows)
+            pretext[task] = {name: _full_precision(value) for name, value in found.items()}
+        return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux, pretext=pretext)
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    """Floating values at least float32, also under autocast: losses need it."""
+    return values.to(torch.promote_types(values.dtype, torch.float32)) if values.is_floating_point() else values
+
+
+class PretextBuilder(Protocol):
+    """Makes the module of a pretext task once the model's encoders and fusion are known."""
+
+    def __call__(self, *, modalities: Sequence[str], dim: int, joint_dim: int) -> nn.Module:
+        """`modalities`: those with an encoder; `dim`: d of their rows; `joint_dim`: J."""
 
 
 def build_model(
@@ -117,8 +154,10 @@ def build_model(
     outputs: Mapping[str, int],
     heads: Mapping[str, HeadConfig],
     scalar_tasks: Collection[str],
+    pretext: Mapping[str, PretextBuilder] | None = None,
 ) -> MultimodalModel:
-    """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task.
+    """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task; `pretext`:
+    what makes the module of each pretext task.
 
     A modality that the fusion does not use gets no encoder: nothing would train it.
 
@@ -136,6 +175,10 @@ def build_model(
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
         scalar_tasks=scalar_tasks,
         modality_dropout=config.modality_dropout,
+        pretext={
+            task: build(modalities=tuple(fusion.modalities), dim=config.dim, joint_dim=fusion.joint_dim)
+            for task, build in (pretext or {}).items()
+        },
     )
     set_checkpointed(model, config.gradient_checkpointing)
     return model
