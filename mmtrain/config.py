@@ -18,6 +18,7 @@ from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
 from mmtrain.objectives.losses import LossConfig
 from mmtrain.objectives.pretext import PretextConfig
+from mmtrain.objectives.pretext.masked_modelling import MaskedModellingConfig
 from mmtrain.objectives.regularizers import RegularizerConfig
 from mmtrain.objectives.regularizers.r_drop import RDropConfig
 from mmtrain.section import Section
@@ -156,6 +157,8 @@ class Experiment(Section):
                 yield f"pretext.{name}: no stream lists this task{nearest(name, tasks)}"
             try:
                 config.check(self.model.modalities)
+                if isinstance(config, MaskedModellingConfig):
+                    config.check_rows(self.model.modalities, self.model.pooled_modalities)
             except ConfigError as error:
                 yield f"pretext.{name}.{error}"
             for stream_name, stream in self.streams.items():

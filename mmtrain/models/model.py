@@ -14,6 +14,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.encoders.mean import MeanEncoderConfig
+from mmtrain.models.encoders.sentence import SentenceTextConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.heads import HeadConfig
@@ -91,6 +92,13 @@ class ModelConfig(Section):
         """Text first, a second text behind it, then the sequences in their order."""
         texts = (TEXT, SECOND_TEXT) if self.second_text else (TEXT,)
         return (*(texts if self.text else ()), *self.sequences)
+
+    @property
+    def pooled_modalities(self) -> tuple[str, ...]:
+        """Those whose encoder gives one row a sample."""
+        texts = self.modalities[: len(self.modalities) - len(self.sequences)]
+        pooled = tuple(name for name, encoder in self.sequences.items() if isinstance(encoder, MeanEncoderConfig))
+        return (*(texts if isinstance(self.text, SentenceTextConfig) else ()), *pooled)
 
     @property
     def needs_times(self) -> bool:
@@ -244,8 +252,7 @@ def _time_positions(config: ModelConfig, rates: Mapping[str, float]) -> TimePosi
     """For the sequences whose encoders keep their rows. Errors: ConfigError where none of these has a rate."""
     if config.time_positions is None:
         return None
-    by_row = [name for name, encoder in config.sequences.items() if not isinstance(encoder, MeanEncoderConfig)]
-    timed = {name: rates[name] for name in by_row if name in rates}
+    timed = {name: rates[name] for name in config.sequences if name in rates and name not in config.pooled_modalities}
     if not timed:
         raise ConfigError(
             "model.time_positions: no modality that is read row by row has rows per second in its store; write null"

@@ -18,15 +18,11 @@ from mmtrain.objectives.pretext.protocol import Companions, Pairs, PretextTerms
 from mmtrain.section import Section
 
 
-class PairSection(Section):
-    """The fields of every task that compares two modalities of the same samples."""
+class PairsSection(Section):
+    """The field of every task over pairs of modalities."""
 
     pairs: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)] | None = Field(
         default=None, description="Modalities that are compared, two by two; null: every pair of the model's modalities."
-    )
-    dim: int = Field(default=128, gt=0, description="Width of the vectors that are compared.")
-    hidden: tuple[PositiveInt, ...] = Field(
-        default=(), description="Widths of the hidden layers of each modality's projection; none: it is linear."
     )
 
     @property
@@ -59,6 +55,15 @@ class PairSection(Section):
     def pairs_of(self, modalities: Sequence[str]) -> Pairs:
         """The pairs as written, or all of `modalities`."""
         return self.pairs if self.pairs is not None else tuple(combinations(modalities, 2))
+
+
+class PairSection(PairsSection):
+    """The fields of every task that embeds two modalities of the same samples."""
+
+    dim: int = Field(default=128, gt=0, description="Width of the vectors that are compared.")
+    hidden: tuple[PositiveInt, ...] = Field(
+        default=(), description="Widths of the hidden layers of each modality's projection; none: it is linear."
+    )
 
     def head(self, modalities: Sequence[str], dim: int, scalars: Mapping[str, Scalar] | None = None) -> PairHead:
         """The module of such a task. Errors: ConfigError where the fusion leaves a modality of it without an encoder."""
