@@ -9,9 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmtrain.data.schema import TaskSchema
-from mmtrain.data.tokenize import Tokenizer
 from mmtrain.objectives.pretext.pairs import PairLoss, PairRows, PairSection
-from mmtrain.objectives.pretext.projection import PairHead, Scalar
+from mmtrain.objectives.pretext.projection import Scalar
 
 _LARGEST_SCALE = 100.0
 
@@ -31,17 +30,10 @@ class InfoNceConfig(PairSection):
         default=False, description="Samples of one group, or with one text, are no negatives of each other."
     )
 
-    def build_module(
-        self,
-        *,
-        modalities: Sequence[str],
-        dim: int,
-        joint_dim: int,  # noqa: ARG002 - of every row
-        input_dims: Mapping[str, int],  # noqa: ARG002
-        tokenizer: Tokenizer | None,  # noqa: ARG002
-    ) -> PairHead:
-        scale = Scalar(math.log(1 / self.temperature), largest=math.log(_LARGEST_SCALE))
-        return self.head(modalities, dim, {"log_scale": scale})
+    @property
+    def scalars(self) -> dict[str, Scalar]:
+        """The logarithm of the scale, 1 / temperature."""
+        return {"log_scale": Scalar(math.log(1 / self.temperature), largest=math.log(_LARGEST_SCALE))}
 
     def build_loss(self, *, modalities: Sequence[str], tasks: Mapping[str, TaskSchema]) -> PairLoss:  # noqa: ARG002
         return PairLoss(

@@ -87,16 +87,20 @@ class MatchingHead(nn.Module):
             allowed &= key[:, None] != key
         exists = allowed.any(dim=1)
         if self.similarity is None:
-            place = torch.arange(len(both), device=both.device)
-            scores = -((place - place[:, None]) % len(both)).float()  # in evaluation the next one
-            weights = allowed.float()
+            scores, weights = _lots(keys, len(both), both.device), allowed.float()
         else:
             rows = F.normalize(vectors.float(), dim=1)
-            scores = rows @ rows.T  # in evaluation the most similar one
+            scores = rows @ rows.T  # in evaluation the most similar one is taken
             weights = (scores / self.similarity).masked_fill(~allowed, -torch.inf).softmax(dim=1)
         if not self.training:
-            return Mismatch(scores.masked_fill(~allowed, -torch.inf).argmax(dim=1), exists)
+            return Mismatch(scores.double().masked_fill(~allowed, -torch.inf).argmax(dim=1), exists)
         return Mismatch(torch.where(exists[:, None], weights, 1.0).multinomial(1)[:, 0], exists)
+
+
+def _lots(keys: Keys | None, num_samples: int, device: torch.device) -> Tensor:
+    """[B, B]: for each sample an order of the others that looks like chance, and is that of these samples in any batch."""
+    own = torch.arange(num_samples, device=device) if keys is None else keys.text
+    return own[:, None] * 0x5851F42D4C957F2D + own * 0x14057B7EF767814F  # int64 arithmetic wraps around
 
 
 def _paired(encoded: Mapping[str, MaskedSequence], first: str, second: str, source: Tensor) -> dict[str, MaskedSequence]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmtrain.data.batch import Batch
 from mmtrain.data.dataset import Mask
+from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.pretext.projection import PairHead, Scalar
 from mmtrain.objectives.pretext.protocol import Companions, Pairs, PretextTerms
@@ -65,11 +66,24 @@ class PairSection(PairsSection):
         default=(), description="Widths of the hidden layers of each modality's projection; none: it is linear."
     )
 
-    def head(self, modalities: Sequence[str], dim: int, scalars: Mapping[str, Scalar] | None = None) -> PairHead:
-        """The module of such a task. Errors: ConfigError where the fusion leaves a modality of it without an encoder."""
+    @property
+    def scalars(self) -> dict[str, Scalar]:
+        """What the row learns besides projections."""
+        return {}
+
+    def build_module(
+        self,
+        *,
+        modalities: Sequence[str],
+        dim: int,
+        joint_dim: int,  # noqa: ARG002 - of every row
+        input_dims: Mapping[str, int],  # noqa: ARG002
+        tokenizer: Tokenizer | None,  # noqa: ARG002
+    ) -> PairHead:
+        """Errors: ConfigError where the fusion leaves a modality of it without an encoder."""
         self.check(modalities)
         used = dict.fromkeys(modality for pair in self.pairs_of(modalities) for modality in pair)
-        return PairHead(modalities=tuple(used), input_dim=dim, dim=self.dim, hidden=self.hidden, scalars=scalars)
+        return PairHead(modalities=tuple(used), input_dim=dim, dim=self.dim, hidden=self.hidden, scalars=self.scalars)
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,6 @@ class PairLoss:
 
 def join_pairs(values: Tensor, having: Tensor, counts: Tensor, num_spoken: Tensor) -> PretextTerms:
     """Losses [P, b], who has the pair [P, b], N_p [P] and N of all processes -> PairLoss's two numbers a sample, [b]."""
-    weight = num_spoken / ((counts > 0).sum() * counts).clamp(min=1)  # [P]
-    training = (values * weight.to(values.dtype)[:, None]).sum(dim=0)
+    weight = num_spoken.to(values.dtype) / ((counts > 0).sum() * counts).clamp(min=1)  # [P]
+    training = (values * weight[:, None]).sum(dim=0)
     return PretextTerms(training, values.detach().sum(dim=0) / having.sum(dim=0).clamp(min=1))
