@@ -45,19 +45,19 @@ def build_run(
     parts = build_parts(experiment)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
-    for where, metric in watched_metrics(experiment, tuple(parts.tasks)):
-        check_metric(where, metric, parts.tasks, val_streams)
+    for where, metric in watched_metrics(experiment, parts.task_names):
+        check_metric(where, metric, parts.tasks, parts.objective.pretext, val_streams)
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
     unfreezing = _unfreezing(experiment, text, settings)
     average = experiment.training.average
     weight_average = average.build(model, total=settings.total_steps) if average else None
-    specs = stream_specs(experiment.curriculum.pacing, parts.train_streams, parts.objective.losses)
+    specs = stream_specs(experiment, parts.train_streams, parts.objective)
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
         streams=specs,
-        tasks=tuple(parts.tasks),
+        tasks=parts.task_names,
         batch_size=settings.batch_size,
         seed=settings.seed,
         steps_per_epoch=settings.steps_per_epoch,
@@ -77,7 +77,7 @@ def build_run(
         folder=folder,
         accelerator=accelerator,
         model=prepared_model,
-        heads={task: model.head(task) for task in parts.tasks},
+        heads={task: model.head(task) for task in parts.task_names},
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
         unfreezing=unfreezing,
@@ -95,7 +95,8 @@ def build_run(
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    notes = [*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)]
+    micro_tasks = tuple(experiment.pretext) if experiment.batch.micro is not None else ()
+    notes = [*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes, micro_tasks=micro_tasks)]
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [unfreezing.note()] if unfreezing is not None else []
     for note in (*notes, *_sizes(model, settings)):
@@ -167,6 +168,11 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     training, size = experiment.training, experiment.batch.size
     if size < accelerator.num_processes:
         raise ConfigError(f"batch.size: {size} samples cannot be shared by {accelerator.num_processes} processes")
+    if experiment.pretext and experiment.batch.micro == 1 and size % accelerator.num_processes:
+        raise ConfigError(
+            f"batch.micro: with 1, the {accelerator.num_processes} processes pass unequally often through {size} samples, "
+            "and pretext tasks compare what is in one pass of all; write at least 2"
+        )
     per_epoch = steps_of_epoch(experiment, parts.train_streams)
     return LoopSettings(
         batch_size=size,

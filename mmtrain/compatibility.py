@@ -26,11 +26,21 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
 
 
 def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, TaskSchema]:
-    """Every task of the streams. Errors: DataError where a store lacks it, or two stores mean different things by it."""
+    """Every task of the streams that the stores have labels of.
+
+    Errors: DataError where a store lacks it, two stores mean different things by it, or a pretext task bears its name.
+    """
     tasks: dict[str, tuple[str, TaskSchema]] = {}
     for name, stream in experiment.streams.items():
         store = stores[stream.dataset]
         for task in stream.tasks:
+            if task in experiment.pretext:
+                if task in store.schema.tasks:
+                    raise DataError(
+                        f"streams.{name}.tasks: '{task}' is a task of store '{store.name}', and one under `pretext`; give "
+                        "the pretext task another name"
+                    )
+                continue
             other, known = tasks.setdefault(task, (store.name, store.task(task)))
             if known != store.task(task):
                 here, there = _describe(store.task(task)), _describe(known)

@@ -11,13 +11,17 @@ from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_training import TrainingConfig
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.config import CurriculumConfig
+from mmtrain.curriculum.weighting.gradients import GradientSection
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
 from mmtrain.data.schema import TEXTS
+from mmtrain.errors import ConfigError
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
 from mmtrain.objectives.losses import LossConfig
+from mmtrain.objectives.pretext import PretextConfig
+from mmtrain.objectives.pretext.masked_modelling import MaskedModellingConfig
 from mmtrain.objectives.regularizers import RegularizerConfig
 from mmtrain.objectives.regularizers.r_drop import RDropConfig
 from mmtrain.section import Section
@@ -44,7 +48,9 @@ class StreamConfig(Section):
     """What the curriculum draws from: a dataset seen through some of its tasks."""
 
     dataset: str = Field(description="A name under `datasets`.")
-    tasks: tuple[Name, ...] = Field(min_length=1, description="Tasks of the store to learn from this stream.")
+    tasks: tuple[Name, ...] = Field(
+        min_length=1, description="Tasks of the store to learn from this stream, and names under `pretext`."
+    )
     modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="What is read of it; null: all that the model reads and the store has."
     )
@@ -103,6 +109,9 @@ class Experiment(Section):
         default_factory=dict,
         description="What training samples go through, by modality, then by any name, in order; evaluation sees none of it.",
     )
+    pretext: dict[Name, PretextConfig] = Field(
+        default_factory=dict, description="Tasks that need no label, by the name that streams list them under."
+    )
     model: ModelConfig
     regularizers: dict[Name, RegularizerConfig] = Field(default_factory=dict)
     curriculum: CurriculumConfig = CurriculumConfig()
@@ -127,6 +136,7 @@ class Experiment(Section):
             *self._stream_complaints(),
             *self._task_complaints(),
             *self._augmentation_complaints(),
+            *self._pretext_complaints(),
             *self._other_complaints(),
         ]
         if complaints:
@@ -152,7 +162,9 @@ class Experiment(Section):
     def _task_complaints(self) -> Iterator[str]:
         tasks = self.task_names
         for task in self.tasks:
-            if task not in tasks:
+            if task in self.pretext:
+                yield f"tasks.{task}: this is a pretext task; all that it has to say stands under pretext.{task}"
+            elif task not in tasks:
                 yield f"tasks.{task}: no stream has this task{nearest(task, tasks)}"
 
     def _augmentation_complaints(self) -> Iterator[str]:
@@ -166,6 +178,31 @@ class Experiment(Section):
                 if row.reads != kind:
                     where = f"augmentation.{modality}.{name}"
                     yield f"{where}: {row.name} is for {row.reads}; for '{modality}' write one of {known}"
+
+    def _pretext_complaints(self) -> Iterator[str]:
+        tasks = self.task_names
+        for name, config in self.pretext.items():
+            if name not in tasks:
+                yield f"pretext.{name}: no stream lists this task{nearest(name, tasks)}"
+            try:
+                config.check(self.model.modalities)
+                if isinstance(config, MaskedModellingConfig):
+                    config.check_rows(self.model.modalities, self.model.pooled_modalities)
+            except ConfigError as error:
+                yield f"pretext.{name}.{error}"
+            for stream_name, stream in self.streams.items():
+                lacking = [task for task in config.needed_tasks if name in stream.tasks and task not in stream.tasks]
+                if lacking:
+                    yield f"streams.{stream_name}.tasks: '{name}' learns from the labels of '{lacking[0]}'; list it here too"
+        weighting = self.curriculum.weighting
+        if self.pretext and isinstance(weighting, GradientSection) and weighting.over == "representation":
+            yield (
+                f"curriculum.weighting.over: {weighting.name} compares gradients at the joint vectors, and pretext tasks "
+                "do not pass through them; write parameters"
+            )
+        for name, regularizer in self.regularizers.items():
+            if self.pretext and isinstance(regularizer, RDropConfig):
+                yield f"regularizers.{name}: r_drop reads each sample twice, which pretext tasks would compare; leave it out"
 
     def _other_complaints(self) -> Iterator[str]:
         every, window = self.training.eval_every, self.curriculum.window

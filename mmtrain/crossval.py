@@ -97,7 +97,7 @@ def is_finished(experiment: Experiment) -> bool:
         return False
     stores = open_stores(experiment)
     tasks, streams = common_tasks(experiment, stores), build_streams(experiment, stores, "train")
-    specs = stream_specs(experiment.curriculum.pacing, streams, build_objective(experiment, tasks, streams).losses)
+    specs = stream_specs(experiment, streams, build_objective(experiment, tasks, streams))
     checkpoint = read_checkpoint(folder)
     require_identity(checkpoint, identity(with_references(experiment, specs), stores))
     saved = checkpoint.state
@@ -145,8 +145,21 @@ def _origin(experiment: Experiment, dataset: str, store: FeatureStore, num_folds
 
 
 def _first_tasks(experiment: Experiment) -> dict[str, str]:
-    """The task that the folds of each dataset are stratified by: the first of its first stream."""
-    return {stream.dataset: stream.tasks[0] for stream in reversed(experiment.streams.values())}
+    """The task that the folds of each dataset are stratified by: the first with labels of its first stream that has one.
+
+    Errors: ConfigError where a dataset has none.
+    """
+    found: dict[str, str] = {}
+    for stream in experiment.streams.values():
+        labelled = [task for task in stream.tasks if task not in experiment.pretext]
+        found |= {stream.dataset: labelled[0]} if labelled and stream.dataset not in found else {}
+    for name, stream in experiment.streams.items():
+        if stream.dataset not in found:
+            raise ConfigError(
+                f"streams.{name}.tasks: crossval spreads the labels of a task over the folds, and the streams of dataset "
+                f"'{stream.dataset}' have pretext tasks alone; list a task of its store"
+            )
+    return found
 
 
 def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], number: int) -> list[str]:
@@ -175,9 +188,9 @@ def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[lis
     """The streams of both sides; all that a run refuses of its labels is refused."""
     tasks = common_tasks(run, stores)
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
-    build_objective(run, tasks, train)
-    for where, metric in watched_metrics(run, tuple(tasks)):
-        check_metric(where, metric, tasks, val)
+    objective = build_objective(run, tasks, train)
+    for where, metric in watched_metrics(run, objective.task_names):
+        check_metric(where, metric, tasks, objective.pretext, val)
     return train, val
 
 

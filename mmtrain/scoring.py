@@ -23,7 +23,8 @@ from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.evaluate import evaluate
 from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.prediction_file import write_predictions
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions
+from mmtrain.evaluation.pretext_metrics import table_metrics
 from mmtrain.evaluation.split_metrics import split_metrics
 from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
 from mmtrain.parts import build_parts, build_streams, training_labels
@@ -33,6 +34,7 @@ from mmtrain.training import build_accelerator
 _SECOND: dict[TaskKind, str] = {"binary": "auroc", "multiclass": "macro_f1", "multilabel": "macro_f1", "regression": "mae"}
 
 _LEGEND = "* the whole 95 % interval (bootstrap over groups) is better than the baseline: the constant learned in training"
+_CHANCE = "; of a pretext task: rankings at random among the samples of the split"
 
 
 def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained") -> list[TaskRow]:
@@ -115,14 +117,18 @@ def saved_weights(checkpoint: Checkpoint, weights: str, *, origin: str) -> Tenso
     return found
 
 
-def _rows(predictions: Sequence[TaskPredictions], train_streams: Sequence[Stream]) -> list[TaskRow]:
+def _rows(predictions: Sequence[Predictions], train_streams: Sequence[Stream]) -> list[TaskRow]:
     labels = {
         item.task: {
             stream.name: training_labels(item.task, [stream]) for stream in train_streams if item.task in stream.tasks
         }
         for item in predictions
+        if not isinstance(item, PretextPredictions)
     }
-    chosen = {item.task: (PRIMARY[item.kind], _SECOND[item.kind]) for item in predictions}
+    chosen = {
+        item.task: table_metrics(item) if isinstance(item, PretextPredictions) else (PRIMARY[item.kind], _SECOND[item.kind])
+        for item in predictions
+    }
     return list(task_rows({item.task: item for item in predictions}, labels, chosen=chosen))
 
 
@@ -142,7 +148,7 @@ def _write(
     *,
     split: str,
     step: int,
-    predictions: Sequence[TaskPredictions],
+    predictions: Sequence[Predictions],
     rows: Sequence[TaskRow],
     shares: Sequence[ShareRow],
 ) -> None:
@@ -150,7 +156,8 @@ def _write(
     tables = [summary_table(rows, title=f"{run.path.name}: {split} split, checkpoint of step {step}"), shares_table(shares)]
     folder = run.path / "evaluation"
     folder.mkdir(exist_ok=True)
-    text = "\n".join([*(table.markdown() for table in tables), _LEGEND, ""])
+    legend = _LEGEND + (_CHANCE if any(isinstance(item, PretextPredictions) for item in predictions) else "")
+    text = "\n".join([*(table.markdown() for table in tables), legend, ""])
     (folder / f"{split}.md").write_text(text, encoding="utf-8")
     values = {
         "split": split,
@@ -162,7 +169,7 @@ def _write(
     (folder / f"{split}.json").write_text(json.dumps(plain(values), indent=1, allow_nan=False), encoding="utf-8")
     for table in tables:
         console.print(table.rich())
-    console.print(_LEGEND, highlight=False, soft_wrap=True, markup=False)
+    console.print(legend, highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"written: {run.predictions(split)}, {folder / split}.md, {folder / split}.json", highlight=False, soft_wrap=True
     )

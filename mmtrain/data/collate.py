@@ -16,7 +16,7 @@ class Collator:
     """Makes batches for one model and its tasks.
 
     `dims`: width D of each feature modality; `tokenizer`: None where the model reads no text; `reads_pairs`: whether it
-    reads the second text of each sample too.
+    reads the second text of each sample too; `pretext`: names of the pretext tasks, whose targets are zeros.
     """
 
     def __init__(
@@ -26,8 +26,15 @@ class Collator:
         tasks: Mapping[str, TaskSchema],
         tokenizer: Tokenizer | None,
         reads_pairs: bool = False,
+        pretext: Sequence[str] = (),
     ) -> None:
-        self.dims, self.tasks, self.tokenizer, self.reads_pairs = dict(dims), dict(tasks), tokenizer, reads_pairs
+        self.dims, self.tasks, self.tokenizer, self.pretext = dict(dims), dict(tasks), tokenizer, tuple(pretext)
+        self.reads_pairs = reads_pairs
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Every task that a batch tells of."""
+        return (*self.tasks, *self.pretext)
 
     def __call__(self, samples: Sequence[Sample], streams: Sequence[int]) -> Batch:
         """Collate B samples; `streams` gives each one's stream number."""
@@ -47,6 +54,9 @@ class Collator:
             dtype = torch.int64 if task.kind == "multiclass" else torch.float32
             targets[name] = torch.from_numpy(values).to(dtype)
             labelled[name] = torch.tensor([name in sample.labels for sample in samples])
+        for name in self.pretext:
+            targets[name] = torch.zeros(len(samples))
+            labelled[name] = torch.tensor([name in sample.pretext for sample in samples])
         return Batch(
             ids=tuple(sample.id for sample in samples),
             stream=torch.tensor(streams, dtype=torch.int64),
@@ -54,6 +64,8 @@ class Collator:
             inputs=inputs,
             targets=targets,
             labelled=labelled,
+            group=torch.tensor([sample.group for sample in samples], dtype=torch.int64),
+            text_key=torch.tensor([sample.text_key for sample in samples], dtype=torch.int64),
         )
 
 

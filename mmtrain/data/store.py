@@ -133,6 +133,10 @@ class FeatureStore:
     def sample_id(self, index: int) -> str:
         return str(self.column("id")[index].as_py())
 
+    def group(self, index: int) -> str:
+        """The source that the sample shares with others."""
+        return str(self.column("group")[index].as_py())
+
     def text(self, index: int, column: str = TEXT) -> str:
         """The sample's text, or that of another column; empty where it has none. Errors: DataError where it is no text."""
         text = self.column(column)[index].as_py() or ""

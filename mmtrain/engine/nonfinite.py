@@ -109,10 +109,12 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
     with torch.enable_grad(), _evaluating(model, found):
         for micro in inputs.micro_batches:
             batch = micro.to(run.accelerator.device)
-            outputs = model(batch.inputs, batch.labelled)
-            terms = run.objective(outputs.logits, batch)
+            outputs = model(batch.inputs, batch.labelled, batch.keys)
+            terms = run.objective(outputs, batch)
             for task, loss in terms.reported.items():
-                wrong = ~_finite_rows(outputs.logits[task]) | (~loss.isfinite() & batch.labelled[task])
+                wrong = ~loss.isfinite() & batch.labelled[task]
+                if task in outputs.logits:
+                    wrong |= ~_finite_rows(outputs.logits[task])
                 found += [f"the loss of task '{task}'"] if wrong.any() else []
                 samples += [batch.ids[row] for row in wrong.nonzero()[:, 0].tolist()]
             total = torch.stack([loss.sum() for loss in terms.training.values()]).sum()
@@ -174,4 +176,4 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
     parts |= {f"inputs/{name}/mask": item.mask for name, item in batch.inputs.items()}
     parts |= {f"targets/{name}": value for name, value in batch.targets.items()}
     parts |= {f"labelled/{name}": value for name, value in batch.labelled.items()}
-    return parts | {"stream": batch.stream, "index": batch.index}
+    return parts | {"stream": batch.stream, "index": batch.index, "group": batch.group, "text_key": batch.text_key}

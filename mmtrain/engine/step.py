@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned
 from mmtrain.engine.backward import backward
+from mmtrain.engine.companions import GlobalCompanions
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.nonfinite import copy_buffers, leave_out
 from mmtrain.engine.passes import Forwarded
@@ -22,6 +23,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
 
     The gradient is that of the whole global batch (see `backward`): the same for any number of processes and micro-batches.
     Batch terms (`Outputs.aux`) alone depend on these numbers: each micro-batch's counts by its share of the global batch.
+    Pretext tasks that compare samples do so within a micro-batch, over all processes: they depend on `batch.micro`.
     Where the plan weighs samples by v_i, a task's mean is sum_i v_i l_i / n, still over all n labelled samples: what weighs
     little moves the model little. Reported losses are never weighed.
     There is no update where the loss scaler skips it, or where the gradient is not finite and the run leaves such steps out.
@@ -83,16 +85,17 @@ def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
     batch, counts, weight = inputs.micro_batches[number].to(run.accelerator.device), inputs.counts, inputs.weight(number)
     active = run.curriculum.active_tasks(inputs.step)
     if run.objective.num_views == 1:
-        outputs = run.model(batch.inputs, batch.labelled)
+        outputs = run.model(batch.inputs, batch.labelled, batch.keys)
         logits = outputs.logits
-        terms = run.objective(logits, batch, active=active)
+        companions = GlobalCompanions(run.accelerator, inputs.slices[number]) if inputs.slices else None
+        terms = run.objective(outputs, batch, active=active, companions=companions)
         training = terms.training
         reported = terms.reported
     else:
         twice = two_views(batch)
-        outputs = run.model(twice.inputs, twice.labelled)
+        outputs = run.model(twice.inputs, twice.labelled, twice.keys)
         logits = {task: value[: len(batch)] for task, value in outputs.logits.items()}
-        first = run.objective(outputs.logits, twice, active=active)
+        first = run.objective(outputs, twice, active=active)
         second = run.objective.consistency(outputs.logits, twice)
         halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
         training = {task: value + second[task] if task in active else value for task, value in halves.items()}

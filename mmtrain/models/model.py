@@ -1,19 +1,20 @@
 """The assembled model, and how its config becomes one."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from mmtrain.data.batch import MaskedSequence
+from mmtrain.data.batch import Keys, MaskedSequence
 from mmtrain.data.schema import SECOND_TEXT, TEXT
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
 from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.encoders.mean import MeanEncoderConfig
+from mmtrain.models.encoders.sentence import SentenceTextConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.heads import HeadConfig
@@ -25,6 +26,7 @@ from mmtrain.models.placeholder import Placeholders
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 from mmtrain.models.time import TimePositions, TimePositionsConfig, set_rates
+from mmtrain.models.views import ModelViews
 from mmtrain.section import Section
 
 
@@ -92,6 +94,13 @@ class ModelConfig(Section):
         return (*(texts if self.text else ()), *self.sequences)
 
     @property
+    def pooled_modalities(self) -> tuple[str, ...]:
+        """Those whose encoder gives one row a sample."""
+        texts = self.modalities[: len(self.modalities) - len(self.sequences)]
+        pooled = tuple(name for name, encoder in self.sequences.items() if isinstance(encoder, MeanEncoderConfig))
+        return (*(texts if isinstance(self.text, SentenceTextConfig) else ()), *pooled)
+
+    @property
     def needs_times(self) -> bool:
         """Whether rows are placed in time, so that a modality has one rate in all stores."""
         return self.time_positions is not None or getattr(self.fusion, "relative_time", None) is not None
@@ -102,7 +111,8 @@ class MultimodalModel(nn.Module):
 
     `text` reads the token ids of all modalities in `texts`, None where no text is read; `scalar_tasks`: those whose logits
     are [B], not [B, C]; `modality_dropout`: probabilities by modality; `placeholders`: modalities with a learned row where a
-    sample lacks them; `time_positions`: marks on encoded rows.
+    sample lacks them; `time_positions`: marks on encoded rows; `pretext`: modules of pretext tasks, called with a ModelViews
+    and the samples that the task speaks for.
     """
 
     def __init__(
@@ -117,42 +127,81 @@ class MultimodalModel(nn.Module):
         modality_dropout: Mapping[str, float] | None = None,
         placeholders: Placeholders | None = None,
         time_positions: TimePositions | None = None,
+        pretext: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        pretext = pretext or {}
         self.placeholders, self.time_positions = placeholders, time_positions
         self.modality_dropout = ModalityDropout(modality_dropout or {})
         self.text, self.fusion = text, fusion
-        self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
+        self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", {**heads, **pretext})
         self._read = (*(texts if text is not None else ()), *sequences)
         self._texts, self._tasks, self._scalar_tasks = frozenset(texts), tuple(heads), frozenset(scalar_tasks)
+        self._pretext = tuple(pretext)
 
     def head(self, task: str) -> nn.Module:
         """The part of the model that is this task's alone."""
         return self.heads[module_key(task, "head")]
 
-    def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
-        """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
+    def encode(self, inputs: Mapping[str, MaskedSequence]) -> dict[str, MaskedSequence]:
+        """The modalities given through their encoders: [B, T, d] and its mask each."""
+        encoded = {}
+        for name in self._read:
+            if name in inputs:
+                encoder = self.text if name in self._texts else self.sequences[module_key(name, "encoder")]
+                assert encoder is not None
+                rows = encoder(inputs[name])
+                encoded[name] = rows if self.time_positions is None else self.time_positions(name, rows)
+        return encoded
+
+    def fuse(self, encoded: Mapping[str, MaskedSequence]) -> Fused:
+        """Encoded rows of every modality through the fusion, placeholders in the place of what is missing."""
+        if self.placeholders is None:
+            fused: Fused = self.fusion(encoded)
+            return fused
+        fused = self.fusion({name: self.placeholders(name, rows) for name, rows in encoded.items()})
+        own = {name: blank(vector, encoded[name].present) for name, vector in fused.per_modality.items()}
+        return replace(fused, per_modality=own)  # what a sample lacks contributes no vector
+
+    def forward(
+        self,
+        inputs: Mapping[str, MaskedSequence],
+        labelled: Mapping[str, Tensor] | None = None,
+        keys: Keys | None = None,
+    ) -> Outputs:
+        """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task;
+        `keys`: of the samples, for pretext tasks.
+        """
+        inputs = {name: inputs[name] for name in self._read}
         if self.training:
-            inputs = self.modality_dropout({name: inputs[name] for name in self._read})
-        fused: Fused = self.fusion({name: self._encode(name, inputs[name]) for name in self._read})
+            inputs = self.modality_dropout(inputs)
+        encoded = self.encode(inputs)
+        fused = self.fuse(encoded)
         logits = {}
         for task in self._tasks:
             rows = labelled.get(task) if labelled is not None else None
             output = self.head(task)(fused.joint, rows)  # [B, C]
-            output = output.to(torch.promote_types(output.dtype, torch.float32))  # also under autocast: losses need it
+            output = _full_precision(output)
             logits[task] = output[:, 0] if task in self._scalar_tasks else output
-        # also where a placeholder stood: what a sample lacks contributes no vector
-        own = {name: blank(vector, inputs[name].present) for name, vector in fused.per_modality.items()}
-        return Outputs(logits=logits, joint=fused.joint, per_modality=own, aux=fused.aux)
+        views = ModelViews(inputs=inputs, encoded=encoded, fused=fused, keys=keys, encoder=self.encode, fusion=self.fuse)
+        pretext = {}
+        for task in self._pretext:
+            rows = labelled.get(task) if labelled is not None else None
+            found = self.head(task)(views, rows)
+            pretext[task] = {name: _full_precision(value) for name, value in found.items()}
+        return Outputs(logits=logits, joint=fused.joint, per_modality=fused.per_modality, aux=fused.aux, pretext=pretext)
 
-    def _encode(self, name: str, rows: MaskedSequence) -> MaskedSequence:
-        """A modality's rows as the fusion reads them, [B, T, d] and their mask."""
-        encoder = self.text if name in self._texts else self.sequences[module_key(name, "encoder")]
-        assert encoder is not None
-        encoded: MaskedSequence = encoder(rows)
-        if self.time_positions is not None:
-            encoded = self.time_positions(name, encoded)
-        return encoded if self.placeholders is None else self.placeholders(name, encoded)
+
+def _full_precision(values: Tensor) -> Tensor:
+    """Floating values at least float32, also under autocast: losses need it."""
+    return values.to(torch.promote_types(values.dtype, torch.float32)) if values.is_floating_point() else values
+
+
+class PretextBuilder(Protocol):
+    """Makes the module of a pretext task once the model's encoders and fusion are known."""
+
+    def __call__(self, *, modalities: Sequence[str], dim: int, joint_dim: int) -> nn.Module:
+        """`modalities`: those with an encoder; `dim`: d of their rows; `joint_dim`: J."""
 
 
 def build_model(
@@ -163,9 +212,10 @@ def build_model(
     heads: Mapping[str, HeadConfig],
     scalar_tasks: Collection[str],
     rates: Mapping[str, float] | None = None,
+    pretext: Mapping[str, PretextBuilder] | None = None,
 ) -> MultimodalModel:
     """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task; `rates`: rows
-    per second of the modalities that have any.
+    per second of the modalities that have any; `pretext`: what makes the module of each pretext task.
 
     A modality that the fusion does not use gets no encoder: nothing would train it.
 
@@ -189,6 +239,10 @@ def build_model(
         modality_dropout=config.modality_dropout,
         placeholders=Placeholders(placeholders, dim=config.dim) if placeholders else None,
         time_positions=_time_positions(config, rates or {}),
+        pretext={
+            task: build(modalities=tuple(fusion.modalities), dim=config.dim, joint_dim=fusion.joint_dim)
+            for task, build in (pretext or {}).items()
+        },
     )
     set_checkpointed(model, config.gradient_checkpointing)
     return model
@@ -198,8 +252,7 @@ def _time_positions(config: ModelConfig, rates: Mapping[str, float]) -> TimePosi
     """For the sequences whose encoders keep their rows. Errors: ConfigError where none of these has a rate."""
     if config.time_positions is None:
         return None
-    by_row = [name for name, encoder in config.sequences.items() if not isinstance(encoder, MeanEncoderConfig)]
-    timed = {name: rates[name] for name in by_row if name in rates}
+    timed = {name: rates[name] for name in config.sequences if name in rates and name not in config.pooled_modalities}
     if not timed:
         raise ConfigError(
             "model.time_positions: no modality that is read row by row has rows per second in its store; write null"

@@ -24,6 +24,7 @@ from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
 from mmtrain.models.pooling import POOLINGS
 from mmtrain.objectives.losses import LOSSES
+from mmtrain.objectives.pretext import PRETEXTS
 from mmtrain.objectives.regularizers import REGULARIZERS
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ ROWS = {
     "tasks.<task>.head": HEADS,
     "tasks.<task>.loss": [config for config, _ in LOSSES],
     "augmentation.<modality>": AUGMENTATIONS,
+    "pretext.<task>": PRETEXTS,
     "regularizers.<name>": REGULARIZERS,
     "curriculum.sampler": SAMPLERS,
     "curriculum.schedule": SCHEDULES,

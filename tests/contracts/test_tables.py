@@ -31,6 +31,7 @@ from mmtrain.models.heads.scale import ScaleHeadConfig
 from mmtrain.models.pooling import POOLINGS, PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 from mmtrain.objectives.losses import LOSSES, LossConfig
+from mmtrain.objectives.pretext import PRETEXTS, PretextConfig
 from mmtrain.objectives.regularizers import REGULARIZERS, RegularizerConfig
 from mmtrain.section import Section
 
@@ -47,6 +48,7 @@ TABLES = {
     "poolings": (POOLINGS, PoolingConfig),
     "heads": (HEADS, HeadConfig),
     "losses": (tuple(row for row, _ in LOSSES), LossConfig),
+    "pretext tasks": (PRETEXTS, PretextConfig),
     "regularizers": (REGULARIZERS, RegularizerConfig),
     "optimizers": (OPTIMIZERS, OptimizerConfig),
     "weight averages": (AVERAGES, AverageConfig),
@@ -67,6 +69,11 @@ def build_loss(row, config):
     classes = ("x", "y") if kind in ("multiclass", "multilabel") else ()
     labels = np.array([[0.0, 1.0], [1.0, 0.0]]) if kind == "multilabel" else np.array([0.0, 1.0, 0.0])
     return config.build(labels, TaskSchema(kind=kind, classes=classes), where="task 't'")
+
+
+def build_pretext(_, config):
+    assert config.build_loss(modalities=("text", "audio"), tasks={}) is not None
+    return config.build_module(modalities=("text", "audio"), dim=8, joint_dim=8, input_dims={"audio": 3}, tokenizer=None)
 
 
 def build_optimizer(row, config):
@@ -96,6 +103,7 @@ BUILD = {
         config.build(input_dim=1, num_outputs=1) if row is ScaleHeadConfig else config.build(input_dim=8, num_outputs=2)
     ),
     "losses": build_loss,
+    "pretext tasks": build_pretext,
     "optimizers": build_optimizer,
     "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),
     "learning-rate schedules": build_lr_schedule,
