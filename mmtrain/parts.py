@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from mmtrain.errors import ConfigError, DataError
 from mmtrain.models.model import MultimodalModel, build_model
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.objective import Objective
+from mmtrain.objectives.pretext.protocol import PretextRow
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
         rates=common_rates(experiment, stores),
         pretext={
-            name: partial(config.build_module, input_dims=dims, tokenizer=tokenizer)
+            name: partial(_build_module, name, config, input_dims=dims, tokenizer=tokenizer)
             for name, config in experiment.pretext.items()
         },
     )
@@ -73,6 +75,14 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
         pretext=tuple(experiment.pretext),
     )
     return Parts(stores, tasks, train_streams, model, objective, collate)
+
+
+def _build_module(name: str, config: PretextRow, **shape: Any) -> nn.Module:
+    """Errors: ConfigError that names the task."""
+    try:
+        return config.build_module(**shape)
+    except ConfigError as error:
+        raise ConfigError(f"pretext.{name}.{error}") from None
 
 
 def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], split: str) -> list[Stream]:
