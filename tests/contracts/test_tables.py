@@ -73,7 +73,8 @@ def build_loss(row, config):
 
 def build_pretext(_, config):
     assert config.build_loss(modalities=("video", "audio"), tasks={}) is not None
-    return config.build_module(modalities=("video", "audio"), dim=8, joint_dim=8, input_dims={"video": 2, "audio": 3}, tokenizer=None)
+    dims = {"video": 2, "audio": 3}
+    return config.build_module(modalities=tuple(dims), dim=8, joint_dim=8, input_dims=dims, tokenizer=None)
 
 
 def build_optimizer(row, config):

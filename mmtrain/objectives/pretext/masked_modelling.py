@@ -118,6 +118,8 @@ class MaskedModelling(nn.Module):
     Tokens: cross-entropy in nats. Rows: mean squared error over D against the row at mean 0 and deviation 1.
     """
 
+    draws = "masked_modelling"  # said where several processes train
+
     def __init__(
         self, *, widths: Mapping[str, int | None], words: Words | None, dim: int, joint_dim: int, probability: float
     ) -> None:

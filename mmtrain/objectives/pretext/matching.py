@@ -62,6 +62,8 @@ class MatchingHead(nn.Module):
     A positive logit says: one sample. `joint_dim`: J of the fusion; `similarity`: see MatchingConfig.
     """
 
+    draws = "matching"  # said where several processes train
+
     def __init__(self, *, pairs: Pairs, joint_dim: int, similarity: float | None) -> None:
         super().__init__()
         self.pairs, self.similarity = pairs, similarity
