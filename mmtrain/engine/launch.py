@@ -97,7 +97,7 @@ def process_notes(model: nn.Module, num_processes: int, *, micro_tasks: Sequence
     terms = [name for module in model.modules() for name in getattr(module, "batch_terms", ())]
     if terms:
         notes.append(f"the batch terms {', '.join(terms)} (each process compares the samples of its own slice)")
-    drawing = sorted({module.draws for module in model.modules() if isinstance(getattr(module, "draws", None), str)})
+    drawing = sorted({str(module.draws) for module in model.modules() if isinstance(getattr(module, "draws", None), str)})
     if drawing:
         notes.append(f"what {' and '.join(drawing)} draw (each process by itself, from its own slice)")
     if micro_tasks:

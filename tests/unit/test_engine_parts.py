@@ -23,8 +23,8 @@ from mmtrain.engine.truncation import truncation_note
 from mmtrain.models.block import MultiHeadAttention
 from mmtrain.models.fusion.misa import MisaFusionConfig
 from mmtrain.models.modality_dropout import ModalityDropout
-from mmtrain.objectives.pretext.matching import MatchingHead
 from mmtrain.models.pooling.mean import MeanPoolingConfig
+from mmtrain.objectives.pretext.matching import MatchingHead
 
 SETTINGS = LoopSettings(
     batch_size=7,
