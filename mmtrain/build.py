@@ -79,6 +79,7 @@ def build_run(
         heads={task: model.head(task) for task in parts.tasks},
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
+        clipping=experiment.training.clipping.build(),
         unfreezing=unfreezing,
         average=weight_average,
         objective=parts.objective,
@@ -172,12 +173,13 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         keep_checkpoints=training.keep_checkpoints,
         on_save_error=training.on_save_error,
         eval_batch=experiment.batch.evaluation,
-        clip_norm=training.clip_norm,
-        skip_limit=training.skip_limit if training.on_nonfinite == "skip" else 0,
+        on_nonfinite=training.on_nonfinite,
+        skip_limit=training.skip_limit,
         metric=experiment.selection.metric,
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,
         seed=experiment.seed,
+        detect_anomaly=training.detect_anomaly,
         train_predictions=training.train_predictions,
     )
 

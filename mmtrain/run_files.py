@@ -25,6 +25,7 @@ _FREE_KEYS = (
     ("training", "on_save_error"),
     ("training", "on_nonfinite"),
     ("training", "skip_limit"),
+    ("training", "detect_anomaly"),
 )
 
 

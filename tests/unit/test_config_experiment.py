@@ -49,9 +49,9 @@ def complaint(load):
 
 
 def test_valid(load):
-    experiment = load("training.optimizer.lr=1e-4", "training.clip_norm=null", "model.sequences.video.name=bilstm")
+    experiment = load("training.optimizer.lr=1e-4", "training.clipping.name=none", "model.sequences.video.name=bilstm")
     assert experiment.training.optimizer.lr == 1e-4
-    assert experiment.training.clip_norm is None
+    assert experiment.training.clipping.name == "none"
     assert experiment.model.modalities == ("audio", "video")
     assert experiment.task("funny").head.name == "linear"
 

@@ -23,6 +23,7 @@ class TensorBoardTracker:
     def __init__(self, *, folder: Path, console: Console) -> None:
         self._folder = folder
         self._writer: Any = None
+        self._last = 0
         self._background = Background("TensorBoard", console)
 
     def _open(self, step: int) -> Any:
@@ -34,6 +35,10 @@ class TensorBoardTracker:
         self._background.do(lambda: self._write(scalars, step))
 
     def _write(self, scalars: Mapping[str, float], step: int) -> None:
+        if step < self._last:  # the run went back to a checkpoint
+            self._finish()
+            self._writer = None
+        self._last = step
         self._writer = self._writer or self._open(step)
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
