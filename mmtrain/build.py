@@ -11,6 +11,7 @@ from torch import nn
 from mmtrain.compatibility import group_warnings
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
+from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
@@ -23,7 +24,7 @@ from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel, count_parameters
 from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
-from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
+from mmtrain.run_files import begin_run, check_trackers, identity, name_bad_samples, open_logs, open_trackers
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -72,6 +73,7 @@ def build_run(
     writes = on_disk and accelerator.is_main_process
     if writes:
         begin_run(experiment, accelerator, continues=continues)
+        name_bad_samples(folder, parts.stores)
     run = Run(
         folder=folder,
         accelerator=accelerator,
@@ -95,7 +97,11 @@ def build_run(
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    notes = [*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)]
+    notes = [
+        *bad_sample_notes(parts.stores),
+        *group_warnings(parts.stores),
+        *process_notes(model, accelerator.num_processes),
+    ]
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [unfreezing.note()] if unfreezing is not None else []
     for note in (*notes, *_sizes(model, settings)):

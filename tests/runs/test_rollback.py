@@ -160,7 +160,7 @@ OTHERS = {
         "training": {"optimizer": {"name": "schedule_free_adamw"}, "schedule": {"name": "constant", "warmup": 2}}
     },
     "plateau, swa": {
-        "training": {"schedule": {"name": "reduce_on_plateau", "patience": 0}, "average": {"name": "swa", "start": 0.2}}
+        "training": {"schedule": {"name": "reduce_on_plateau", "patience": 1}, "average": {"name": "swa", "start": 0.2}}
     },
     "one task after the other": {"curriculum": {"window": 2, "schedule": {"name": "one_at_a_time", "patience": 1}}},
     "drop": {"curriculum": {"window": 3, "exhausted": "drop", "sampler": {"name": "exp3"}}},
