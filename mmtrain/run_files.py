@@ -47,7 +47,12 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, *, continues: bo
 
 
 def name_bad_samples(folder: RunFolder, stores: Mapping[str, FeatureStore]) -> None:
-    """bad_samples.jsonl: a line for each sample that is left out; no file where there is none."""
+    """bad_samples.jsonl: a line for each sample that is left out; no file where there is none.
+
+    Where there is a checkpoint it stands already: with other samples the run is not resumed.
+    """
+    if folder.checkpoints.is_dir():
+        return
     lines = [json.dumps(record, ensure_ascii=False) for record in bad_sample_records(stores)]
     if lines:
         write_whole(folder.bad_samples, "\n".join([*lines, ""]))
