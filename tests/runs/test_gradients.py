@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from lives import Write, live, live_together
 
 import mmtrain
@@ -140,6 +142,52 @@ def test_a_step_moves_the_weights_by_the_clipped_gradient(small_run: Build, name
         assert parameter.detach().numpy() == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
+def half_precision(run: Run, monkeypatch: pytest.MonkeyPatch, scale: float) -> Run:
+    """The run with a loss scaler, as fp16 has it."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    scaled = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
+    monkeypatch.setattr(run.accelerator, "scaler", scaler)
+    monkeypatch.setattr(run.accelerator, "native_amp", True)
+    monkeypatch.setattr(run.accelerator.state, "_mixed_precision", "fp16")
+    monkeypatch.setattr(run.accelerator, "_optimizers", [scaled])
+    return replace(run, optimizer=scaled)
+
+
+@ROWS
+def test_a_scaled_loss_changes_neither_norms_nor_what_clipping_does(
+    small_run: Build, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plain, other = (small_run(training={"clipping": {"name": name}, "optimizer": {"name": "sgd"}}) for _ in range(2))
+    expected, _ = train_step(plain, first_step(plain))
+    scaled = half_precision(other, monkeypatch, 1024.0)
+    values, updated = train_step(scaled, first_step(scaled))
+    assert updated
+    assert values.norms.groups == pytest.approx(expected.norms.groups, rel=1e-5)
+    for key, value in plain.model.state_dict().items():
+        torch.testing.assert_close(scaled.model.state_dict()[key], value, msg=key)
+
+
+def test_a_step_left_out_under_a_loss_scaler_lowers_the_scale_and_touches_nothing(
+    small_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that is barred though its gradient is sound; and the scaler takes the next step."""
+    run = half_precision(small_run(training={"on_nonfinite": "skip"}), monkeypatch, 1024.0)
+    inputs = first_step(run)
+    before = copy.deepcopy(run.model.state_dict())
+    sound = [batch.inputs["audio"].values.clone() for batch in inputs.micro_batches]
+    for batch in inputs.micro_batches:
+        batch.inputs["audio"].values.fill_(math.nan)
+    values, updated = train_step(run, inputs)
+    assert (values.left_out, updated, run.accelerator.scaler.get_scale()) == (True, False, 512.0)
+    for batch, numbers in zip(inputs.micro_batches, sound, strict=True):
+        batch.inputs["audio"].values.copy_(numbers)
+    values, updated = train_step(run, replace(inputs, is_barred=True))
+    assert (values.left_out, updated) == (True, False)
+    assert not run.optimizer.state_dict()["state"]
+    assert all(torch.equal(value, before[key]) for key, value in run.model.state_dict().items())
+    assert train_step(run, inputs)[1]
+
+
 class Root(torch.nn.Module):
     """sqrt(0) has the slope Inf, and Inf * 0 is NaN: finite forward, NaN backward."""
 
@@ -223,6 +271,20 @@ def test_the_command_ends_with_code_3_the_operation_and_its_traceback(fields: Pa
     assert "Error detected in SqrtBackward0. Traceback of forward call that caused the error:" in hunted.err
     assert "in forward" in hunted.err
     assert "(values * 0).sqrt()" in hunted.err
+
+
+def second_grows_a_root() -> None:
+    if os.environ["RANK"] == "1":
+        grow_a_root()
+
+
+@pytest.mark.slow
+def test_the_other_process_of_two_ends_for_having_lost_the_one_that_found_it(fields: Path) -> None:
+    arguments = ["train", "--config", str(fields), "--detect-anomaly"]
+    lives = live_together(arguments, cwd=fields.parent, world=2, patch=second_grows_a_root)
+    assert [life.code for life in lives] == [2, 3], lives
+    assert "another process of this run ended or did not answer" in lives[0].err
+    assert "the backward pass of SqrtBackward0 gave NaN" in lives[1].err
 
 
 @pytest.mark.slow

@@ -81,10 +81,18 @@ def test_a_rolled_back_run_ends_as_one_that_left_the_steps_out(small_run: Build,
     fit(skipping, RunState())
     run = small_run(**policy("rollback", **changes), **head)
     seen = poisoned(monkeypatch, {1, 4, 6, 7})
+    saved: list[list[int]] = []
+
+    def watched(run: Run, state: RunState, *, step: int) -> None:
+        rollback.roll_back(run, state, step=step)
+        saved.append(json.loads((run.folder.checkpoints / "last" / "state.json").read_text())["barred"])
+
+    monkeypatch.setattr(loop, "roll_back", watched)
     state = RunState()
     found = fit(run, state)
     assert seen == [0, 1, 0, 1, 2, 3, 4, 3, 4, 5, 6, 6, 7, 6, 7, 8, 9]
     assert (state.step, state.left_out, state.barred, state.skipped) == (10, 4, [1, 4, 6, 7], 0)
+    assert saved == [[1], [1, 4], [1, 4, 6], [1, 4, 6, 7]], "or a kill behind a rollback would forget it"
     events = [record for record in read_jsonl(run.folder.metrics) if record["kind"] == "rollback"]
     assert [(event["step"], event["left_out"]) for event in events] == [(0, 2), (3, 5), (6, 7), (6, 8)]
     assert found.steps["step"].tolist() == list(range(1, 11)), "no line twice"
