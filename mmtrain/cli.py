@@ -41,11 +41,16 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run folder and start anew.")] = False,
+    *,
+    detect_anomaly: Annotated[
+        bool, typer.Option("--detect-anomaly", help="Stop at the operation that makes a NaN, by name. Slow.")
+    ] = False,
 ) -> None:
     """Train a model, evaluating as it goes."""
     from mmtrain.training import train_experiment
 
-    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite)
+    words = [*(overrides or []), *(["training.detect_anomaly=true"] if detect_anomaly else [])]
+    train_experiment(config, words, resume=resume, overwrite=overwrite)
 
 
 @app.command()

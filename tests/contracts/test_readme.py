@@ -17,6 +17,7 @@ from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
 from mmtrain.data.augment import AUGMENTATIONS
 from mmtrain.engine.averages import AVERAGES
+from mmtrain.engine.clipping import CLIPPINGS
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
@@ -47,6 +48,7 @@ ROWS = {
     "training.optimizer": OPTIMIZERS,
     "training.schedule": LR_SCHEDULES,
     "training.average": AVERAGES,
+    "training.clipping": CLIPPINGS,
 }
 
 
