@@ -11,6 +11,7 @@ from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_training import TrainingConfig
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.config import CurriculumConfig
+from mmtrain.engine.initial import InitialConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
@@ -97,6 +98,9 @@ class Experiment(Section):
     streams: dict[Name, StreamConfig] = Field(min_length=1)
     tasks: dict[Name, TaskConfig] = Field(default_factory=dict)
     model: ModelConfig
+    initial: InitialConfig | None = Field(
+        default=None, description="Weights of an earlier run to begin with; null: the text encoder's own, the rest random."
+    )
     regularizers: dict[Name, RegularizerConfig] = Field(default_factory=dict)
     curriculum: CurriculumConfig = CurriculumConfig()
     batch: BatchConfig = BatchConfig()

@@ -16,6 +16,8 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
+from mmtrain.engine.fitting import Fit
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.models.model import MultimodalModel, build_model
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.losses.task_loss import TaskLoss
@@ -32,10 +34,13 @@ class Parts:
     model: MultimodalModel
     objective: Objective
     collate: Collator
+    loaded: Fit | None = None  # what of the initial weights is in the model
 
 
-def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
+def build_parts(experiment: Experiment, *, weights: bool = True, initial: InitialWeights | None = None) -> Parts:
     """Open the stores, build model and objective. `weights` False: random ones, since a checkpoint follows.
+
+    `initial`: in the model before anything else looks at it; where they are all of it, no others are read.
 
     Errors: ConfigError or DataError for all that does not fit together.
     """
@@ -44,7 +49,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
     train_streams = build_streams(experiment, stores, "train")
     text = experiment.model.text
     model_config = experiment.model
-    if text is not None and not weights:
+    if text is not None and not (weights and (initial is None or initial.match == "shapes")):
         model_config = model_config.model_copy(update={"text": text.model_copy(update={"weights": "random"})})
     model = build_model(
         model_config,
@@ -53,10 +58,11 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
     )
+    loaded = None if initial is None else initial.load(model)
     objective = build_objective(experiment, tasks, train_streams, model)
     tokenizer = text.build_tokenizer() if text is not None else None
     collate = Collator(dims={name: dims[name] for name in experiment.model.sequences}, tasks=tasks, tokenizer=tokenizer)
-    return Parts(stores, tasks, train_streams, model, objective, collate)
+    return Parts(stores, tasks, train_streams, model, objective, collate, loaded)
 
 
 def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], split: str) -> list[Stream]:
