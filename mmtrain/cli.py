@@ -42,10 +42,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run folder and start anew.")] = False,
 ) -> None:
-    """Train a model, evaluating as it goes."""
-    from mmtrain.training import train_experiment
+    """Train a model, evaluating as it goes; where the file has stages, one stage after the other."""
+    from mmtrain.stages import train_file
 
-    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite)
+    train_file(config, overrides or [], resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -79,10 +79,10 @@ def crossval(
 
 @config_app.command("show")
 def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
-    """Print the whole experiment: bases merged, overrides applied, defaults filled in."""
-    from mmtrain.config import dump_yaml, load_experiment
+    """Print the whole experiment, or its stages: bases merged, overrides applied, defaults filled in."""
+    from mmtrain.config import dump_yaml, load
 
-    typer.echo(dump_yaml(load_experiment(file, overrides)), nl=False)
+    typer.echo(dump_yaml(load(file, overrides)), nl=False)
 
 
 @config_app.command("schema")
@@ -90,7 +90,7 @@ def config_schema() -> None:
     """Print the JSON schema of experiment files, for editors."""
     import json
 
-    from mmtrain.config import file_schema
+    from mmtrain.config_schema import file_schema
 
     typer.echo(json.dumps(file_schema(), indent=2))
 

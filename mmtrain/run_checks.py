@@ -4,7 +4,7 @@ from mmtrain.compatibility import common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.engine.checkpoint import newest_valid, read_checkpoint
 from mmtrain.engine.run_folder import RunFolder
-from mmtrain.engine.saving import require_identity
+from mmtrain.engine.saving import require_identity, stray_links
 from mmtrain.engine.state import RunState
 from mmtrain.parts import build_objective, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import with_references
@@ -12,7 +12,7 @@ from mmtrain.run_files import identity, recorded_source
 
 
 def is_finished(experiment: Experiment) -> bool:
-    """Whether nothing of a run is left to train. Errors: CheckpointError where it was made with other settings."""
+    """Whether nothing of a run is left to do. Errors: CheckpointError where it was made with other settings."""
     run = RunFolder(experiment.folder)
     folder, _ = newest_valid(run.checkpoints)
     if folder is None:
@@ -24,4 +24,6 @@ def is_finished(experiment: Experiment) -> bool:
     require_identity(checkpoint, identity(with_references(experiment, specs), stores, recorded_source(run)))
     saved = checkpoint.state
     state = RunState(step=saved["step"], evaluated=saved["evaluated"], stopped=saved["stopped"])
+    if stray_links(folder, best_step=saved["selection"]["best_step"]):
+        return False
     return state.finished(experiment.training.epochs * steps_of_epoch(experiment, streams))
