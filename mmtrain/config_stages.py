@@ -90,7 +90,7 @@ def _complaints(tree: ConfigTree) -> Iterator[str]:
             yield located(tree, ("stages", stage), f"the file has no such stage{nearest(stage, written)}")
         for key, why in {"name": "a stage is called by its key; ", "runs": "all stages lie in one folder; "}.items():
             if key in values:
-                yield located(tree, ("stages", stage, key), f"{why}write `{key}:` outside of the stages alone")
+                yield located(tree, ("stages", stage, key), f"{why}write `{key}:` outside of the stages")
 
 
 def _is_in_file(tree: ConfigTree, stage: str) -> bool:
