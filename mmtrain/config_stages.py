@@ -44,7 +44,8 @@ def stage_trees(tree: ConfigTree, *, runs: str) -> dict[str, ConfigTree]:
         trees[stage] = _stage_tree(tree, stage, folder=Path(str(tree.values.get("runs", runs))), before=before)
         before = stage
     _leave_out_tasks(trees)
-    if complaints := list(_unread(tree, trees)):
+    chosen = [stage for stage in trees if stage == tree.values.get("stage")] or list(trees)
+    if complaints := list(_unread(tree, {stage: trees[stage] for stage in chosen})):
         raise ConfigError("\n".join(complaints))
     return trees
 
@@ -140,10 +141,10 @@ def _learned(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unread(tree: ConfigTree, trees: Mapping[str, ConfigTree]) -> Iterator[str]:
-    """Overrides of what the stages share that every stage overrides in its turn: they would change nothing."""
+    """Overrides of what the stages share that each of them overrides in its turn: they would change nothing."""
     given = [path for path, origin in shared_tree(tree).origins.items() if origin.startswith(COMMAND_LINE)]
     for path in given:
         is_leaf = not any(other != path and other[: len(path)] == path for other in given)
         if is_leaf and not any(path in own.origins and path not in own.own for own in trees.values()):
             keys = " or ".join(f"stages.{stage}.{'.'.join(map(str, path))}" for stage in trees)
-            yield located(tree, path, f"every stage has its own, so this changes nothing; write {keys}")
+            yield located(tree, path, f"changes nothing: set again by {' and '.join(trees)}; write {keys}")

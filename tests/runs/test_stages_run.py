@@ -316,3 +316,23 @@ def test_two_processes_train_the_stages_of_one(staged: Path, tmp_path: Path) -> 
         ours, theirs = (tensors(tmp_path / name / "runs/two" / stage, "last") for name in ("one", "two"))
         for name, value in ours.items():
             np.testing.assert_allclose(theirs[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_search_over_one_stage_begins_every_trial_with_the_stage_before(
+    staged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(staged.parent)
+    assert said(capsys, "train", "-c", staged, "stage=pretrain")[0] == 0
+    space = Path("search.yaml")
+    space.write_text("stages.finetune.training.optimizer.lr: {low: 1e-4, high: 1e-2, log: true}\n")
+    code, words = said(capsys, "tune", "search", staged, space, "stage=finetune", "--trials", "2")
+    assert code == 0, words
+    origins = {json.loads(file.read_text())["from"] for file in Path("runs/two/finetune").glob("trial-*/initial.json")}
+    assert len(list(Path("runs/two/finetune").glob("trial-*"))) == 2
+    assert origins == {"runs/two/pretrain, step 2"}
+    assert "stages.finetune.training.optimizer.lr=" in words
+    space.write_text("training.optimizer.lr: {low: 1e-4, high: 1e-2}\n")
+    code, words = said(capsys, "tune", "search", staged, space, "stage=finetune")
+    assert (code, "training.optimizer.lr: changes nothing: set again by finetune; write" in words) == (2, True)

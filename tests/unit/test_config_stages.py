@@ -166,8 +166,8 @@ WRONG = {
     "stges.pretrain.seed=4": "stges: unknown key; did you mean 'stages'? Known: batch,",
     "stage=fine": "stage: the file has no stage 'fine'; did you mean 'finetune'? Known: finetune, pretrain",
     "streams.clips.tasks=[sad]": (
-        "streams.clips.tasks: every stage has its own, so this changes nothing; write stages.pretrain.streams.clips.tasks "
-        "or stages.finetune.streams.clips.tasks"
+        "streams.clips.tasks: changes nothing: set again by pretrain and finetune; write stages.pretrain.streams.clips."
+        "tasks or stages.finetune.streams.clips.tasks"
     ),
     "stages.finetune.curriculum.window=15": "training.eval_every: 20 is not",
 }
@@ -177,6 +177,13 @@ WRONG = {
 def test_a_wrong_override_is_told_by_its_key_in_the_file(complaint, override):
     more = ["training.eval_every=20", "curriculum.window=20"] if "window" in override else []
     assert complaint(override, *more).startswith(f"command line: {WRONG[override]}")
+
+
+def test_an_override_that_the_chosen_stage_does_not_read_is_refused(complaint, stages):
+    assert stages("training.epochs=7")["pretrain"].training.epochs == 7
+    assert complaint("training.epochs=7", "stage=finetune") == (
+        "command line: training.epochs: changes nothing: set again by finetune; write stages.finetune.training.epochs"
+    )
 
 
 def test_what_only_one_stage_complains_of_says_which(complaint):

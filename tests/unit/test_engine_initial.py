@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmtrain.engine.checkpoint import Checkpoint, point, save_checkpoint
 from mmtrain.engine.fitting import compare
 from mmtrain.engine.initial import InitialConfig, InitialWeights
+from mmtrain.engine.saving import stray_links
 from mmtrain.engine.state import VERSION
 from mmtrain.errors import CheckpointError, ConfigError
 
@@ -193,3 +194,15 @@ def test_a_file_of_weights(tmp_path: Path) -> None:
 def test_one_source(named: dict[str, str], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         InitialConfig.model_validate(named)
+
+
+def test_links_that_a_kill_left_behind_are_seen(run: Path) -> None:
+    """Behind the last checkpoint's writing `last` and `best` lead elsewhere for a moment."""
+    root = run / "checkpoints"
+    two, four = root / "step-00000002", root / "step-00000004"
+    assert stray_links(four, best_step=2) == {}
+    assert stray_links(four, best_step=4) == {"best": four}
+    assert stray_links(two, best_step=2) == {"last": two}
+    assert stray_links(four, best_step=3) == {}, "a checkpoint that could not be written is nothing to lead to"
+    (root / "best").unlink()
+    assert stray_links(four, best_step=2) == {"best": two}
