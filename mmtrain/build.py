@@ -14,6 +14,7 @@ from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weightin
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.run import LoopSettings, Run
@@ -25,7 +26,16 @@ from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel, count_parameters
 from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
-from mmtrain.run_files import begin_run, check_trackers, identity, name_bad_samples, open_logs, open_trackers
+from mmtrain.run_files import (
+    begin_run,
+    check_trackers,
+    identity,
+    name_bad_samples,
+    open_logs,
+    open_trackers,
+    recorded_source,
+    write_initial,
+)
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -42,8 +52,10 @@ def build_run(
     `on_disk` False: it is not touched at all, and nothing is logged.
     """
     check_trackers(experiment)
+    folder = RunFolder(experiment.folder)
+    initial = _initial(experiment, accelerator, in_place_of=folder if continues else None)
     set_seed(experiment.seed)
-    parts = build_parts(experiment)
+    parts = build_parts(experiment, initial=initial)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
     for where, metric in watched_metrics(experiment, parts.task_names):
@@ -70,11 +82,13 @@ def build_run(
     )
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
-    folder = RunFolder(experiment.folder)
     writes = on_disk and accelerator.is_main_process
     if writes:
         begin_run(experiment, accelerator, continues=continues)
         name_bad_samples(folder, parts.stores)
+        if initial is not None and parts.loaded is not None:
+            write_initial(folder, initial, parts.loaded)
+    recorded = recorded_source(folder) if initial is None and continues else None
     run = Run(
         folder=folder,
         accelerator=accelerator,
@@ -91,7 +105,7 @@ def build_run(
         val_streams=val_streams,
         curve=Curve(experiment.curve.every),
         settings=settings,
-        identity=identity(resolved, parts.stores),
+        identity=identity(resolved, parts.stores, initial.source if initial else recorded),
         texts={"config.yaml": dump_yaml(experiment)},
         on_disk=on_disk,
         console=console,
@@ -105,10 +119,19 @@ def build_run(
         *process_notes(model, accelerator.num_processes, micro_tasks=micro_tasks),
     ]
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
+    notes += [f"initial: {initial.origin}: loaded {parts.loaded.words()}"] if initial and parts.loaded else []
     notes += [unfreezing.note()] if unfreezing is not None else []
     for note in (*notes, *_sizes(model, settings)):
         run.say(note)
     return run
+
+
+def _initial(experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None) -> InitialWeights | None:
+    """The weights to begin with; None where a checkpoint of the run that is continued follows."""
+    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
+    if experiment.initial is None or has_checkpoint:
+        return None
+    return experiment.initial.read(own=experiment.folder, accelerator=accelerator)
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

@@ -46,11 +46,11 @@ def train(
         bool, typer.Option("--detect-anomaly", help="Stop at the operation that makes a NaN, by name. Slow.")
     ] = False,
 ) -> None:
-    """Train a model, evaluating as it goes."""
-    from mmtrain.training import train_experiment
+    """Train a model, evaluating as it goes; where the file has stages, one stage after the other."""
+    from mmtrain.stages import train_file
 
     words = [*(overrides or []), *(["training.detect_anomaly=true"] if detect_anomaly else [])]
-    train_experiment(config, words, resume=resume, overwrite=overwrite)
+    train_file(config, words, resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -84,10 +84,10 @@ def crossval(
 
 @config_app.command("show")
 def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
-    """Print the whole experiment: bases merged, overrides applied, defaults filled in."""
-    from mmtrain.config import dump_yaml, load_experiment
+    """Print the whole experiment, or its stages: bases merged, overrides applied, defaults filled in."""
+    from mmtrain.config import dump_yaml, load
 
-    typer.echo(dump_yaml(load_experiment(file, overrides)), nl=False)
+    typer.echo(dump_yaml(load(file, overrides)), nl=False)
 
 
 @config_app.command("schema")
@@ -95,7 +95,7 @@ def config_schema() -> None:
     """Print the JSON schema of experiment files, for editors."""
     import json
 
-    from mmtrain.config import file_schema
+    from mmtrain.config_schema import file_schema
 
     typer.echo(json.dumps(file_schema(), indent=2))
 

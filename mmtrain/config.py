@@ -1,13 +1,15 @@
 """The experiment: a tree of the component configs that live beside their code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from mmtrain.config_errors import config_error, nearest, refuse_truth_as_number
+from mmtrain.config_errors import config_error, located, nearest, refuse_truth_as_number
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
+from mmtrain.config_stages import parse_stages, shared_tree
 from mmtrain.config_training import TrainingConfig
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.config import CurriculumConfig
@@ -15,6 +17,7 @@ from mmtrain.curriculum.weighting.gradients import GradientSection
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
 from mmtrain.data.schema import TEXTS
+from mmtrain.engine.initial import InitialConfig
 from mmtrain.errors import ConfigError
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
@@ -24,10 +27,7 @@ from mmtrain.objectives.pretext import PretextConfig
 from mmtrain.objectives.pretext.masked_modelling import MaskedModellingConfig
 from mmtrain.objectives.regularizers import RegularizerConfig
 from mmtrain.objectives.regularizers.r_drop import RDropConfig
-from mmtrain.section import Section
-
-# names become folders, columns and parts of metric names
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+from mmtrain.section import Name, Section
 
 
 class FoldConfig(Section):
@@ -118,6 +118,9 @@ class Experiment(Section):
         default_factory=dict, description="Tasks that need no label, by the name that streams list them under."
     )
     model: ModelConfig
+    initial: InitialConfig | None = Field(
+        default=None, description="Weights of an earlier run to begin with; null: the text encoder's own, the rest random."
+    )
     regularizers: dict[Name, RegularizerConfig] = Field(default_factory=dict)
     curriculum: CurriculumConfig = CurriculumConfig()
     batch: BatchConfig = BatchConfig()
@@ -245,6 +248,26 @@ class Experiment(Section):
         return self.model_dump(mode="json")
 
 
+@dataclass(frozen=True)
+class Staged:
+    """Experiments that follow each other, by stage."""
+
+    stages: Mapping[str, Experiment]
+
+    @property
+    def folder(self) -> Path:
+        return next(iter(self.stages.values())).folder.parent
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain values that load to equal experiments."""
+        first = next(iter(self.stages.values()))
+        shared = {"name": first.name.rpartition("/")[0], "runs": first.runs}
+        stages = {stage: experiment.resolved() for stage, experiment in self.stages.items()}
+        return shared | {
+            "stages": {stage: {key: values[key] for key in values if key not in shared} for stage, values in stages.items()}
+        }
+
+
 def parse(tree: ConfigTree) -> Experiment:
     """Check a tree. Errors: ConfigError, a line for each complaint, with its file and key."""
     try:
@@ -255,27 +278,29 @@ def parse(tree: ConfigTree) -> Experiment:
     return experiment
 
 
+def load(file: str | Path, overrides: list[str] | None = None) -> Experiment | Staged:
+    """Read, refine, override and check an experiment file: all its stages, or the one that `stage` names."""
+    tree = load_tree(file, overrides or [])
+    chosen = tree.values.get("stage")
+    runs = Experiment.model_fields["runs"].default
+    staged = None if tree.values.get("stages") is None else Staged(parse_stages(tree, parse, runs=runs))
+    if chosen is None:
+        return staged or parse(shared_tree(tree))
+    known = {} if staged is None else staged.stages
+    if chosen not in known:
+        raise ConfigError(located(tree, ("stage",), f"the file has no stage '{chosen}'{nearest(str(chosen), known)}"))
+    return known[chosen]
+
+
 def load_experiment(file: str | Path, overrides: list[str] | None = None) -> Experiment:
-    """Read, refine, override and check an experiment file."""
-    return parse(load_tree(file, overrides or []))
+    """The one experiment of a file. Errors: ConfigError, also where there are several stages and none is chosen."""
+    found = load(file, overrides)
+    if isinstance(found, Staged):
+        choices = " or ".join(f"stage={stage}" for stage in found.stages)
+        raise ConfigError(f"{file}: this file has several stages, and one experiment is asked for; add {choices}")
+    return found
 
 
-def dump_yaml(experiment: Experiment) -> str:
-    """The experiment as a file that loads to an equal one."""
+def dump_yaml(experiment: Experiment | Staged) -> str:
+    """The experiment, or its stages, as a file that loads to an equal one."""
     return dump_yaml_text(escape_interpolations(experiment.resolved()))
-
-
-def file_schema() -> dict[str, Any]:
-    """The JSON schema of experiment files. Nothing is required in it: a `base:` may give what a file leaves out."""
-    schema: dict[str, Any] = _refining(Experiment.model_json_schema())
-    schema["properties"]["base"] = {"type": "string", "description": "A file that this one refines, relative to it."}
-    return schema
-
-
-def _refining(schema: Any) -> Any:
-    """A schema without required keys; a component without its `name:` may then be one of several, so oneOf is anyOf."""
-    if isinstance(schema, list):
-        return [_refining(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {"anyOf" if key == "oneOf" else key: _refining(part) for key, part in schema.items() if key != "required"}

@@ -17,6 +17,8 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
+from mmtrain.engine.fitting import Fit
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.models.model import MultimodalModel, build_model
 from mmtrain.objectives.config import ObjectiveConfig
@@ -34,6 +36,7 @@ class Parts:
     model: MultimodalModel
     objective: Objective
     collate: Collator
+    loaded: Fit | None = None  # what of the initial weights is in the model
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -41,8 +44,10 @@ class Parts:
         return tuple(self.objective.task_names)
 
 
-def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
+def build_parts(experiment: Experiment, *, weights: bool = True, initial: InitialWeights | None = None) -> Parts:
     """Open the stores, build model and objective. `weights` False: random ones, since a checkpoint follows.
+
+    `initial`: in the model before anything else looks at it; where they are all of it, no others are read.
 
     Errors: ConfigError or DataError for all that does not fit together.
     """
@@ -51,7 +56,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
     train_streams = build_streams(experiment, stores, "train")
     text = experiment.model.text
     model_config = experiment.model
-    if text is not None and not weights:
+    if text is not None and not (weights and (initial is None or initial.match == "shapes")):
         model_config = model_config.model_copy(update={"text": text.model_copy(update={"weights": "random"})})
     tokenizer = text.build_tokenizer() if text is not None else None
     model = build_model(
@@ -66,6 +71,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
             for name, config in experiment.pretext.items()
         },
     )
+    loaded = None if initial is None else initial.load(model)
     objective = build_objective(experiment, tasks, train_streams, model)
     collate = Collator(
         dims={name: dims[name] for name in experiment.model.sequences},
@@ -74,7 +80,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
         reads_pairs=experiment.model.second_text,
         pretext=tuple(experiment.pretext),
     )
-    return Parts(stores, tasks, train_streams, model, objective, collate)
+    return Parts(stores, tasks, train_streams, model, objective, collate, loaded)
 
 
 def _build_module(name: str, config: PretextRow, **shape: Any) -> nn.Module:

@@ -12,10 +12,10 @@ from mmtrain.config import load_experiment
 from mmtrain.data.bad_samples import bad_sample_notes, bad_sample_records
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
-from mmtrain.engine.checkpoint import Checkpoint, Tensors, read_checkpoint
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.model_state import load_model_state
+from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
@@ -47,19 +47,25 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     """
     run = RunFolder(folder)
     if not run.is_run():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
+        raise ConfigError(run.refusal())
     if split not in SPLITS:
         by_run = "; training.train_predictions: true has the run itself write those" if "train-epoch" in split else ""
         raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}{by_run}")
+    if weights not in ("trained", "average"):
+        raise ConfigError(f"--weights: '{weights}' is none of trained, average")
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)
-    saved = _read(run, checkpoint)
+    _, saved = read_named(run, checkpoint)
     require_version(saved, origin=checkpoint)
     for name, store in parts.stores.items():
         if saved.state["identity"]["stores"].get(name) != store.fingerprint:
             raise CheckpointError(f"dataset '{name}': store {store.path} is not the one this run was trained on")
-    load_model_state(parts.model, saved_weights(saved, weights, origin=checkpoint), origin=checkpoint)
+    try:
+        tensors = saved_weights(saved, weights, origin=checkpoint)
+    except ConfigError as error:
+        raise ConfigError(f"--weights: {error}") from None
+    load_model_state(parts.model, tensors, origin=checkpoint)
     console = main_console(accelerator)
     streams = build_streams(experiment, parts.stores, split)
     with ProgressBar(console, split, total=1) as progress:
@@ -83,40 +89,6 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
         name = split if weights == "trained" else f"{split}_{weights}"
         _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares, bad=bad)
     return rows
-
-
-def _read(run: RunFolder, name: str) -> Checkpoint:
-    """A checkpoint, also while the run goes on and may delete what `best` or `last` led to a moment ago."""
-    while True:
-        link = _checkpoint_folder(run, name)
-        folder = link.resolve()
-        try:
-            return read_checkpoint(folder)
-        except CheckpointError:
-            if link.resolve() == folder:
-                raise
-
-
-def _checkpoint_folder(run: RunFolder, name: str) -> Path:
-    folder = run.checkpoints / name
-    if Path(name).name != name or not folder.is_dir():
-        found = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
-        raise ConfigError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(found) or 'none yet'}")
-    return folder
-
-
-def saved_weights(checkpoint: Checkpoint, weights: str, *, origin: str) -> Tensors:
-    """The trained weights of a checkpoint, or their average. Errors: ConfigError where it holds none."""
-    groups = {"trained": "model", "average": "average"}
-    if weights not in groups:
-        raise ConfigError(f"--weights: '{weights}' is none of {', '.join(groups)}")
-    found = checkpoint.tensors[groups[weights]]
-    if not found:
-        raise ConfigError(
-            f"--weights: checkpoint '{origin}', of step {checkpoint.state['step']}, holds no average; "
-            "training.average was null or had not begun"
-        )
-    return found
 
 
 def _rows(predictions: Sequence[Predictions], train_streams: Sequence[Stream]) -> list[TaskRow]:

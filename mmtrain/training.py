@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from rich.console import Console
 
@@ -29,7 +30,11 @@ Answer = TypeVar("Answer")
 
 def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> History:
     """Train what `file` describes. Errors: UserError of every kind; on several processes all of them stop."""
-    experiment = load_experiment(file, list(overrides))
+    return train_alone(load_experiment(file, list(overrides)), resume=resume, overwrite=overwrite)
+
+
+def train_alone(experiment: Experiment, *, resume: bool, overwrite: bool) -> History:
+    """Train an experiment that was read and checked, in processes that nothing else is asked of. Errors: as above."""
     accelerator = build_accelerator(experiment)
     result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite)
     accelerator.end_training()
@@ -112,6 +117,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     if processes.device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
     set_arithmetic(tf32=experiment.training.tf32, deterministic=experiment.training.deterministic)
+    AcceleratorState._reset_state()  # another stage may have had another precision; the processes stay connected
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 

@@ -1,6 +1,7 @@
 """A run to a checkpoint and back: what the loop saves, and how a new process takes it up."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -133,8 +134,22 @@ def resume(run: Run) -> RunState:
     require_version(checkpoint, origin=str(folder))
     require_identity(checkpoint, run.identity)
     state = put_back(run, checkpoint, origin=str(folder))
+    if run.logs is not None:
+        for name, target in stray_links(folder, best_step=state.selection.best_step).items():
+            files.point(folder.parent, name, target)
     run.say(f"resumed from {folder} at step {state.step}")
     return state
+
+
+def stray_links(newest: Path, *, best_step: int) -> dict[str, Path]:
+    """`last` and `best`, where they do not lead to the newest checkpoint and to that of `best_step`: the run was killed
+    between writing it and saying so.
+    """
+    root = newest.parent
+    targets = {"last": newest, "best": files.step_folder(root, best_step)}
+    return {
+        name: target for name, target in targets.items() if target.is_dir() and (root / name).resolve() != target.resolve()
+    }
 
 
 def put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from data_prep.synth import synthesize
-from mmtrain.config import load_experiment
+from mmtrain.config import load, load_experiment
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.pacing import PACINGS
 from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
@@ -95,6 +95,15 @@ def test_the_experiment_of_the_page_trains_and_is_scored(tmp_path, monkeypatch, 
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "curriculum.jsonl", "timing.jsonl"):
         assert name in tree
         assert (Path("runs/clips") / name).is_file()
+
+
+def test_the_stages_of_the_page_are_two_experiments(tmp_path):
+    (tmp_path / "clips.yaml").write_text(block("yaml", "configs/clips.yaml"), encoding="utf-8")
+    (tmp_path / "stages.yaml").write_text(block("yaml", "configs/clips-stages.yaml"), encoding="utf-8")
+    mood, funny = load(tmp_path / "stages.yaml").stages.values()
+    assert (mood.task_names, funny.task_names) == (("mood",), ("funny",))
+    assert (set(mood.tasks), set(funny.tasks)) == (set(), {"funny"})
+    assert funny.initial.run == str(mood.folder) == "runs/clips-stages/mood"
 
 
 def test_the_pacing_of_the_page_is_one_and_so_is_each_difficulty_it_shows():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import mmtrain.training
+import mmtrain.stages
 from mmtrain.cli import main
 from mmtrain.config import load_experiment
 from mmtrain.errors import ConfigError, Interrupted
@@ -39,7 +39,7 @@ def run(capsys):
 def asked(monkeypatch):
     """What `train` passes on."""
     calls = []
-    monkeypatch.setattr(mmtrain.training, "train_experiment", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.setattr(mmtrain.stages, "train_file", lambda *given, **named: calls.append((given, named)))
     return calls
 
 
@@ -150,7 +150,7 @@ def test_a_users_error_is_one_message_and_2(run, monkeypatch):
     def fail(*_, **__):
         raise ConfigError("batch.size: 0")
 
-    monkeypatch.setattr(mmtrain.training, "train_experiment", fail)
+    monkeypatch.setattr(mmtrain.stages, "train_file", fail)
     assert run("train", "-c", "c.yaml") == (2, "", "error: batch.size: 0\n")
 
 
@@ -165,7 +165,7 @@ def test_an_interrupted_run_ends_with_130(run, monkeypatch):
     def stop(*_, **__):
         raise Interrupted("saved; continue with --resume")
 
-    monkeypatch.setattr(mmtrain.training, "train_experiment", stop)
+    monkeypatch.setattr(mmtrain.stages, "train_file", stop)
     assert run("train", "-c", "c.yaml") == (130, "", "saved; continue with --resume\n")
 
 
@@ -176,7 +176,7 @@ def test_what_the_disk_refuses_is_one_message(run, monkeypatch, number, message)
     def fail(*_, **__):
         raise OSError(number, os.strerror(number), *(["place"] if number == errno.EACCES else []))
 
-    monkeypatch.setattr(mmtrain.training, "train_experiment", fail)
+    monkeypatch.setattr(mmtrain.stages, "train_file", fail)
     code, out, error = run("train", "-c", "c.yaml")
     assert (code, out, error.startswith(f"error: {message}")) == (2, "", True)
 
@@ -185,7 +185,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(*_, **__):
         raise KeyError("ours")
 
-    monkeypatch.setattr(mmtrain.training, "train_experiment", fail)
+    monkeypatch.setattr(mmtrain.stages, "train_file", fail)
     with pytest.raises(KeyError):
         main(["train", "-c", "c.yaml"])
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmtrain.config import file_schema
 from mmtrain.config_file import load_tree
+from mmtrain.config_schema import file_schema
 
 CONFIGS = sorted(file for file in (Path(__file__).parents[2] / "configs").rglob("*.yaml") if file.parent.name != "search")
 KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
