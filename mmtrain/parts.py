@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks, open_stores
+from mmtrain.compatibility import common_dims, common_frames, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.pacing import PacingConfig
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
@@ -16,6 +16,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
+from mmtrain.models.encoders.torchvision_backbone import TorchvisionEncoderConfig
 from mmtrain.models.model import MultimodalModel, build_model
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.losses.task_loss import TaskLoss
@@ -41,21 +42,35 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
     """
     stores = open_stores(experiment)
     tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
+    frames = common_frames(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
     text = experiment.model.text
     model_config = experiment.model
     if text is not None and not weights:
         model_config = model_config.model_copy(update={"text": text.model_copy(update={"weights": "random"})})
+    if not weights:
+        random = {
+            name: image.model_copy(update={"weights": "random"})
+            for name, image in model_config.images.items()
+            if isinstance(image, TorchvisionEncoderConfig)
+        }
+        model_config = model_config.model_copy(update={"images": {**model_config.images, **random}})
     model = build_model(
         model_config,
         dims=dims,
         outputs={name: task.num_outputs for name, task in tasks.items()},
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
+        frames=frames,
     )
     objective = build_objective(experiment, tasks, train_streams, model)
     tokenizer = text.build_tokenizer() if text is not None else None
-    collate = Collator(dims={name: dims[name] for name in experiment.model.sequences}, tasks=tasks, tokenizer=tokenizer)
+    collate = Collator(
+        dims={name: dims[name] for name in experiment.model.sequences},
+        frames={name: frames[name] for name in experiment.model.images},
+        tasks=tasks,
+        tokenizer=tokenizer,
+    )
     return Parts(stores, tasks, train_streams, model, objective, collate)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class MaskedSequence(NamedTuple):
-    """Values with the mask of what is real: token ids [B, T], features [B, T, D] or pixels [B, T, 3, H, W]."""
+    """Values with the mask of what is real: token ids [B, T], features [B, T, D] or pixels [B, T, 3, H, W] uint8."""
 
     values: Tensor
     mask: Tensor  # [B, T] bool, True = a real row

@@ -8,18 +8,26 @@ import torch
 
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.dataset import Sample
-from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.schema import TEXT, FrameShape, TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 
 
 class Collator:
     """Makes batches for one model and its tasks.
 
-    `dims`: width D of each feature modality; `tokenizer`: None where the model reads no text.
+    `dims`: width D of each feature modality; `frames`: shape (3, H, W) of each modality of pixels, which stay uint8;
+    `tokenizer`: None where the model reads no text.
     """
 
-    def __init__(self, *, dims: Mapping[str, int], tasks: Mapping[str, TaskSchema], tokenizer: Tokenizer | None) -> None:
-        self.dims, self.tasks, self.tokenizer = dict(dims), dict(tasks), tokenizer
+    def __init__(
+        self,
+        *,
+        dims: Mapping[str, int],
+        tasks: Mapping[str, TaskSchema],
+        tokenizer: Tokenizer | None,
+        frames: Mapping[str, FrameShape] | None = None,
+    ) -> None:
+        self.dims, self.frames, self.tasks, self.tokenizer = dict(dims), dict(frames or {}), dict(tasks), tokenizer
 
     def __call__(self, samples: Sequence[Sample], streams: Sequence[int]) -> Batch:
         """Collate B samples; `streams` gives each one's stream number."""
@@ -27,10 +35,12 @@ class Collator:
         if self.tokenizer is not None:
             ids = [np.asarray(tokens, np.int64) for tokens in self.tokenizer([sample.text for sample in samples])]
             inputs[TEXT] = _pad(ids, (), np.dtype(np.int64), self.tokenizer.pad_id)
-        for modality, dim in self.dims.items():
-            blank = np.empty((0, dim), np.float32)
+        shapes: dict[str, tuple[int, ...]] = {**{modality: (dim,) for modality, dim in self.dims.items()}, **self.frames}
+        for modality, shape in shapes.items():
+            kind: np.dtype[np.number] = np.dtype(np.uint8 if modality in self.frames else np.float32)
+            blank = np.empty((0, *shape), kind)
             rows = [sample.features.get(modality, blank) for sample in samples]
-            inputs[modality] = _pad(rows, (dim,), np.dtype(np.float32), 0)
+            inputs[modality] = _pad(rows, shape, kind, 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())

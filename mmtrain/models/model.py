@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
-from mmtrain.data.schema import TEXT
+from mmtrain.data.schema import TEXT, FrameShape
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
-from mmtrain.models.encoders import SequenceEncoderConfig, TextEncoderConfig
+from mmtrain.models.encoders import ImageEncoderConfig, SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.heads import HeadConfig
@@ -32,6 +32,9 @@ class ModelConfig(Section):
     sequences: dict[str, SequenceEncoderConfig] = Field(
         default_factory=dict, description="Encoder of each feature modality that is read, by its name in the stores."
     )
+    images: dict[str, ImageEncoderConfig] = Field(
+        default_factory=dict, description="Encoder of each modality of pixels that is read, by its name in the stores."
+    )
     fusion: FusionConfig = ConcatFusionConfig()
     pooling: PoolingConfig = Field(default=MeanPoolingConfig(), description="How a modality's rows become one vector.")
     modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
@@ -46,9 +49,15 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _modalities_fit(self) -> "ModelConfig":
         if not self.modalities:
-            raise ValueError("the model reads nothing: give `text` an encoder, or name a modality under `sequences`")
-        if TEXT in self.sequences:
-            raise ValueError("`sequences` may not hold a modality called 'text': that is the text itself")
+            raise ValueError(
+                "the model reads nothing: give `text` an encoder, or name a modality under `sequences` or `images`"
+            )
+        for key, names in (("sequences", self.sequences), ("images", self.images)):
+            if TEXT in names:
+                raise ValueError(f"`{key}` may not hold a modality called 'text': that is the text itself")
+        for name in self.images:
+            if name in self.sequences:
+                raise ValueError(f"'{name}' stands under `sequences` and `images`; pixels go under `images` alone")
         for name in self.modality_dropout:
             if name not in self.modalities:
                 known = ", ".join(self.modalities)
@@ -61,8 +70,8 @@ class ModelConfig(Section):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Text first, then the sequences in their order."""
-        return (*((TEXT,) if self.text else ()), *self.sequences)
+        """Text first, then the sequences in their order, then the images in theirs."""
+        return (*((TEXT,) if self.text else ()), *self.sequences, *self.images)
 
 
 class MultimodalModel(nn.Module):
@@ -81,25 +90,32 @@ class MultimodalModel(nn.Module):
         heads: Mapping[str, nn.Module],
         scalar_tasks: Collection[str],
         modality_dropout: Mapping[str, float] | None = None,
+        images: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.modality_dropout = ModalityDropout(modality_dropout or {})
         self.text, self.fusion = text, fusion
         self.sequences, self.heads = module_dict("encoder", sequences), module_dict("head", heads)
-        self._sequences, self._tasks, self._scalar_tasks = tuple(sequences), tuple(heads), frozenset(scalar_tasks)
+        self.images = module_dict("encoder", images or {})
+        self._sequences, self._images = tuple(sequences), tuple(images or {})
+        self._tasks, self._scalar_tasks = tuple(heads), frozenset(scalar_tasks)
 
     def head(self, task: str) -> nn.Module:
         """The part of the model that is this task's alone."""
         return self.heads[module_key(task, "head")]
 
     def forward(self, inputs: Mapping[str, MaskedSequence], labelled: Mapping[str, Tensor] | None = None) -> Outputs:
-        """`inputs`: token ids [B, T] or rows [B, T, D] of every modality the model reads; `labelled`: [B] bool by task."""
-        read = (*((TEXT,) if self.text is not None else ()), *self._sequences)
+        """`inputs`: token ids [B, T], rows [B, T, D] or pixels [B, T, 3, H, W] of every modality the model reads;
+        `labelled`: [B] bool by task.
+        """
+        read = (*((TEXT,) if self.text is not None else ()), *self._sequences, *self._images)
         if self.training:
             inputs = self.modality_dropout({name: inputs[name] for name in read})
         encoded = {TEXT: self.text(inputs[TEXT])} if self.text is not None else {}
         for name in self._sequences:
             encoded[name] = self.sequences[module_key(name, "encoder")](inputs[name])  # [B, T, d] and its mask
+        for name in self._images:
+            encoded[name] = self.images[module_key(name, "encoder")](inputs[name])
         fused: Fused = self.fusion(encoded)
         logits = {}
         for task in self._tasks:
@@ -117,16 +133,17 @@ def build_model(
     outputs: Mapping[str, int],
     heads: Mapping[str, HeadConfig],
     scalar_tasks: Collection[str],
+    frames: Mapping[str, FrameShape] | None = None,
 ) -> MultimodalModel:
-    """`dims`: row width D of each feature modality; `outputs`: C of each task; `heads`: the head of each task.
+    """`dims`: row width D of each feature modality; `frames`: (3, H, W) of each modality of pixels; `outputs`: C of each
+    task; `heads`: the head of each task.
 
     A modality that the fusion does not use gets no encoder: nothing would train it.
 
     Errors: ConfigError where a modality has no width, or a component does not fit.
     """
-    for name in config.sequences:
-        if name not in dims:
-            raise ConfigError(f"model.sequences.{name}: no store has this modality (there are: {', '.join(dims) or 'none'})")
+    frames = frames or {}
+    _check_modalities(config, dims, frames)
     fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
     sequences = {name: encoder for name, encoder in config.sequences.items() if name in fusion.modalities}
     model = MultimodalModel(
@@ -136,9 +153,32 @@ def build_model(
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
         scalar_tasks=scalar_tasks,
         modality_dropout=config.modality_dropout,
+        images={
+            name: _build_image(name, encoder, frames[name], config.dim)
+            for name, encoder in config.images.items()
+            if name in fusion.modalities
+        },
     )
     set_checkpointed(model, config.gradient_checkpointing)
     return model
+
+
+def _check_modalities(config: ModelConfig, dims: Mapping[str, int], frames: Mapping[str, FrameShape]) -> None:
+    known = ", ".join(dict.fromkeys((*dims, *frames))) or "none"
+    for key, names in (("sequences", config.sequences), ("images", config.images)):
+        for name in names:
+            if name not in dims and name not in frames:
+                raise ConfigError(f"model.{key}.{name}: no store has this modality (there are: {known})")
+            if (name in frames) != (key == "images"):
+                held, other = ("pixels", "images") if name in frames else ("feature rows", "sequences")
+                raise ConfigError(f"model.{key}.{name}: the stores hold {held} of it; write its encoder under model.{other}")
+
+
+def _build_image(name: str, encoder: ImageEncoderConfig, shape: FrameShape, dim: int) -> nn.Module:
+    try:
+        return encoder.build(shape=shape, dim=dim)
+    except ConfigError as error:
+        raise ConfigError(f"model.images.{name}.{error}") from None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mmtrain.curriculum.weighting import WEIGHTINGS
 from mmtrain.engine.averages import AVERAGES
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
-from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
+from mmtrain.models.encoders import IMAGE_ENCODERS, SEQUENCE_ENCODERS, TEXT_ENCODERS
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
 from mmtrain.models.pooling import POOLINGS
@@ -30,6 +30,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = {
     "model.text": TEXT_ENCODERS,
     "model.sequences.<modality>": SEQUENCE_ENCODERS,
+    "model.images.<modality>": IMAGE_ENCODERS,
     "model.fusion": FUSIONS,
     "model.pooling": POOLINGS,
     "tasks.<task>.head": HEADS,

@@ -121,8 +121,8 @@ def test_two_stores_of_different_width(complaint, without_text, tmp_path):
         "train", "-c", without_text(), f"datasets.calls.store={tmp_path}/wide", "streams.calls.tasks=[funny]"
     )
     assert message == (
-        "modality 'audio' is 6 wide in store 'clips' (synth) and 7 in 'wide': extract both with one extractor, or leave it "
-        "out of model.sequences"
+        "modality 'audio' is 6 wide in store 'clips' (synth) and 7 wide in 'wide': extract both with one extractor, or "
+        "leave it out of the model"
     )
 
 
