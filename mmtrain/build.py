@@ -11,6 +11,7 @@ from torch import nn
 from mmtrain.compatibility import group_warnings
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
+from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
@@ -146,6 +147,10 @@ def prepare_for_evaluation(model: nn.Module, accelerator: Accelerator) -> nn.Mod
 
 
 def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> Loader:
+    rows = {
+        modality: {name: config.build() for name, config in configs.items()}
+        for modality, configs in experiment.augmentation.items()
+    }
     return Loader(
         streams=parts.train_streams,
         collate=parts.collate,
@@ -154,6 +159,7 @@ def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> L
         micro=experiment.batch.micro,
         prefetch=experiment.batch.prefetch,
         pin_memory=accelerator.device.type == "cuda",
+        augment=Augmentation(rows, seed=experiment.seed) if rows else None,
     )
 
 

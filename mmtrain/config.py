@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mmtrain.config_errors import config_error, nearest, refuse_truth_as_number
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_training import TrainingConfig
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.config import CurriculumConfig
+from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
+from mmtrain.data.augment.protocol import Kind
+from mmtrain.data.schema import TEXT
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import ModelConfig
@@ -96,6 +99,10 @@ class Experiment(Section):
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     streams: dict[Name, StreamConfig] = Field(min_length=1)
     tasks: dict[Name, TaskConfig] = Field(default_factory=dict)
+    augmentation: dict[str, dict[Name, AugmentationConfig]] = Field(
+        default_factory=dict,
+        description="What training samples go through, by modality, then by any name, in order; evaluation sees none of it.",
+    )
     model: ModelConfig
     regularizers: dict[Name, RegularizerConfig] = Field(default_factory=dict)
     curriculum: CurriculumConfig = CurriculumConfig()
@@ -105,9 +112,23 @@ class Experiment(Section):
     curve: CurveConfig = CurveConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _rows_have_names(cls, values: Any) -> Any:
+        for modality, rows in values.items() if isinstance(values, dict) else ():
+            if isinstance(rows, dict) and isinstance(rows.get("name"), str):
+                example = f"{modality}: {{first: {{name: {rows['name']}}}}}"
+                raise ValueError(f"{modality}: each row stands under a name that you choose: {example}")
+        return values
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        complaints = [*self._stream_complaints(), *self._task_complaints(), *self._other_complaints()]
+        complaints = [
+            *self._stream_complaints(),
+            *self._task_complaints(),
+            *self._augmentation_complaints(),
+            *self._other_complaints(),
+        ]
         if complaints:
             raise ValueError("\n".join(complaints))
         return self
@@ -133,6 +154,18 @@ class Experiment(Section):
         for task in self.tasks:
             if task not in tasks:
                 yield f"tasks.{task}: no stream has this task{nearest(task, tasks)}"
+
+    def _augmentation_complaints(self) -> Iterator[str]:
+        for modality, rows in self.augmentation.items():
+            if modality not in self.model.modalities:
+                yield f"augmentation.{modality}: the model reads no '{modality}'{nearest(modality, self.model.modalities)}"
+                continue
+            kind: Kind = "text" if modality == TEXT else "features"
+            known = ", ".join(row.model_fields["name"].default for row in AUGMENTATIONS if row.reads == kind)
+            for name, row in rows.items():
+                if row.reads != kind:
+                    where = f"augmentation.{modality}.{name}"
+                    yield f"{where}: {row.name} is for {row.reads}; for '{modality}' write one of {known}"
 
     def _other_complaints(self) -> Iterator[str]:
         every, window = self.training.eval_every, self.curriculum.window

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from mmtrain.curriculum.plan import WindowPlan
+from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.batch import Batch
 from mmtrain.data.collate import Collator
-from mmtrain.data.dataset import Stream
+from mmtrain.data.dataset import Sample, Stream
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class StepInput:
 
 
 class Loader:
-    """Reads and collates what a plan asks for.
+    """Reads, augments and collates what a plan asks for. Nothing else reads samples that are augmented.
 
-    `micro`: most samples of one forward pass; `prefetch`: steps read ahead (0 = none; the result is the same).
+    `micro`: most samples of one forward pass; `prefetch`: steps read ahead (0 = none; the result is the same); `augment`:
+    None where samples stay as their stores have them.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class Loader:
         micro: int | None = None,
         prefetch: int = 2,
         pin_memory: bool = False,
+        augment: Augmentation | None = None,
     ) -> None:
-        self.streams, self.collate = streams, collate
+        self.streams, self.collate, self.augment = streams, collate, augment
         self._mine, self._micro, self._prefetch, self._pin = slice(rank, None, world), micro, prefetch, pin_memory
         self._labelled = [{task: stream.labels(task)[1] for task in stream.tasks} for stream in streams]
 
@@ -72,7 +75,8 @@ class Loader:
 
     def _read(self, window: WindowPlan, step: int) -> StepInput:
         streams, positions = window.batch(step)
-        own = list(zip(streams[self._mine].tolist(), positions[self._mine].tolist(), strict=True))
+        places = (values[self._mine].tolist() for values in (streams, positions, window.passes(step)))
+        own = list(zip(*places, strict=True))
         num_micro = 1 if self._micro is None else -(-len(own) // self._micro)
         parts = np.array_split(np.arange(len(own)), num_micro)
         batches = [self._collate([own[index] for index in part]) for part in parts]
@@ -84,10 +88,14 @@ class Loader:
             silent = frozenset(task for task, count in weighing.items() if not count)
         return StepInput(step, batches, self._counts(streams, positions), own_weights, silent)
 
-    def _collate(self, items: Sequence[tuple[int, int]]) -> Batch:
-        samples = [self.streams[stream].sample(position) for stream, position in items]
-        batch = self.collate(samples, [stream for stream, _ in items])
+    def _collate(self, items: Sequence[tuple[int, int, int]]) -> Batch:
+        batch = self.collate([self._sample(*item) for item in items], [stream for stream, _, _ in items])
         return batch.pin() if self._pin else batch
+
+    def _sample(self, number: int, position: int, pass_number: int) -> Sample:
+        stream = self.streams[number]
+        sample = stream.sample(position)
+        return sample if self.augment is None else self.augment(sample, stream=stream.name, pass_number=pass_number)
 
     def _counts(self, streams: npt.NDArray[np.integer], positions: npt.NDArray[np.int64]) -> dict[str, int]:
         counts = dict.fromkeys(self.collate.tasks, 0)

@@ -15,6 +15,7 @@ from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
+from mmtrain.data.augment import AUGMENTATIONS
 from mmtrain.engine.averages import AVERAGES
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
@@ -35,6 +36,7 @@ ROWS = {
     "model.pooling": POOLINGS,
     "tasks.<task>.head": HEADS,
     "tasks.<task>.loss": [config for config, _ in LOSSES],
+    "augmentation.<modality>": AUGMENTATIONS,
     "regularizers.<name>": REGULARIZERS,
     "curriculum.sampler": SAMPLERS,
     "curriculum.schedule": SCHEDULES,
@@ -100,6 +102,15 @@ def test_the_pacing_of_the_page_is_one_and_so_is_each_difficulty_it_shows():
     assert {type(section.pacing.difficulty), *map(type, found)} == set(DIFFICULTIES)
 
 
+def test_the_augmentation_of_the_page_is_one():
+    text = block("yaml", "augmentation:")
+    experiment = load_experiment(ROOT / "configs" / "demo.yaml", [f"augmentation={yaml.safe_load(text)['augmentation']}"])
+    assert {name: list(rows) for name, rows in experiment.augmentation.items()} == {
+        "text": ["words"],
+        "audio": ["masking", "noise"],
+    }
+
+
 def test_the_store_writing_example_runs(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
@@ -120,5 +131,5 @@ def test_the_demo_config_loads_and_the_makefile_runs_what_the_page_shows():
     experiment = load_experiment(ROOT / "configs" / "demo.yaml")
     assert set(experiment.task_names) == {"speaker", "question", "exclamation", "sentiment"}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(RUN)", "python -m").replace("$(BIN)/", "")
-    for line in block("sh", "configs/demo.yaml").splitlines():
+    for line in block("sh", "--config configs/demo.yaml").splitlines():
         assert line in makefile, line

@@ -19,6 +19,7 @@ from mmtrain.curriculum.samplers.doremi import DoremiConfig
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.weighting import WEIGHTINGS, WeightingConfig
+from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.schema import TaskSchema
 from mmtrain.engine.averages import AVERAGES, AverageConfig
 from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
@@ -45,6 +46,7 @@ TABLES = {
     "pacings": (PACINGS, PacingConfig),
     "difficulties": (DIFFICULTIES, DifficultyConfig),
     "weightings": (WEIGHTINGS, WeightingConfig),
+    "augmentations": (AUGMENTATIONS, AugmentationConfig),
     "sequence encoders": (SEQUENCE_ENCODERS, SequenceEncoderConfig),
     "image encoders": (IMAGE_ENCODERS, ImageEncoderConfig),
     "text encoders": (TEXT_ENCODERS, TextEncoderConfig),
@@ -93,6 +95,7 @@ BUILD = {
     "pacings": lambda _, config: config.build(SETTING),
     "difficulties": lambda _, config: config,  # mmtrain/difficulty.py reads them
     "weightings": lambda _, config: config.build(SETTING),
+    "augmentations": lambda _, config: config.build(),
     "sequence encoders": lambda _, config: config.build(input_dim=3, dim=8),
     "image encoders": lambda _, config: config.build(shape=(3, 8, 8), dim=8),
     "fusions": lambda _, config: config.build(modalities=("text", "audio"), dim=8, pooling=MeanPoolingConfig()),

@@ -58,10 +58,10 @@ def test_valid(load):
 
 # what is overridden, what the command line is told
 WRONG = {
-    "zzz=3": "zzz: unknown key. Known: batch,",
-    "traning.epochs=3": "traning: unknown key; did you mean 'training'? Known: batch, curriculum,",
-    "epochs=3": "epochs: unknown key; did you mean training.epochs? Known here: batch,",
-    "lr=3": "lr: unknown key; did you mean training.optimizer.lr? Known here: batch,",
+    "zzz=3": "zzz: unknown key. Known: augmentation, batch,",
+    "traning.epochs=3": "traning: unknown key; did you mean 'training'? Known: augmentation, batch,",
+    "epochs=3": "epochs: unknown key; did you mean training.epochs? Known here: augmentation,",
+    "lr=3": "lr: unknown key; did you mean training.optimizer.lr? Known here: augmentation,",
     "batch.sise=3": "batch.sise: unknown key; did you mean 'size'? Known: evaluation, micro, prefetch, size",
     "streams.clips.task=[a]": "streams.clips.task: unknown key; did you mean 'tasks'? Known: dataset, modalities, tasks",
     "model.sequences.audio.hidden=2": "model.sequences.audio.hidden: unknown key. Known: name",
@@ -134,6 +134,19 @@ WRONG = {
         "streams.more.tasks: 'funny' of dataset 'clips' is in the stream 'clips' already"
     ),
     "tasks.funy.head.name=mlp": "tasks.funy: no stream has this task; did you mean 'funny'? Known: funny",
+    "augmentation.adio.a.name=time_jitter": "augmentation.adio: the model reads no 'adio'; did you mean 'audio'? Known:",
+    "augmentation.text.a.name=word_dropout": "augmentation.text: the model reads no 'text'. Known: audio",
+    "augmentation.audio.a.name=word_dropout": (
+        "augmentation.audio.a: word_dropout is for text; for 'audio' write one of time_masking, feature_masking,"
+    ),
+    "augmentation.audio.a.name=time_maskin": (
+        "augmentation.audio.a.name: unknown name 'time_maskin'; did you mean 'time_masking'? Known: feature_masking,"
+    ),
+    "augmentation.audio.a.spans=2": "augmentation.audio.a: needs a `name:` that says which component it is. Known:",
+    "augmentation.audio={name: time_masking}": (
+        "augmentation.audio: each row stands under a name that you choose: audio: {first: {name: time_masking}}"
+    ),
+    "augmentation.audio.a={name: time_masking, spns: 2}": "augmentation.audio.a.spns: unknown key; did you mean 'spans'?",
     "training.eval_every=30": (
         "training.eval_every: 30 is not a multiple of curriculum.window (20): evaluations fall on window borders; write 20"
     ),
