@@ -160,7 +160,7 @@ class Experiment(Section):
             if modality not in self.model.modalities:
                 yield f"augmentation.{modality}: the model reads no '{modality}'{nearest(modality, self.model.modalities)}"
                 continue
-            kind: Kind = "text" if modality == TEXT else "features"
+            kind: Kind = "text" if modality == TEXT else "images" if modality in self.model.images else "features"
             known = ", ".join(row.model_fields["name"].default for row in AUGMENTATIONS if row.reads == kind)
             for name, row in rows.items():
                 if row.reads != kind:
