@@ -140,7 +140,7 @@ WRONG = {
         "augmentation.audio.a: word_dropout is for text; for 'audio' write one of time_masking, feature_masking,"
     ),
     "augmentation.audio.a.name=time_maskin": (
-        "augmentation.audio.a.name: unknown name 'time_maskin'; did you mean 'time_masking'? Known: feature_masking,"
+        "augmentation.audio.a.name: unknown name 'time_maskin'; did you mean 'time_masking'? Known: color_jitter,"
     ),
     "augmentation.audio.a.spans=2": "augmentation.audio.a: needs a `name:` that says which component it is. Known:",
     "augmentation.audio={name: time_masking}": (
