@@ -18,9 +18,9 @@ class Pixels:
     """The center square of each picture, `size` pixels wide and high: red, green and blue of 0 to 255.
 
     A file is one row (of an animated one, the first picture); a folder is one row for each picture in it, by name in natural
-    order: 2.png before 10.png. EXIF orientation is applied, what is transparent becomes white, 16 bits become 8. The square
-    is resized by Pillow's bilinear filter, which is wide enough to average what it shrinks. `frames_per_second`: that of the
-    frames in a folder, where it is known.
+    order: 2.png before 10.png. EXIF orientation is applied, what is transparent becomes white, 16 bits become 8. The
+    square is the middle of the picture resized to `size` on its shorter side, by Pillow's bilinear filter, which is wide
+    enough to average what it shrinks. `frames_per_second`: that of the frames in a folder, where it is known.
     """
 
     def __init__(self, *, size: int = SIDE, frames_per_second: float | None = None) -> None:
