@@ -1,5 +1,7 @@
 """The commands of `python -m data_prep`; an error of the user ends in one message and exit code 2."""
 
+import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ import typer
 from rich.console import Console
 
 from data_prep.failures import MediaError
-from mmtrain.data.schema import TaskKind
+from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
 
 app = typer.Typer(
@@ -35,18 +37,24 @@ def fetch(
 
 @app.command("extract")
 def extract_command(  # noqa: PLR0917 - one parameter per option
-    manifest: Annotated[Path, typer.Argument(help="CSV (or JSONL) file: id, split, group, text, audio, video, labels.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV (or JSONL) file: id, split, group, text, audio, video, image, ...")],
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
     audio: Annotated[str | None, typer.Option(help="Extractor for the column audio: logmel.")] = None,
-    video: Annotated[str | None, typer.Option(help="Extractor for the column video: image-rows.")] = None,
+    video: Annotated[str | None, typer.Option(help="Extractor for the column video: image-rows, pixels.")] = None,
+    image: Annotated[str | None, typer.Option(help="Extractor for the column image: pixels, image-rows.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Of pixels: width and height that is stored (default 224).")
+    ] = None,
+    frames_per_second: Annotated[float | None, typer.Option(help="Of pixels: rate of the frames in the folders.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="column=kind, repeatable; beside those of the sidecar.")] = None,
     allow_failures: Annotated[int, typer.Option(help="Leave out up to so many samples whose media cannot be read.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ) -> None:
     """Turn a manifest and its media into a feature store.
 
-    Only `id` is required. Paths are relative to the manifest and stay inside its folder. An empty cell is a missing modality
-    or label; without the column `group` a sample is its own group; without `split`, groups are divided 70/15/15.
+    Only `id` is required. Paths are relative to the manifest and stay inside its folder. A cell of `image` or `video` names
+    a picture, for pixels also a folder of frames. An empty cell is a missing modality or label; without the column `group` a
+    sample is its own group; without `split`, groups are divided 70/15/15.
 
     Which columns are tasks: a sidecar beside the manifest (data.csv -> data.json) says
     {"name": ..., "licence": ..., "tasks": {"mood": {"kind": "multiclass", "classes": ["glad", "sad"]}}}, or --task
@@ -58,11 +66,19 @@ def extract_command(  # noqa: PLR0917 - one parameter per option
     from data_prep.extract import extract
 
     tasks = _pairs(task or [], "--task")
+    of_pixels = {"size": size, "frames_per_second": frames_per_second}
+    given = {key: value for key, value in of_pixels.items() if value is not None}
+    if given and "pixels" not in (video, image):
+        raise ConfigError(f"--{next(iter(given)).replace('_', '-')}: only --image pixels and --video pixels read it")
+    if frames_per_second is not None and not 0 < frames_per_second < math.inf:
+        raise ConfigError(f"--frames-per-second {frames_per_second}: write a number above 0")
     failures = extract(
         manifest,
         out=out,
         audio=audio,
         video=video,
+        image=image,
+        options={"pixels": given},
         tasks=tasks,
         allow_failures=allow_failures,
         overwrite=overwrite,
@@ -76,7 +92,9 @@ def synth(  # noqa: PLR0917 - one parameter per option
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
     samples: Annotated[int, typer.Option(help="Number of samples.")] = 600,
     task: Annotated[list[str] | None, typer.Option(help="name=binary|multiclass|multilabel|regression, repeatable.")] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="name=width, repeatable (default audio=16 video=24).")] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="name=width or name=3xHxW (pixels), repeatable (default audio=16 video=24).")
+    ] = None,
     signal: Annotated[float, typer.Option(help="Strength of the planted signal: 0 = nothing to learn.")] = 1.0,
     missing: Annotated[float, typer.Option(help="Rate at which each modality, text too, is left out.")] = 0.1,
     unlabelled: Annotated[float, typer.Option(help="Rate of missing labels per task.")] = 0.1,
@@ -90,7 +108,7 @@ def synth(  # noqa: PLR0917 - one parameter per option
     kinds: dict[str, TaskKind] = {}
     for key, value in _pairs(task or ["funny=binary"], "--task").items():
         kinds[key] = _kind(key, value)
-    widths = {key: _width(key, value) for key, value in _pairs(modality or ["audio=16", "video=24"], "--modality").items()}
+    widths = {key: _rows(key, value) for key, value in _pairs(modality or ["audio=16", "video=24"], "--modality").items()}
     synthesize(
         out,
         name=name,
@@ -125,10 +143,15 @@ def _kind(task: str, value: str) -> TaskKind:
     raise ConfigError(f"--task {task}={value}: unknown kind; write one of {', '.join(get_args(TaskKind))}")
 
 
-def _width(modality: str, value: str) -> int:
-    if not value.isdigit() or int(value) < 1:
-        raise ConfigError(f"--modality {modality}={value}: write a width of 1 or more, such as {modality}=16")
-    return int(value)
+def _rows(modality: str, value: str) -> int | FrameShape:
+    found = re.fullmatch(r"(?:3x([1-9][0-9]*)x)?([1-9][0-9]*)", value)
+    if found is None:
+        raise ConfigError(
+            f"--modality {modality}={value}: write a width of 1 or more, such as {modality}=16, or 3 x height x "
+            f"width of pixels, such as {modality}=3x16x16"
+        )
+    height, width = found.groups()
+    return int(width) if height is None else (3, int(height), int(width))
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
 """A manifest and its media files to a feature store; a file that cannot be read is named, never replaced by zeros."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from data_prep.extractors import AUDIO, VIDEO, Extractor
+from data_prep.extractors import AUDIO, IMAGE, VIDEO, Extractor, Table
 from data_prep.failures import Failure, MediaError
 from data_prep.fetch.record import write_text
 from data_prep.manifest import MEDIA, Entry, Manifest, read_manifest
@@ -16,7 +16,8 @@ from data_prep.progress import track
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import ConfigError, DataError
 
-Features = dict[str, npt.NDArray[np.floating]]
+Features = dict[str, npt.NDArray[np.number]]
+Options = Mapping[str, Mapping[str, int | float]]  # extractor -> its own options
 
 
 def extract(
@@ -25,6 +26,8 @@ def extract(
     out: Path,
     audio: str | None = None,
     video: str | None = None,
+    image: str | None = None,
+    options: Options | None = None,
     tasks: Mapping[str, str] | None = None,
     allow_failures: int = 0,
     overwrite: bool = False,
@@ -32,13 +35,16 @@ def extract(
 ) -> list[Failure]:
     """Write the store; returns the samples left out because a file of theirs cannot be read (`<out>.failures.jsonl`).
 
+    `audio`, `video`, `image`: the extractor of that column, with its `options`.
+
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
     """
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     read = read_manifest(manifest, tasks=tasks)
-    extractors = _choose(read, audio, video)
+    wanted = (("audio", audio, AUDIO), ("video", video, VIDEO), ("image", image, IMAGE))
+    extractors = _choose(read, wanted, options or {})
     for note in _notes(read, extractors):
         console.print(note, markup=False, highlight=False)
     report = out.with_name(out.name + ".failures.jsonl")
@@ -75,12 +81,10 @@ def _notes(read: Manifest, extractors: Mapping[str, Extractor]) -> Iterator[str]
             yield f"column '{modality}' ({count} files) is left out: name an extractor by --{modality}"
 
 
-def _choose(read: Manifest, audio: str | None, video: str | None) -> dict[str, Extractor]:
+def _choose(read: Manifest, wanted: Iterable[tuple[str, str | None, Table]], options: Options) -> dict[str, Extractor]:
     """The extractors asked for, by modality; each has a file to read."""
     chosen: dict[str, Extractor] = {}
-    tables: Sequence[tuple[str, str | None, Mapping[str, Callable[[], Extractor]]]]
-    tables = (("audio", audio, AUDIO), ("video", video, VIDEO))
-    for modality, name, table in tables:
+    for modality, name, table in wanted:
         if name is not None:
             if name not in table:
                 raise ConfigError(f"--{modality} {name}: unknown extractor; write one of {', '.join(table)}")
@@ -88,7 +92,7 @@ def _choose(read: Manifest, audio: str | None, video: str | None) -> dict[str, E
                 raise DataError(
                     f"{read.file} names no file in a column '{modality}'; leave --{modality} out or fill the column"
                 )
-            chosen[modality] = table[name]()
+            chosen[modality] = table[name](**options.get(name, {}))
     return chosen
 
 

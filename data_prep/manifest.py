@@ -20,7 +20,7 @@ from mmtrain.data.writer import Label
 from mmtrain.errors import DataError
 from mmtrain.section import Section
 
-MEDIA = ("audio", "video")
+MEDIA = ("audio", "video", "image")
 NONE_OF_THEM = "-"
 
 

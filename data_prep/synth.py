@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmtrain.data.schema import SPLITS, FeatureSpec, TaskKind, TaskSchema
+from mmtrain.data.schema import SPLITS, FeatureSpec, FrameShape, TaskKind, TaskSchema
 from mmtrain.data.writer import Label, StoreWriter
 from mmtrain.errors import DataError
 
@@ -18,6 +19,7 @@ _CARRIERS = (
     *("go", "stop", "never", "always", "water", "sea", "king", "ship", "gold", "look", "not"),
 )
 _ROW_STRENGTH = 0.5  # length of the planted mean at signal 1, where a row's noise is 1: a few rows together tell nearly all
+_CONTRAST = 24.0  # of 255: what a row's 1 is in pixels
 _WORD_STRENGTH = 0.8  # how often a carrying word tells the truth at signal 1; else it is drawn blindly
 _CLASSES = ("first", "second", "third")
 
@@ -37,7 +39,7 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
     *,
     name: str = "synth",
     samples: int = 600,
-    modalities: Mapping[str, int] | None = None,
+    modalities: Mapping[str, int | FrameShape] | None = None,
     tasks: Mapping[str, TaskKind] | None = None,
     seed: int = 0,
     signal: float = 1.0,
@@ -52,10 +54,11 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
 ) -> Path:
     """Write a store with a planted signal in its text and in every feature modality; the same arguments give the same bytes.
 
-    `modalities`: name -> width (default audio 16, video 24); `tasks`: name -> kind (default `funny`, binary); `signal`: 0 =
-    nothing to learn, 1 = nearly everything; `missing`: rate at which each modality (text too) is left out, never all of a
-    sample; `unlabelled`: rate of missing labels per task; `imbalance`: task -> share of positives (binary, multilabel);
-    `groups`: number of groups (default one in 8 samples), each on one side of `ratios`. Errors: DataError.
+    `modalities`: name -> width, or (3, H, W) of pixels (default audio 16, video 24); `tasks`: name -> kind (default `funny`,
+    binary); `signal`: 0 = nothing to learn, 1 = nearly everything; `missing`: rate at which each modality (text too) is left
+    out, never all of a sample; `unlabelled`: rate of missing labels per task; `imbalance`: task -> share of positives
+    (binary, multilabel); `groups`: number of groups (default one in 8 samples), each on one side of `ratios`.
+    Errors: DataError.
     """
     modalities = {"audio": 16, "video": 24} if modalities is None else dict(modalities)
     tasks = {"funny": "binary"} if tasks is None else dict(tasks)
@@ -65,11 +68,13 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
     random = np.random.default_rng(seed)
     planted = {task: _plant(random, kind, sides, (imbalance or {}).get(task, 0.5)) for task, kind in tasks.items()}
     kept = _keep(random, samples, len(modalities) + 1, missing)
-    rows = _rows(random, modalities, planted, signal)
+    pictures = {key: rows for key, rows in modalities.items() if not isinstance(rows, int)}
+    widths = {key: rows if isinstance(rows, int) else 3 for key, rows in modalities.items()}
+    rows = _rows(random, widths, planted, signal)
     writer = StoreWriter(
         path,
         name=name,
-        modalities={key: FeatureSpec.model_validate(_spec(dim, dtype)) for key, dim in modalities.items()},
+        modalities={key: _spec(rows, dtype) for key, rows in modalities.items()},
         tasks={task: item.schema for task, item in planted.items()},
         licence="CC0-1.0",
         provenance={"made_by": "python -m data_prep synth", "seed": seed, "signal": signal, "missing": missing},
@@ -84,7 +89,11 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
                 split=str(sides[index]),
                 group=f"group-{index % groups:05d}",
                 text=text if kept[index, 0] else "",
-                features={key: drawn[key] for key, keep in zip(drawn, kept[index, 1:], strict=True) if keep},
+                features={
+                    key: _paint(random, drawn[key], pictures[key]) if key in pictures else drawn[key]
+                    for key, keep in zip(drawn, kept[index, 1:], strict=True)
+                    if keep
+                },
                 labels={task: item.labels[index] for task, item in planted.items() if random.random() >= unlabelled},
             )
     return Path(path)
@@ -118,8 +127,17 @@ def _check(samples: int, rates: Mapping[str, float], groups: int, max_rows: int)
             raise DataError(f"synth: the rate of '{key}' is {rate}; write a number from 0 to 1")
 
 
-def _spec(dim: int, dtype: str) -> dict[str, object]:
-    return {"dim": dim, "dtype": dtype, "rows_per_second": 10.0, "extractor": "synth", "extractor_version": "1"}
+def _spec(rows: int | FrameShape, dtype: str) -> FeatureSpec:
+    made: dict[str, Any] = {"rows_per_second": 10.0, "extractor": "synth", "extractor_version": "1"}
+    if isinstance(rows, int):
+        return FeatureSpec.model_validate({"dim": rows, "dtype": dtype, **made})
+    return FeatureSpec.pixels(*rows[1:], **made)
+
+
+def _paint(random: np.random.Generator, rows: npt.NDArray[np.float64], shape: FrameShape) -> npt.NDArray[np.uint8]:
+    """A picture [3, H, W] for each row [3]: what the row says is the tint, under noise in every pixel."""
+    noise = random.standard_normal((len(rows), *shape))
+    return (128 + _CONTRAST * (rows[:, :, None, None] + noise)).round().clip(0, 255).astype(np.uint8)
 
 
 def _split_groups(groups: int, ratios: Sequence[float]) -> list[str]:

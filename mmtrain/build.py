@@ -22,8 +22,9 @@ from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.text_layers import TextLayers
 from mmtrain.engine.unfreezing import Unfreezing
 from mmtrain.errors import ConfigError
+from mmtrain.models.building import count_parameters
 from mmtrain.models.encoders.hub import transformer_layers
-from mmtrain.models.model import MultimodalModel, count_parameters
+from mmtrain.models.model import MultimodalModel
 from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import (

@@ -1,5 +1,6 @@
 """Whether the stores of an experiment fit together, and what they have in common."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
 from mmtrain.data.bad_samples import find_bad_samples
 from mmtrain.data.folds import fold_splits, read_folds
-from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, FrameShape, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.processes import from_first_process
 from mmtrain.errors import DataError
@@ -76,7 +77,7 @@ def _describe(task: TaskSchema) -> str:
 
 def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, int]:
     """Row width of every modality in the streams' stores. Errors: DataError where two stores differ in one that is read."""
-    dims: dict[str, tuple[str, int]] = {}
+    dims: dict[str, tuple[str, tuple[int, ...]]] = {}
     read = experiment.model.modalities
     for name, stream in experiment.streams.items():
         store = stores[stream.dataset]
@@ -86,11 +87,12 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
                 known = nearest(modality, kept)
                 raise DataError(f"streams.{name}.modalities: store '{store.name}' has no '{modality}'{known}")
         for modality, schema in store.schema.modalities.items():
-            other, dim = dims.setdefault(modality, (store.name, schema.dim))
-            if dim != schema.dim and modality in read:
+            other, shape = dims.setdefault(modality, (store.name, schema.row_shape))
+            if shape != schema.row_shape and modality in read:
+                here, there = _describe_rows(schema.row_shape), _describe_rows(shape)
                 raise DataError(
-                    f"modality '{modality}' is {schema.dim} wide in store '{store.name}' ({schema.extractor}) and {dim} in "
-                    f"'{other}': extract both with one extractor, or leave it out of model.sequences"
+                    f"modality '{modality}' is {here} in store '{store.name}' ({schema.extractor}) and {there} in '{other}'"
+                    ": extract both with one extractor, or leave it out of the model"
                 )
         wanted = stream.modalities or read
         has_text = TEXT in wanted and bool(store.text_lengths.any())
@@ -98,7 +100,18 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
             raise DataError(f"streams.{name}: store '{store.name}' has nothing that is read of it ({', '.join(wanted)})")
     if experiment.model.second_text and not any(store.has_column(SECOND_TEXT) for store in stores.values()):
         raise DataError("model.second_text: no store has a column 'second_text'; keep one in the table it is made from")
-    return {modality: dim for modality, (_, dim) in dims.items()}
+    return {modality: math.prod(shape) for modality, (_, shape) in dims.items()}
+
+
+def _describe_rows(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} wide" if len(shape) == 1 else f"pixels of {' x '.join(map(str, shape))}"
+
+
+def common_frames(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, FrameShape]:
+    """(3, H, W) of every modality of pixels in the streams' stores, which `common_dims` has seen to agree."""
+    used = [stores[stream.dataset] for stream in experiment.streams.values()]
+    specs = [item for store in used for item in store.schema.modalities.items()]
+    return {name: spec.shape for name, spec in specs if spec.shape is not None}
 
 
 def common_rates(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, float]:

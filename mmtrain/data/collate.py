@@ -8,15 +8,16 @@ import torch
 
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.dataset import Sample
-from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, FrameShape, TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 
 
 class Collator:
     """Makes batches for one model and its tasks.
 
-    `dims`: width D of each feature modality; `tokenizer`: None where the model reads no text; `reads_pairs`: whether it
-    reads the second text of each sample too; `pretext`: names of the pretext tasks, whose targets are zeros.
+    `dims`: width D of each feature modality; `frames`: shape (3, H, W) of each modality of pixels, which stay uint8;
+    `tokenizer`: None where the model reads no text; `reads_pairs`: whether it reads the second text of each sample too;
+    `pretext`: names of the pretext tasks, whose targets are zeros.
     """
 
     def __init__(
@@ -25,11 +26,12 @@ class Collator:
         dims: Mapping[str, int],
         tasks: Mapping[str, TaskSchema],
         tokenizer: Tokenizer | None,
+        frames: Mapping[str, FrameShape] | None = None,
         reads_pairs: bool = False,
         pretext: Sequence[str] = (),
     ) -> None:
-        self.dims, self.tasks, self.tokenizer, self.pretext = dict(dims), dict(tasks), tokenizer, tuple(pretext)
-        self.reads_pairs = reads_pairs
+        self.dims, self.frames, self.tasks, self.tokenizer = dict(dims), dict(frames or {}), dict(tasks), tokenizer
+        self.reads_pairs, self.pretext = reads_pairs, tuple(pretext)
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -43,10 +45,12 @@ class Collator:
             inputs[TEXT] = _tokens(self.tokenizer, [sample.text for sample in samples])
             if self.reads_pairs:
                 inputs[SECOND_TEXT] = _tokens(self.tokenizer, [sample.second_text for sample in samples])
-        for modality, dim in self.dims.items():
-            blank = np.empty((0, dim), np.float32)
+        shapes: dict[str, tuple[int, ...]] = {**{modality: (dim,) for modality, dim in self.dims.items()}, **self.frames}
+        for modality, shape in shapes.items():
+            kind: np.dtype[np.number] = np.dtype(np.uint8 if modality in self.frames else np.float32)
+            blank = np.empty((0, *shape), kind)
             rows = [sample.features.get(modality, blank) for sample in samples]
-            inputs[modality] = _pad(rows, (dim,), np.dtype(np.float32), 0)
+            inputs[modality] = _pad(rows, shape, kind, 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())

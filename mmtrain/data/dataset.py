@@ -24,7 +24,7 @@ class Sample:
     id: str
     index: int
     text: str
-    features: Mapping[str, npt.NDArray[np.floating]]  # modality -> [T, D]; left out where missing
+    features: Mapping[str, npt.NDArray[np.number]]  # modality -> [T, D] or pixels [T, 3, H, W]; left out where missing
     labels: Mapping[str, npt.NDArray[np.float64]]  # task -> scalar or [C]; left out where missing
     pretext: frozenset[str] = frozenset()  # the pretext tasks that speak for it
     group: int = 0  # see Keys; where no pretext task reads them, 0
@@ -123,7 +123,7 @@ class Stream:
         features = {}
         for modality in self.modalities:
             rows = self.store.rows(modality, index)
-            if len(rows) and not np.isfinite(rows).all():
+            if len(rows) and rows.dtype != np.uint8 and not np.isfinite(rows).all():
                 raise DataError(
                     f"store '{self.store.name}', sample '{self.store.sample_id(index)}': NaN or Inf in {modality}. "
                     f"Run `mmtrain data check {self.store.path}`, or leave such samples out with batch.on_bad_sample: skip"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmtrain.data.schema import SPLITS, TEXT, TaskSchema
+from mmtrain.data.schema import SPLITS, TEXT, FeatureSpec, TaskSchema
 from mmtrain.data.store import FeatureStore
 
 PERCENTILES = (5, 50, 95, 100)
@@ -56,7 +56,7 @@ def describe_store(path: Path) -> StoreInfo:
         values, labelled = store.labels(task)
         tasks[task] = {split: _labels(schema, values[own][labelled[own]]) for split, own in members.items()}
     lengths = {TEXT: _lengths(store.text_lengths, "characters")}
-    lengths |= {modality: _lengths(store.lengths(modality), "rows") for modality in store.schema.modalities}
+    lengths |= {name: _lengths(store.lengths(name), _unit(spec)) for name, spec in store.schema.modalities.items()}
     groups = store.column("group")
     return StoreInfo(
         name=store.name,
@@ -80,6 +80,10 @@ def _labels(schema: TaskSchema, values: npt.NDArray[np.float64]) -> LabelInfo:
         return LabelInfo(len(values), {name: int(count) for name, count in zip(schema.classes, counts, strict=True)})
     names = schema.classes or ("0", "1")
     return LabelInfo(len(values), {name: int((values == place).sum()) for place, name in enumerate(names)})
+
+
+def _unit(spec: FeatureSpec) -> str:
+    return "rows" if spec.shape is None else f"pictures of {' x '.join(map(str, spec.shape))}"
 
 
 def _lengths(lengths: npt.NDArray[np.int64], unit: str) -> LengthInfo:

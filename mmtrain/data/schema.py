@@ -1,8 +1,9 @@
 """What dataset.json says of a store: modalities, tasks, files with their hashes, licence, provenance."""
 
-from typing import Any, Literal
+import math
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmtrain.section import Section
 
@@ -14,6 +15,7 @@ OWN_COLUMNS = ("id", "split", "group", "text", "text_characters")
 SPLITS = ("train", "val", "test")
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+FrameShape = tuple[int, int, int]  # 3, H, W
 
 
 class TaskSchema(Section):
@@ -41,13 +43,38 @@ class TaskSchema(Section):
 
 
 class FeatureSpec(Section):
-    """What a modality's rows are, whoever made them."""
+    """What a modality's rows are, whoever made them: D numbers each, or one picture each."""
 
-    dim: int = Field(gt=0, description="D: width of a row.")
-    dtype: Literal["float32", "float16"] = "float32"
+    dim: int = Field(gt=0, description="D: width of a row; 3 * H * W of pixels.")
+    dtype: Literal["float32", "float16", "uint8"] = Field(default="float32", description="uint8: pixels, 0 to 255.")
+    shape: FrameShape | None = Field(default=None, description="(3, H, W) of pixels: red, green, blue; null of features.")
     rows_per_second: float | None = Field(default=None, gt=0, description="Rate of the rows; null if they have none.")
     extractor: str = Field(default="unknown", description="Name of what made the rows.")
     extractor_version: str = ""
+
+    @classmethod
+    def pixels(cls, height: int, width: int, **fields: Any) -> Self:
+        """Pictures of one size, one a row; `fields`: rows_per_second, extractor, extractor_version."""
+        return cls(dim=3 * height * width, dtype="uint8", shape=(3, height, width), **fields)
+
+    @model_validator(mode="after")
+    def _shape_fits(self) -> Self:
+        if (self.dtype == "uint8") != (self.shape is not None):
+            raise ValueError("pixels have both dtype uint8 and a shape (3, H, W), features neither")
+        if self.shape is not None and (self.shape[0] != 3 or min(self.shape) < 1 or math.prod(self.shape) != self.dim):
+            raise ValueError(f"shape {self.shape} with dim {self.dim}: (3, H, W) and 3 * H * W were expected")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_shape(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Stores of features are written, and fingerprinted, as they were before there were pixels."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "shape" or value is not None}
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """(D,), or (3, H, W) of pixels."""
+        return self.shape or (self.dim,)
 
 
 class Shard(Section):
@@ -79,7 +106,7 @@ class StoreSchema(Section):
     schema_version: Literal[1] = 1
     name: str
     samples: int = Field(ge=0, description="N: number of samples.")
-    modalities: dict[str, ModalitySchema] = Field(default_factory=dict, description="Feature sequences; text is a column.")
+    modalities: dict[str, ModalitySchema] = Field(default_factory=dict, description="Sequences of rows; text is a column.")
     tasks: dict[str, TaskSchema] = Field(default_factory=dict)
     files: dict[str, FileRecord]
     licence: str = ""

@@ -22,6 +22,7 @@ from mmtrain.errors import DataError
 _DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {  # of the schema -> of the header, of the array
     "float32": ("F32", np.dtype("<f4")),
     "float16": ("F16", np.dtype("<f2")),
+    "uint8": ("U8", np.dtype("u1")),
     "int64": ("I64", np.dtype("<i8")),
 }
 _MAX_HEADER = 1 << 20
@@ -42,8 +43,8 @@ def read_schema(path: Path) -> StoreSchema:
         raise DataError(f"{file}: {where}: {first['msg']}") from None
 
 
-def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
-    """Map one safetensors file: values [R, D] and offsets [N + 1], without reading a row.
+def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]:
+    """Map one safetensors file: values [R, D] (of pixels [R, 3, H, W]) and offsets [N + 1], without reading a row.
 
     Errors: DataError where the header is not what dataset.json says (a hostile header cannot make this allocate or
     read outside the file).
@@ -55,7 +56,7 @@ def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDA
             if not 2 <= length <= min(_MAX_HEADER, size - 8):
                 raise DataError(f"{file}: not a safetensors file (header of {length} bytes in a file of {size})")
             header = json.loads(handle.read(length))
-        values = _map_array(file, header["values"], schema.dtype, shape=(shard.rows, schema.dim), start=8 + length)
+        values = _map_array(file, header["values"], schema.dtype, shape=(shard.rows, *schema.row_shape), start=8 + length)
         offsets = _map_array(file, header["offsets"], "int64", shape=(shard.samples + 1,), start=8 + length)
         return values, offsets
     except FileNotFoundError:
@@ -91,7 +92,7 @@ class FeatureStore:
         self._splits = splits
         self.left_out = dict(sorted((left_out or {}).items()))
         self.schema = read_schema(self.path)
-        self._shards: dict[str, list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]] = {}
+        self._shards: dict[str, list[tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]]] = {}
         for name, modality in self.schema.modalities.items():
             self._shards[name] = [map_shard(self.path / shard.file, modality, shard) for shard in modality.shards]
         self._firsts = {
@@ -163,8 +164,8 @@ class FeatureStore:
         parts = [np.diff(offsets) for _, offsets in self._shards[modality]]
         return np.concatenate(parts) if parts else np.zeros(len(self), np.int64)
 
-    def rows(self, modality: str, index: int) -> npt.NDArray[np.floating]:
-        """The sample's rows [T, D], a view of the mapped file; T = 0 where the modality is missing."""
+    def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
+        """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), a view of the mapped file; T = 0 where it has none."""
         which = int(np.searchsorted(self._firsts[modality], index, side="right")) - 1
         values, offsets = self._shards[modality][which]
         local = index - int(self._firsts[modality][which])

@@ -1,24 +1,23 @@
 """Writing a feature store, sample by sample, with flat memory; it becomes visible only when whole."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmtrain.data.schema import OWN_COLUMNS, FeatureSpec, FileRecord, ModalitySchema, Shard, StoreSchema, TaskSchema
+from mmtrain.data.feature_files import FeatureFiles
+from mmtrain.data.schema import OWN_COLUMNS, FeatureSpec, FileRecord, ModalitySchema, StoreSchema, TaskSchema
 from mmtrain.errors import DataError
 
-_HEADER_BYTES = 512
 _BATCH = 4096
 _TASK_TYPES = {
     "binary": pa.int8(),
@@ -26,7 +25,6 @@ _TASK_TYPES = {
     "multilabel": pa.list_(pa.int8()),
     "regression": pa.float64(),
 }
-_DTYPE_NAMES = {"float32": "F32", "float16": "F16"}
 
 Label = int | float | Sequence[int] | None
 
@@ -76,7 +74,7 @@ class StoreWriter:
         self._folder.mkdir(parents=True)
         self._table = pq.ParquetWriter(self._folder / "samples.parquet", self._arrow, compression="zstd")
         self._pending: list[dict[str, Any]] = []
-        self._features = {key: _FeatureFiles(self._folder, key, spec, shard_bytes) for key, spec in self.modalities.items()}
+        self._features = {key: FeatureFiles(self._folder, key, spec, shard_bytes) for key, spec in self.modalities.items()}
         self._ids: set[str] = set()
 
     def _check_names(self) -> None:
@@ -97,11 +95,14 @@ class StoreWriter:
         split: str,
         group: str,
         text: str = "",
-        features: Mapping[str, npt.NDArray[np.floating]] | None = None,
+        features: Mapping[str, npt.NDArray[np.number]] | None = None,
         labels: Mapping[str, Label] | None = None,
         columns: Mapping[str, Any] | None = None,
     ) -> None:
-        """Append one sample. A modality left out, or with 0 rows, is missing; a label left out or None is missing."""
+        """Append one sample. A modality left out, or with 0 rows, is missing; a label left out or None is missing.
+
+        `features`: rows [T, D] of a modality, or pixels [T, 3, H, W] uint8.
+        """
         features, labels = features or {}, labels or {}
         if id in self._ids:
             raise DataError(f"store '{self.name}': sample id '{id}' comes twice")
@@ -167,79 +168,6 @@ class StoreWriter:
             first, last = self._pending[0]["id"], self._pending[-1]["id"]
             raise DataError(f"store '{self.name}', samples '{first}' to '{last}': {error}") from None
         self._pending = []
-
-
-class _FeatureFiles:
-    """The growing safetensors files of one modality: values first, offsets behind them, the header filled in last."""
-
-    def __init__(self, folder: Path, modality: str, spec: FeatureSpec, shard_bytes: int) -> None:
-        self._folder, self._modality, self._spec, self._limit = folder, modality, spec, shard_bytes
-        self._dtype = np.dtype(spec.dtype).newbyteorder("<")
-        self._shards: list[Shard] = []
-        self._first = 0
-        self._file: BinaryIO
-        self._open()
-
-    def _open(self) -> None:
-        self._offsets = [0]
-        self._file = (self._folder / f"{self._modality}-{len(self._shards):05d}.part").open("wb")
-        self._file.write(b" " * _HEADER_BYTES)
-
-    def check(self, sample: str, rows: npt.NDArray[np.floating] | None) -> None:
-        if rows is None:
-            return
-        if rows.ndim != 2 or rows.shape[1] != self._spec.dim:
-            raise DataError(
-                f"sample '{sample}': {self._modality} rows have shape {rows.shape}, the store says [T, {self._spec.dim}] "
-                f"(extractor {self._spec.extractor})"
-            )
-        if not np.isfinite(rows.astype(self._dtype)).all():
-            raise DataError(f"sample '{sample}': NaN or Inf in {self._modality} (stored as {self._spec.dtype})")
-
-    def add(self, rows: npt.NDArray[np.floating] | None) -> None:
-        count = 0 if rows is None else len(rows)
-        size = count * self._spec.dim * self._dtype.itemsize
-        if len(self._offsets) > 1 and self._offsets[-1] * self._spec.dim * self._dtype.itemsize + size > self._limit:
-            self._finish()
-            self._open()
-        if rows is not None and count:
-            self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
-        self._offsets.append(self._offsets[-1] + count)
-
-    def _finish(self) -> None:
-        rows, samples = self._offsets[-1], len(self._offsets) - 1
-        size = rows * self._spec.dim * self._dtype.itemsize
-        padding = -size % 8  # offsets stay aligned, so that any reader may view them in place
-        offsets = np.array(self._offsets, dtype="<i8").tobytes()
-        entries = {"values": (_DTYPE_NAMES[self._spec.dtype], [rows, self._spec.dim], 0, size)}
-        if padding:
-            entries["padding"] = ("U8", [padding], size, size + padding)
-        entries["offsets"] = ("I64", [samples + 1], size + padding, size + padding + len(offsets))
-        header = json.dumps(
-            {key: {"dtype": kind, "shape": shape, "data_offsets": [a, b]} for key, (kind, shape, a, b) in entries.items()}
-        ).encode()
-        self._file.write(b"\0" * padding + offsets)
-        self._file.seek(0)
-        self._file.write((_HEADER_BYTES - 8).to_bytes(8, "little") + header.ljust(_HEADER_BYTES - 8))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._shards.append(Shard(file=Path(self._file.name).name, first=self._first, samples=samples, rows=rows))
-        self._first += samples
-
-    def close(self) -> list[Shard]:
-        """Finish the last file and give every file its final name."""
-        self._finish()
-        named = []
-        for number, shard in enumerate(self._shards, start=1):
-            many = len(self._shards) > 1
-            name = f"{self._modality}-{number:05d}-of-{len(self._shards):05d}" if many else self._modality
-            (self._folder / shard.file).rename(self._folder / f"{name}.safetensors")
-            named.append(shard.model_copy(update={"file": f"{name}.safetensors"}))
-        return named
-
-    def abandon(self) -> None:
-        self._file.close()
 
 
 def _record(file: Path) -> FileRecord:

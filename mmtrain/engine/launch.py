@@ -90,9 +90,11 @@ def process_notes(model: nn.Module, num_processes: int, *, micro_tasks: Sequence
     if num_processes == 1:
         return []
     notes = []
-    if any("Dropout" in type(module).__name__ and getattr(module, "p", 0) > 0 for module in model.modules()):
+    drops = [type(module).__name__ for module in model.modules() if getattr(module, "p", 0) > 0]
+    if any("Dropout" in name or "StochasticDepth" in name for name in drops):
         notes.append("dropout (each process draws its own)")
-    if any("BatchNorm" in type(module).__name__ for module in model.modules()):
+    norms = [module for module in model.modules() if "BatchNorm" in type(module).__name__]
+    if any(value.requires_grad for norm in norms for value in norm.parameters()):  # what is frozen keeps its statistics
         notes.append("batch normalization (each process sees its own slice)")
     terms = [name for module in model.modules() for name in getattr(module, "batch_terms", ())]
     if terms:

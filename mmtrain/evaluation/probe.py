@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
 Rows = npt.NDArray[np.float64]
+_GRID = 8
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,16 @@ class ProbeResult:
 
 
 def pooled_rows(store: FeatureStore, modality: str, indices: npt.NDArray[np.int64]) -> Rows:
-    """Mean and standard deviation over a sample's rows, [N, 2 D]; zeros where the modality is missing."""
-    pooled = np.zeros((len(indices), 2 * store.schema.modalities[modality].dim))
+    """Mean and standard deviation over a sample's rows, [N, 2 D]; zeros where the modality is missing.
+
+    Of pixels D is 3 * 8 * 8: each picture's mean colors in an 8 x 8 grid.
+    """
+    shape = store.schema.modalities[modality].shape
+    pooled = np.zeros((len(indices), 2 * (store.schema.modalities[modality].dim if shape is None else 3 * _GRID**2)))
     for place, index in enumerate(indices):
         rows = np.asarray(store.rows(modality, int(index)), np.float64)
         if len(rows):
+            rows = rows if shape is None else adaptive_avg_pool2d(torch.from_numpy(rows), _GRID).flatten(1).numpy()
             pooled[place] = np.concatenate([rows.mean(axis=0), rows.std(axis=0)])
     return pooled
 

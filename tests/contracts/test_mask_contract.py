@@ -16,12 +16,14 @@ from torch import Tensor
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.fusion.only import OnlyFusionConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
-from mmtrain.models.model import ModelConfig, MultimodalModel, build_model
+from mmtrain.models.model import MultimodalModel
 from mmtrain.models.outputs import Outputs
 from mmtrain.models.pooling import POOLINGS
 from mmtrain.section import Section

@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
 from mmtrain.models.encoders.linear import LinearEncoderConfig
 from mmtrain.models.fusion import FUSIONS
@@ -20,7 +22,6 @@ from mmtrain.models.heads import HEADS
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
 from mmtrain.models.heads.scale import ScaleHeadConfig
-from mmtrain.models.model import ModelConfig, build_model
 from mmtrain.models.pooling import POOLINGS
 from mmtrain.models.pooling.attention import AttentionPoolingConfig
 from mmtrain.section import Section

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.schema import TaskSchema
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
-from mmtrain.models.model import ModelConfig, MultimodalModel, build_model
+from mmtrain.models.model import MultimodalModel
 from mmtrain.objectives.losses.binary import BinaryLoss
 from mmtrain.objectives.objective import LossTerms, Objective
 from mmtrain.objectives.pretext import PRETEXTS

@@ -15,12 +15,12 @@ from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
-from mmtrain.data.augment import AUGMENTATIONS
+from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.engine.averages import AVERAGES
 from mmtrain.engine.clipping import CLIPPINGS
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
-from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
+from mmtrain.models.encoders import IMAGE_ENCODERS, SEQUENCE_ENCODERS, TEXT_ENCODERS, ImageEncoderConfig
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
 from mmtrain.models.pooling import POOLINGS
@@ -33,6 +33,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = {
     "model.text": TEXT_ENCODERS,
     "model.sequences.<modality>": SEQUENCE_ENCODERS,
+    "model.images.<modality>": IMAGE_ENCODERS,
     "model.fusion": FUSIONS,
     "model.pooling": POOLINGS,
     "tasks.<task>.head": HEADS,
@@ -116,11 +117,21 @@ def test_the_pacing_of_the_page_is_one_and_so_is_each_difficulty_it_shows():
 
 def test_the_augmentation_of_the_page_is_one():
     text = block("yaml", "augmentation:")
+    pixels = [line.partition("# ")[2].strip() for line in text.splitlines() if line.startswith("  #   ")]
+    assert [TypeAdapter(AugmentationConfig).validate_python(*yaml.safe_load(line).values()).reads for line in pixels] == [
+        "images"
+    ] * 3
     experiment = load_experiment(ROOT / "configs" / "demo.yaml", [f"augmentation={yaml.safe_load(text)['augmentation']}"])
     assert {name: list(rows) for name, rows in experiment.augmentation.items()} == {
         "text": ["words"],
         "audio": ["masking", "noise"],
     }
+
+
+def test_the_image_encoders_of_the_page_are_some():
+    lines = [line.strip().removeprefix("# ") for line in block("yaml", "  images:").splitlines() if "{" in line]
+    found = [TypeAdapter(ImageEncoderConfig).validate_python(yaml.safe_load(line)["image"]) for line in lines]
+    assert set(map(type, found)) == set(IMAGE_ENCODERS)
 
 
 def test_the_store_writing_example_runs(tmp_path, monkeypatch):

@@ -25,7 +25,14 @@ from mmtrain.engine.averages import AVERAGES, AverageConfig
 from mmtrain.engine.clipping import CLIPPINGS, ClippingConfig
 from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
 from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
-from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS, SequenceEncoderConfig, TextEncoderConfig
+from mmtrain.models.encoders import (
+    IMAGE_ENCODERS,
+    SEQUENCE_ENCODERS,
+    TEXT_ENCODERS,
+    ImageEncoderConfig,
+    SequenceEncoderConfig,
+    TextEncoderConfig,
+)
 from mmtrain.models.fusion import FUSIONS, FusionConfig
 from mmtrain.models.heads import HEADS, HeadConfig
 from mmtrain.models.heads.scale import ScaleHeadConfig
@@ -44,6 +51,7 @@ TABLES = {
     "weightings": (WEIGHTINGS, WeightingConfig),
     "augmentations": (AUGMENTATIONS, AugmentationConfig),
     "sequence encoders": (SEQUENCE_ENCODERS, SequenceEncoderConfig),
+    "image encoders": (IMAGE_ENCODERS, ImageEncoderConfig),
     "text encoders": (TEXT_ENCODERS, TextEncoderConfig),
     "fusions": (FUSIONS, FusionConfig),
     "poolings": (POOLINGS, PoolingConfig),
@@ -100,6 +108,7 @@ BUILD = {
     "weightings": lambda _, config: config.build(SETTING),
     "augmentations": lambda _, config: config.build(),
     "sequence encoders": lambda _, config: config.build(input_dim=3, dim=8),
+    "image encoders": lambda _, config: config.build(shape=(3, 8, 8), dim=8),
     "fusions": lambda _, config: config.build(modalities=("text", "audio"), dim=8, pooling=MeanPoolingConfig()),
     "poolings": lambda _, config: config.build(dim=8),
     "heads": lambda row, config: (

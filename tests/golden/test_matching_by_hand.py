@@ -276,4 +276,8 @@ def test_what_cannot_be_hidden_is_refused() -> None:
     with pytest.raises(
         ConfigError, match="modalities: the encoder of 'audio' gives one row a sample; name the others alone"
     ):
-        MaskedModellingConfig().check_rows(("text", "audio"), ("audio",))
+        MaskedModellingConfig().check_rows(("text", "audio"), pooled=("audio",), pixels=())
+    with pytest.raises(
+        ConfigError, match="modalities: 'face' holds pixels, of which no rows are hidden; name the others alone"
+    ):
+        MaskedModellingConfig().check_rows(("text", "face"), pooled=(), pixels=("face",))

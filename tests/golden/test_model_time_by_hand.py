@@ -8,9 +8,11 @@ import torch
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import MultiHeadAttention
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.fusion.cross_attention import CrossAttentionFusionConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
-from mmtrain.models.model import ModelConfig, MultimodalModel, build_model
+from mmtrain.models.model import MultimodalModel
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 from mmtrain.models.time import TimeDistance, TimePositions, row_times, set_rates
 

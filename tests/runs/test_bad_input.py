@@ -56,6 +56,9 @@ def without_text(write_experiment):
     return write
 
 
+PICTURES = (("clips", 8), ("calls", 12))  # stores, height of their pictures
+
+
 def small_store(path, *, dim=6, kind="binary", classes=(), name="small", tasks=("funny",), splits=("train", "val")):
     random = np.random.default_rng(0)
     schemas = {task: TaskSchema(kind=kind, classes=classes) for task in tasks}
@@ -121,8 +124,29 @@ def test_two_stores_of_different_width(complaint, without_text, tmp_path):
         "train", "-c", without_text(), f"datasets.calls.store={tmp_path}/wide", "streams.calls.tasks=[funny]"
     )
     assert message == (
-        "modality 'audio' is 6 wide in store 'clips' (synth) and 7 in 'wide': extract both with one extractor, or leave it "
-        "out of model.sequences"
+        "modality 'audio' is 6 wide in store 'clips' (synth) and 7 wide in 'wide': extract both with one extractor, or "
+        "leave it out of the model"
+    )
+
+
+def picture_store(path, *, height, width):
+    modalities = {"image": FeatureSpec.pixels(height, width, extractor="ours")}
+    with StoreWriter(path, name=path.name, modalities=modalities, tasks={"funny": TaskSchema(kind="binary")}) as writer:
+        for number in range(4):
+            pixels = {"image": np.zeros((1, 3, height, width), np.uint8)}
+            split = ("train", "val")[number // 2]
+            writer.add(id=f"c{number}", split=split, group=f"g{number}", features=pixels, labels={"funny": number % 2})
+    return path
+
+
+def test_two_stores_with_pictures_of_different_size(complaint, without_text, tmp_path):
+    """As many pixels each, in another shape."""
+    stores = [f"datasets.{name}.store={picture_store(tmp_path / name, height=h, width=96 // h)}" for name, h in PICTURES]
+    model = ["model.images={image: {name: cnn}}", *(f"streams.{name}.tasks=[funny]" for name, _ in PICTURES)]
+    message = complaint("train", "-c", without_text(tasks={}), *stores, *model)
+    assert message == (
+        "modality 'image' is pixels of 3 x 8 x 12 in store 'clips' (ours) and pixels of 3 x 12 x 8 in 'calls': extract both "
+        "with one extractor, or leave it out of the model"
     )
 
 

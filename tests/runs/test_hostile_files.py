@@ -111,6 +111,12 @@ def load_encoder(folder: Path) -> None:
     load_encoder(str(folder), weights="pretrained", dropout=None)
 
 
+def read_image_weights(file: Path) -> None:
+    from mmtrain.models.encoders.weight_file import read_weights
+
+    read_weights(file)
+
+
 def test_the_watch_sees_a_bomb(tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(pickle.dumps(Bomb(tmp_path / "mark")))
     said, events = answers_of({"bomb": partial(read_pickle, tmp_path / "bomb")}, tmp_path)
@@ -143,6 +149,9 @@ def test_no_file_of_a_checkpoint_a_store_or_an_experiment_runs(run_stores: Path,
             store = shutil.copytree(run_stores / "clips", tmp_path / "stores" / kind / name)
             (store / name).write_bytes(payload)
             attempts[f"store {kind} {name}"] = partial(read_store, store)
+        for suffix in (".safetensors", ".pth"):
+            (tmp_path / f"{kind}{suffix}").write_bytes(payload)
+            attempts[f"image encoder {kind} {suffix}"] = partial(read_image_weights, tmp_path / f"{kind}{suffix}")
         (tmp_path / f"{kind}.parquet").write_bytes(payload)
         attempts[f"predictions {kind}"] = partial(read_predictions, tmp_path / f"{kind}.parquet")
         (tmp_path / f"{kind}.yaml").write_bytes(payload)

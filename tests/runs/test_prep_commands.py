@@ -69,6 +69,32 @@ def test_a_damaged_file_is_named_and_never_zeros(media):
     assert len(store) == 11
 
 
+def test_pictures_and_folders_of_frames_become_pixels(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    lines = ["id,split,image,video"]
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        image.new("RGB", (8, 6), (number, 20, 30)).save(tmp_path / f"{number}.png")
+        image.new("RGB", (5, 9), (40, number, 60)).save(tmp_path / "frames" / f"{10 - number}.jpg", quality=100)
+        lines.append(f"s{number},train,{number}.png,{'frames' if number == 1 else ''}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
+    arguments = ("extract", "clips.csv", "--out", "store", "--image", "pixels", "--video", "pixels", "--size", 4)
+    done = _run(*arguments, "--frames-per-second", 2, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "store: written\n"), done.stderr
+    assert check_store(tmp_path / "store") == []
+    store = FeatureStore(tmp_path / "store")
+    assert store.lengths("image").tolist() == [1, 1, 1]
+    assert store.lengths("video").tolist() == [0, 3, 0]
+    assert [store.rows("image", number)[0, :, 1, 2].tolist() for number in range(3)] == [[n, 20, 30] for n in range(3)]
+    assert store.schema.modalities["video"].rows_per_second == 2
+    (tmp_path / "2.png").write_bytes(b"")
+    failed = _run(*arguments, "--overwrite", folder=tmp_path)
+    assert failed.returncode == 3
+    (failure,) = map(json.loads, (tmp_path / "store.failures.jsonl").read_text().splitlines())
+    assert (failure["id"], failure["modality"]) == ("s2", "image")
+    assert failure["reason"].startswith("not a readable picture")
+
+
 def test_text_alone_needs_no_extractor(media):
     done = _run("extract", "clips.csv", "--out", "store", folder=media)
     assert done.returncode == 0, done.stderr
@@ -95,6 +121,20 @@ def test_synth_as_typed_is_repeated_by_its_seed(tmp_path):
         (
             ["synth", "--out", "x", "--modality", "audio=0"],
             "--modality audio=0: write a width of 1 or more, such as audio=16",
+        ),
+        (
+            ["synth", "--out", "x", "--modality", "image=3x0x8"],
+            "--modality image=3x0x8: write a width of 1 or more, such as image=16, or 3 x height x width of pixels, such as "
+            "image=3x16x16",
+        ),
+        (["extract", "one.csv", "--out", "x", "--size", "8"], "--size: only --image pixels and --video pixels read it"),
+        (
+            ["extract", "one.csv", "--out", "x", "--video", "pixels", "--frames-per-second", "0"],
+            "--frames-per-second 0.0: write a number above 0",
+        ),
+        (
+            ["extract", "one.csv", "--out", "x", "--image", "pixel"],
+            "--image pixel: unknown extractor; write one of image-rows",
         ),
         (["extract", "none.csv", "--out", "x"], "none.csv cannot be read (No such file or directory)"),
         (["extract", "one.csv", "--out", "x", "--audio", "mfcc"], "--audio mfcc: unknown extractor; write one of logmel"),

@@ -49,6 +49,15 @@ def complaint(load):
     return complaint
 
 
+def test_augmentations_of_a_modality_of_pixels_are_those_of_images(load):
+    read = "model.images={image: {name: cnn}}"
+    assert load(read, "augmentation.image.a.name=color_jitter").augmentation["image"]["a"].hue == 0
+    for name in ("time_masking", "gaussian_noise"):
+        wrong = rf"{name} is for features; for 'image' write one of horizontal_flip, rotation, resized_crop"
+        with pytest.raises(ConfigError, match=wrong):
+            load(read, f"augmentation.image.a.name={name}")
+
+
 def test_valid(load):
     experiment = load("training.optimizer.lr=1e-4", "training.clipping.name=none", "model.sequences.video.name=bilstm")
     assert experiment.training.optimizer.lr == 1e-4
@@ -150,8 +159,11 @@ WRONG = {
     "augmentation.audio.a.name=word_dropout": (
         "augmentation.audio.a: word_dropout is for text; for 'audio' write one of time_masking, feature_masking,"
     ),
+    "augmentation.audio.a.name=rotation": (
+        "augmentation.audio.a: rotation is for images; for 'audio' write one of time_masking, feature_masking,"
+    ),
     "augmentation.audio.a.name=time_maskin": (
-        "augmentation.audio.a.name: unknown name 'time_maskin'; did you mean 'time_masking'? Known: feature_masking,"
+        "augmentation.audio.a.name: unknown name 'time_maskin'; did you mean 'time_masking'? Known: color_jitter,"
     ),
     "augmentation.audio.a.spans=2": "augmentation.audio.a: needs a `name:` that says which component it is. Known:",
     "augmentation.audio={name: time_masking}": (

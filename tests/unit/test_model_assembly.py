@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import MultiHeadAttention
+from mmtrain.models.building import build_model, count_parameters
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.fusion.hca import HcaFusionConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
-from mmtrain.models.model import ModelConfig, MultimodalModel, build_model, count_parameters
+from mmtrain.models.model import MultimodalModel
 
 DIMS = {"audio": 3, "video": 2, "a.b": 2, "a_b": 2}
 TWO = {"video": {"name": "linear"}, "audio": {"name": "linear"}}

@@ -11,9 +11,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import CrossBlock, TransformerBlock
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.text import TransformersTextConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
-from mmtrain.models.model import ModelConfig, build_model
 
 IDS = torch.tensor([[2, 9, 12, 7, 3], [2, 8, 3, 0, 0]])
 MASK = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])

@@ -6,12 +6,13 @@ from pydantic import ValidationError
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.fusion.cross_attention import CrossAttentionFusionConfig
 from mmtrain.models.fusion.misa import MisaFusionConfig
 from mmtrain.models.fusion.tensor import TensorFusionConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
-from mmtrain.models.model import ModelConfig, build_model
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 
 WIDTHS = {"audio": 3, "video": 2}

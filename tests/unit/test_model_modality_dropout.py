@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.modality_dropout import ModalityDropout
-from mmtrain.models.model import ModelConfig, build_model
 
 
 def batch(present: list[list[bool]], repeats: int = 1) -> dict[str, MaskedSequence]:

@@ -8,10 +8,11 @@ import torch
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.sentence import SentenceText, SentenceTextConfig
 from mmtrain.models.fusion.pair import PairFusionConfig
 from mmtrain.models.fusion.pair_cosine import PairCosineFusionConfig
-from mmtrain.models.model import ModelConfig, build_model
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 
 IDS = torch.tensor([[2, 9, 12, 7, 3], [2, 8, 3, 0, 0], [0, 0, 0, 0, 0]])

@@ -9,6 +9,7 @@ from data_prep.synth import synthesize
 from mmtrain.data.check import check_store
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
+from mmtrain.evaluation.probe import probe
 
 KINDS = {"funny": "binary", "topic": "multiclass", "tags": "multilabel", "mood": "regression"}
 
@@ -45,6 +46,17 @@ def test_every_modality_tells_and_without_signal_none_does(tmp_path):
     for modality in ("text", "audio", "video"):
         assert _accuracy(strong, modality) > 0.75
         assert _accuracy(blind, modality) < 0.62
+
+
+def test_pictures_tell_by_their_tint(tmp_path):
+    pixels = {"image": (3, 9, 10)}
+    store = FeatureStore(synthesize(tmp_path / "strong", samples=600, modalities=pixels, signal=2.0))
+    assert check_store(tmp_path / "strong") == []
+    assert store.rows("image", int(np.argmax(store.lengths("image")))).shape[1:] == (3, 9, 10)
+    blind = FeatureStore(synthesize(tmp_path / "blind", samples=600, modalities=pixels, signal=0.0))
+    accuracies = [probe(path.path, "funny", "image").accuracy for path in (store, blind)]
+    assert accuracies[0] > 0.75
+    assert accuracies[1] < 0.62
 
 
 def test_rates_kinds_and_groups(tmp_path):

@@ -1,10 +1,11 @@
-"""The tables of encoders: one modality's rows or tokens to rows of the model's width."""
+"""The tables of encoders: one modality's rows, tokens or pixels to rows of the model's width."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from mmtrain.models.encoders.bilstm import BiLstmEncoderConfig
+from mmtrain.models.encoders.cnn import CnnEncoderConfig
 from mmtrain.models.encoders.conformer import ConformerEncoderConfig
 from mmtrain.models.encoders.gru import GruEncoderConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
@@ -12,6 +13,7 @@ from mmtrain.models.encoders.mean import MeanEncoderConfig
 from mmtrain.models.encoders.sentence import SentenceTextConfig
 from mmtrain.models.encoders.tcn import TcnEncoderConfig
 from mmtrain.models.encoders.text import TransformersTextConfig
+from mmtrain.models.encoders.torchvision_backbone import TorchvisionEncoderConfig
 from mmtrain.models.encoders.transformer import TransformerEncoderConfig
 from mmtrain.section import Section
 
@@ -34,6 +36,9 @@ SEQUENCE_ENCODERS: tuple[type[Section], ...] = (
     TransformerEncoderConfig,
     ConformerEncoderConfig,
 )
+
+ImageEncoderConfig = Annotated[CnnEncoderConfig | TorchvisionEncoderConfig, Field(discriminator="name")]
+IMAGE_ENCODERS: tuple[type[Section], ...] = (CnnEncoderConfig, TorchvisionEncoderConfig)
 
 TextEncoderConfig = Annotated[TransformersTextConfig | SentenceTextConfig, Field(discriminator="name")]
 TEXT_ENCODERS: tuple[type[Section], ...] = (TransformersTextConfig, SentenceTextConfig)

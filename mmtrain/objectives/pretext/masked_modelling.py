@@ -63,11 +63,15 @@ class MaskedModellingConfig(Section):
             if modality not in modalities:
                 raise ConfigError(f"modalities: the model reads no '{modality}'; it reads {', '.join(modalities)}")
 
-    def check_rows(self, modalities: Sequence[str], pooled: Collection[str]) -> None:
-        """Errors: ConfigError where the encoder of one of them gives no rows, as those of `pooled`."""
+    def check_rows(self, modalities: Sequence[str], *, pooled: Collection[str], pixels: Collection[str]) -> None:
+        """Errors: ConfigError where the encoder of one of them gives no rows, as those of `pooled`, or it is of `pixels`."""
         for modality in self.hidden_of(modalities):
             if modality in pooled:
                 raise ConfigError(f"modalities: the encoder of '{modality}' gives one row a sample; name the others alone")
+            if modality in pixels:
+                raise ConfigError(
+                    f"modalities: '{modality}' holds pixels, of which no rows are hidden; name the others alone"
+                )
 
     def hidden_of(self, modalities: Sequence[str]) -> tuple[str, ...]:
         """The modalities as written, or all."""
