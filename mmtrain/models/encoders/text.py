@@ -37,19 +37,32 @@ class TransformersTextConfig(Section):
     max_tokens: int = Field(default=128, ge=3, description="Longest text in tokens, special tokens included.")
     truncation_side: Literal["left", "right"] = Field(default="right", description="The side that longer texts lose.")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="A probability; null keeps the encoder's own.")
+    projection: bool = Field(
+        default=True, description="A linear map behind the encoder. false: its rows as they are, so as wide as model.dim."
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute the layers a second time in the backward pass instead of keeping their insides."
     )
 
     def build(self, *, dim: int) -> nn.Module:
-        """Errors: ConfigError where the encoder cannot be loaded, is too short for max_tokens or has too few layers."""
+        """Errors: ConfigError where the encoder cannot be loaded, is too short for max_tokens or has too few layers, or where
+        it is not as wide as `dim` and gets no projection.
+        """
         encoder = load_encoder(self.path, weights=self.weights, dropout=self.dropout)
         limit = position_limit(encoder)
         if limit is not None and self.max_tokens > limit:
             raise ConfigError(f"text.max_tokens is {self.max_tokens}, but '{self.path}' reads at most {limit} tokens")
+        width = encoder.config.hidden_size
+        if not self.projection and width != dim:
+            raise ConfigError(
+                f"text.projection is false, but rows of '{self.path}' are {width} wide and model.dim is {dim}; write "
+                f"model.dim: {width}, or projection: true"
+            )
         if self.gradient_checkpointing:
             checkpoint_layers(encoder, self.path)
-        return TransformersText(encoder=encoder, dim=dim, trainable_layers=self.trainable_layers)
+        return TransformersText(
+            encoder=encoder, dim=dim if self.projection else None, trainable_layers=self.trainable_layers
+        )
 
     def build_tokenizer(self) -> Tokenizer:
         return Tokenizer(load_tokenizer(self.path), max_tokens=self.max_tokens, truncation_side=self.truncation_side)
@@ -58,16 +71,16 @@ class TransformersTextConfig(Section):
 class TransformersText(nn.Module):
     """Token ids [B, T] to [B, T, dim]: the encoder's last hidden states through a linear map, zeros under the mask.
 
-    `encoder`: a transformers model whose first output is its last hidden state.
+    `encoder`: a transformers model whose first output is its last hidden state. `dim` None: its rows as they are.
     """
 
-    def __init__(self, *, encoder: Any, dim: int, trainable_layers: int | None) -> None:
+    def __init__(self, *, encoder: Any, dim: int | None, trainable_layers: int | None) -> None:
         super().__init__()
         self.encoder = encoder
         self.is_frozen = trainable_layers == 0
         self.has_global_attention = "global_attention_mask" in inspect.signature(encoder.forward).parameters
         self.pad_id = int(encoder.config.pad_token_id or 0)
-        self.projection = nn.Linear(encoder.config.hidden_size, dim)
+        self.projection = nn.Identity() if dim is None else nn.Linear(encoder.config.hidden_size, dim)
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler.requires_grad_(False)  # never called
         if trainable_layers is not None:
