@@ -45,8 +45,8 @@ class TransformersTextConfig(Section):
     )
 
     def build(self, *, dim: int) -> nn.Module:
-        """Errors: ConfigError where the encoder cannot be loaded, is too short for max_tokens or has too few layers, or where
-        it is not as wide as `dim` and gets no projection.
+        """Errors: ConfigError where the encoder cannot be loaded, is too short for max_tokens, has too few layers, or has
+        another width than `dim` and no projection.
         """
         encoder = load_encoder(self.path, weights=self.weights, dropout=self.dropout)
         limit = position_limit(encoder)
