@@ -189,10 +189,8 @@ class HiccapLegacy(nn.Module):
             contexts: tuple[Context, Context] = getattr(self.variant, name)
             for place, other in enumerate(contexts, start=1):
                 start = own[name] if place == 2 and name in self.variant.restarts else rows
-                rows = getattr(self, attention)(start, own[other], self.added(masks[other]))
-                rows = getattr(self, f"{attention}_drop_norm{place}")(rows)
-            pooled = getattr(self, pooling)(rows + own[name], self.counted(masks[name]))
-            parts.append(getattr(self, f"{pooling}_drop_norm")(pooled))
+                rows = self.read(f"{attention}_drop_norm{place}", attention, start, own[other], masks[other])
+            parts.append(self.pool(pooling, rows + own[name], masks[name]))
         return torch.cat(parts, dim=1)
 
     def encode(self, name: Context, batch: Padded) -> Tensor:
@@ -206,13 +204,16 @@ class HiccapLegacy(nn.Module):
         projected: Tensor = getattr(self, f"sequential_{name}")(states)
         return projected
 
-    def added(self, mask: Tensor) -> Tensor:
-        """[B, S] to what is added to scores, [B, 1, 1, S]; a mask of zeros alone adds the same to all and hides nothing."""
-        return (1.0 - mask.to(next(self.parameters()).dtype))[:, None, None] * -10000.0
+    def read(self, norm: str, attention: str, rows: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, d]: the rows read another modality; a mask of nothing but zeros hides nothing."""
+        added = (1.0 - mask.to(context.dtype))[:, None, None] * -10000.0  # [B, 1, 1, S]
+        found: Tensor = getattr(self, norm)(getattr(self, attention)(rows, context, added))
+        return found
 
-    def counted(self, mask: Tensor) -> Tensor:
-        """The rows that pooling counts, [B, T]: all of them."""
-        return torch.ones_like(mask, dtype=next(self.parameters()).dtype)
+    def pool(self, pooling: str, rows: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002 (it is not asked)
+        """[B, d]: over all rows, padding too."""
+        pooled: Tensor = getattr(self, f"{pooling}_drop_norm")(getattr(self, pooling)(rows, torch.ones_like(rows[..., 0])))
+        return pooled
 
 
 def probabilities(logits: Tensor) -> Tensor:
