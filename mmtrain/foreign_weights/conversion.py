@@ -138,9 +138,7 @@ def _check(named: Tensors, sources: Mapping[str, str], shapes: Shapes, origin: s
         raise CheckpointError(f"{origin} is of other dimensions:\n" + "\n".join(wrong[:_SHOWN]) + more)
     for name, tensor in named.items():
         if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{origin}: {sources[name]} holds NaN or Inf; its training went wrong, take an earlier one"
-            )
+            raise CheckpointError(f"{origin}: {sources[name]} holds NaN or Inf; take an earlier checkpoint")
 
 
 def _listed(names: Sequence[str]) -> str:
