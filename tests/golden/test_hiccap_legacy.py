@@ -121,6 +121,18 @@ def test_the_joint_vector_in_plain_loops(variant: str) -> None:
         np.testing.assert_allclose(found[clip], joint(model, batch, clip, variant), atol=1e-12)
 
 
+def test_a_mask_is_ten_thousand_and_no_more() -> None:
+    """Scores this large win from under the mask."""
+    model, batch = legacy("binary"), clips("binary")
+    model.att1.query.weight.data.mul_(3e4)
+    model.att1.query.bias.data.mul_(3e4)
+    expected = joint(model, batch, 1, "binary")
+    np.testing.assert_allclose(array(model.joint(batch))[1], expected, atol=1e-8)
+    hidden = batch._replace(image=batch.image.clone())
+    hidden.image[1, 2:] = 5  # two rows of padding
+    assert np.abs(array(model.joint(hidden))[1, :DIM] - expected[:DIM]).max() > 1e-3
+
+
 def test_a_head_is_an_affine_map_and_its_softmax_two_probabilities() -> None:
     model = legacy("binary")
     head, row = model.heads["binary"], np.random.default_rng(1).normal(size=3 * DIM)
