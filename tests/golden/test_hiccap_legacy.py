@@ -122,15 +122,19 @@ def test_the_joint_vector_in_plain_loops(variant: str) -> None:
 
 
 def test_a_mask_is_ten_thousand_and_no_more() -> None:
-    """Scores this large win from under the mask."""
-    model, batch = legacy("binary"), clips("binary")
-    model.att1.query.weight.data.mul_(3e4)
-    model.att1.query.bias.data.mul_(3e4)
-    expected = joint(model, batch, 1, "binary")
-    np.testing.assert_allclose(array(model.joint(batch))[1], expected, atol=1e-8)
-    hidden = batch._replace(image=batch.image.clone())
-    hidden.image[1, 2:] = 5  # two rows of padding
-    assert np.abs(array(model.joint(hidden))[1, :DIM] - expected[:DIM]).max() > 1e-3
+    """A score that is larger by that much wins from under the mask."""
+    model = legacy("binary")
+    for layer in (model.att1.query, model.att1.key, model.att1.value):
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    model.att1_drop_norm1[1] = nn.Identity()
+    context, mask = torch.eye(2, DIM).double()[None], torch.tensor([[1, 0]])  # the second of two rows is padding
+    for score, winner in ((9000, 0), (11000, 1)):  # the padding's score; the other's is 0, and both heads' width is 3
+        rows = torch.zeros(1, 1, DIM).double()
+        rows[0, 0, 1] = score * math.sqrt(DIM / HEADS)
+        assert torch.equal(
+            model.read("att1_drop_norm1", "att1", rows, context, mask)[0, 0, :2], torch.eye(2).double()[winner]
+        )
 
 
 def test_a_head_is_an_affine_map_and_its_softmax_two_probabilities() -> None:
