@@ -82,6 +82,27 @@ def crossval(
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
+@app.command("import-checkpoint")
+def import_checkpoint(
+    scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="A PyTorch checkpoint, in one file or several.")],
+    out: Annotated[Path, typer.Option("--out", help="The safetensors file to write.")],
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="Names of mmtrain.models.hiccap_legacy, for their arithmetic, faults and all.")
+    ] = False,
+) -> None:
+    """Convert the weights of an earlier code into those of a model here. Reads tensors only; runs nothing of the file."""
+    from mmtrain.errors import CheckpointError
+    from mmtrain.foreign_weights import SCHEMES
+    from mmtrain.foreign_weights.conversion import import_checkpoint as convert_files
+
+    if scheme not in SCHEMES:
+        raise CheckpointError(f"no checkpoints of '{scheme}' can be imported; there are: {', '.join(SCHEMES)}")
+    for line in convert_files(files, SCHEMES[scheme](), out=out, legacy=legacy).lines():
+        typer.echo(line)
+    typer.echo(f"written to {out}")
+
+
 @config_app.command("show")
 def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment, or its stages: bases merged, overrides applied, defaults filled in."""

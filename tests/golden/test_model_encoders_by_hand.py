@@ -47,6 +47,28 @@ def test_recurrent_encoders_are_torchs_on_packed_sequences(config, cell, layers:
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
+def test_what_stands_behind_a_bilstm() -> None:
+    """Projection, second norm, second dropout; between the layers a dropout of its own."""
+    torch.manual_seed(0)
+    config = BiLstmEncoderConfig(hidden=4, layers=2, dropout=0.0, layer_dropout=0.9, output_norm=True, output_dropout=0.5)
+    encoder = config.build(input_dim=3, dim=400)
+    twin = BiLstmEncoderConfig(hidden=4, dropout=0.0).build(input_dim=3, dim=400)
+    nn.init.normal_(encoder.output_norm.weight)
+    twin.load_state_dict({name: value for name, value in encoder.state_dict().items() if "output_norm" not in name})
+    sequence = MaskedSequence(torch.randn(1, 2, 3), torch.tensor([[True, False]]))
+    row = twin(sequence).values[0, 0]
+    normed = (row - row.mean()) / (row.var(unbiased=False) + 1e-5).sqrt() * encoder.output_norm.weight
+    torch.testing.assert_close(encoder.eval()(sequence).values[0], torch.stack([normed, torch.zeros(400)]))
+    torch.testing.assert_close(twin.train()(sequence).values, twin.eval()(sequence).values)  # layer_dropout is dropout's
+    encoder.train().layer_dropout.eval()
+    found = encoder(sequence).values[0, 0]
+    kept = found != 0
+    assert 0.4 < kept.float().mean() < 0.6
+    torch.testing.assert_close(found[kept], 2 * normed[kept])
+    encoder.eval().layer_dropout.train()
+    assert (encoder(sequence).values[0, 0] - normed).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(("config", "cell"), RECURRENT)
 def test_recurrent_encoders_skip_rows_masked_out_in_the_middle(config, cell) -> None:  # noqa: ARG001
     torch.manual_seed(0)

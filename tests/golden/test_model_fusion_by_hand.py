@@ -33,7 +33,10 @@ def read(reader: Reader, own: np.ndarray, others: list[np.ndarray]) -> np.ndarra
 
 
 def test_hca_is_the_papers() -> None:
-    """In the order (video, text, audio) text reads video then audio, audio video then text, video text then audio."""
+    """In the order (video, text, audio) text reads video then audio, audio video then text, video text then audio.
+
+    Side by side they stand as the model lists them, in whatever order they read.
+    """
     torch.manual_seed(0)
     config = HcaFusionConfig(order=("video", "text", "audio"), heads=HEADS)
     fusion = config.build(modalities=("text", "audio", "video"), dim=DIM, pooling=AttentionPoolingConfig()).double().eval()
@@ -48,7 +51,7 @@ def test_hca_is_the_papers() -> None:
             values[number, : len(sample)], mask[number, : len(sample)] = torch.from_numpy(sample), True
         inputs[name] = MaskedSequence(values, mask)
     found = fusion(inputs)
-    steps = {"video": ("text", "audio"), "text": ("video", "audio"), "audio": ("video", "text")}
+    steps = {"text": ("video", "audio"), "audio": ("video", "text"), "video": ("text", "audio")}
     for sample in range(3):
         expected = []
         for name, others in steps.items():

@@ -37,7 +37,7 @@ def pairs_store(path, *, column="second_text", kind="string", fill=None):
 def experiment(tmp_path, tiny_bert):
     def write(store, **model):
         file = tmp_path / "pairs.yaml"
-        text = {"name": "sentence", "path": str(tiny_bert), "max_tokens": 12, "lora": {"rank": 2}}
+        text = {"name": "sentence", "path": str(tiny_bert), "max_tokens": 12, "projection": False, "lora": {"rank": 2}}
         values = {
             "name": "pairs",
             "runs": str(tmp_path / "runs"),

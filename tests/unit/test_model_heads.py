@@ -97,3 +97,26 @@ def test_a_scale_keeps_the_order_and_takes_one_number() -> None:
     torch.testing.assert_close(head(cosines), torch.tensor([[-7.0], [-0.75], [3.0]]))
     with pytest.raises(ConfigError, match="the fusion gives 8 numbers a sample and the task wants 3, both must be 1"):
         ScaleHeadConfig().build(input_dim=8, num_outputs=3)
+
+
+def test_bare_layers_are_linear_maps_alone() -> None:
+    torch.manual_seed(0)
+    config = MlpHeadConfig(hidden=(4, 3, 2), activation="none", batch_norm=True, dropout=0.5, bare_layers=1)
+    head = config.build(input_dim=6, num_outputs=1).eval()
+    assert len(head.norms) == 2
+    for norm in head.norms:
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    joint = torch.randn(5, 6)
+    rows = joint
+    for layer, norm in zip(head.layers, head.norms, strict=False):
+        rows = (layer(rows) - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    torch.testing.assert_close(head(joint), head.output(head.layers[2](rows)))
+
+
+def test_bare_layers_keep_their_dropout_off_and_are_not_more_than_there_are() -> None:
+    head = MlpHeadConfig(hidden=(4,), dropout=0.9, bare_layers=1).build(input_dim=6, num_outputs=2).train()
+    joint = torch.randn(3, 6)
+    torch.testing.assert_close(head(joint), head.output(head.layers[0](joint)))
+    with pytest.raises(ValueError, match=r"bare_layers is 3, but `hidden` has 2 layers; write at most that number"):
+        MlpHeadConfig(hidden=(4, 3), bare_layers=3)

@@ -22,7 +22,8 @@ HIDDEN = 32  # of the tiny encoder
 
 def build(path: Path, *, dim: int = HIDDEN, **settings: object) -> SentenceText:
     torch.manual_seed(1)
-    return SentenceTextConfig(path=str(path), max_tokens=16, **settings).build(dim=dim).eval()
+    config = SentenceTextConfig(path=str(path), max_tokens=16, projection=dim != HIDDEN, **settings)
+    return config.build(dim=dim).eval()
 
 
 @torch.no_grad
@@ -85,7 +86,7 @@ def test_a_pair_is_of_two(tiny_bert: Path, name: str) -> None:
 
 @torch.no_grad
 def test_both_texts_of_a_pair_go_through_one_encoder(tiny_bert: Path) -> None:
-    text = {"name": "sentence", "path": str(tiny_bert), "max_tokens": 16}
+    text = {"name": "sentence", "path": str(tiny_bert), "max_tokens": 16, "projection": False}
     config = ModelConfig(dim=HIDDEN, text=text, second_text=True, fusion={"name": "pair_cosine"})
     assert config.modalities == ("text", "second_text")
     model = build_model(config, dims={}, outputs={}, heads={}, scalar_tasks=[]).eval()

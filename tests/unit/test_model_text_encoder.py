@@ -71,6 +71,14 @@ def test_random_weights_read_none(tiny_bert: Path, tmp_path: Path) -> None:
     assert (run(one) - run(other)).abs().max() > 1e-3
 
 
+def test_without_projection_rows_are_the_encoders_own(tiny_bert: Path) -> None:
+    module = TransformersTextConfig(path=str(tiny_bert), max_tokens=16, projection=False).build(dim=32).eval()
+    hidden = module.encoder(input_ids=IDS[1:2, :3]).last_hidden_state
+    torch.testing.assert_close(run(module)[1:2, :3], hidden, atol=1e-5, rtol=0)
+    assert not run(module)[1, 3:].any()
+    assert [name for name, _ in module.named_parameters() if not name.startswith("encoder.")] == []
+
+
 def test_dropout_is_set_everywhere(tiny_bert: Path) -> None:
     module = build(tiny_bert, dropout=0.0).train()
     torch.testing.assert_close(run(module), run(module), atol=0, rtol=0)
@@ -132,6 +140,8 @@ def test_errors_say_what_was_found(tiny_bert: Path, tmp_path: Path) -> None:
         build(tiny_bert, max_tokens=65)
     with pytest.raises(ConfigError, match=r"text.trainable_layers is 3, but this bert encoder has 2 layers"):
         build(tiny_bert, trainable_layers=3)
+    with pytest.raises(ConfigError, match=r"false, but rows of '.*' are 32 wide and model.dim is 8; write model.dim: 32"):
+        build(tiny_bert, projection=False)
 
 
 def test_errors_of_foreign_models(tiny_bert: Path, tmp_path: Path) -> None:

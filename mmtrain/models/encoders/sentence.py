@@ -12,30 +12,31 @@ from mmtrain.models.masks import blank, masked_mean
 
 
 class SentenceTextConfig(TextEncoderSection):
-    """The mean of the real tokens' states (SBERT; Reimers and Gurevych 2019), special tokens included as in its library.
-
-    Where `model.dim` is the encoder's hidden size the vector is used as it is; else a linear map brings it to dim.
-    """
+    """The mean of the real tokens' states (SBERT; Reimers and Gurevych 2019), special tokens included as in its library."""
 
     name: Literal["sentence"] = "sentence"
-    normalize: bool = Field(default=False, description="Scale each vector to length 1, behind the linear map.")
+    normalize: bool = Field(default=False, description="Scale each vector to length 1, behind the projection.")
 
     def build(self, *, dim: int) -> nn.Module:
         """Errors: as of every text encoder."""
-        return SentenceText(encoder=self.load(), dim=dim, trainable_layers=self.trainable_layers, normalize=self.normalize)
+        encoder = self.load()
+        return SentenceText(
+            encoder=encoder,
+            projection=self.projected(encoder, dim),
+            trainable_layers=self.trainable_layers,
+            normalize=self.normalize,
+        )
 
 
 class SentenceText(HubText):
-    """Token ids [B, T] to [B, 1, dim]; no row and zeros for an empty text."""
+    """Token ids [B, T] to [B, 1, d]; no row and zeros for an empty text."""
 
-    def __init__(self, *, encoder: Any, dim: int, trainable_layers: int | None, normalize: bool) -> None:
+    def __init__(self, *, encoder: Any, projection: nn.Module, trainable_layers: int | None, normalize: bool) -> None:
         super().__init__(encoder=encoder, trainable_layers=trainable_layers)
-        width = encoder.config.hidden_size
-        self.projection = nn.Identity() if width == dim else nn.Linear(width, dim)
-        self.normalize = normalize
+        self.projection, self.normalize = projection, normalize
 
     def forward(self, sequence: MaskedSequence) -> MaskedSequence:
-        pooled = self.projection(masked_mean(self.states(sequence), sequence.mask))  # [B, dim]
+        pooled = self.projection(masked_mean(self.states(sequence), sequence.mask))  # [B, d]
         rows = (F.normalize(pooled, dim=1) if self.normalize else pooled)[:, None]
         mask = sequence.mask.any(dim=1, keepdim=True)  # [B, 1]
         return MaskedSequence(blank(rows, mask), mask)

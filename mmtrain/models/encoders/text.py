@@ -38,6 +38,9 @@ class TextEncoderSection(Section):
     max_tokens: int = Field(default=128, ge=3, description="Longest text in tokens, special tokens included.")
     truncation_side: Literal["left", "right"] = Field(default="right", description="The side that longer texts lose.")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="A probability; null keeps the encoder's own.")
+    projection: bool = Field(
+        default=True, description="A linear map behind the encoder. false: its rows as they are, so as wide as model.dim."
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute the layers a second time in the backward pass instead of keeping their insides."
     )
@@ -61,6 +64,18 @@ class TextEncoderSection(Section):
             self.lora.attach(encoder)
         return encoder
 
+    def projected(self, encoder: Any, dim: int) -> nn.Module:
+        """What brings the encoder's rows to `dim`. Errors: ConfigError where nothing should and they have another width."""
+        width = encoder.config.hidden_size
+        if self.projection:
+            return nn.Linear(width, dim)
+        if width != dim:
+            raise ConfigError(
+                f"text.projection is false, but rows of '{self.path}' are {width} wide and model.dim is {dim}; write "
+                f"model.dim: {width}, or projection: true"
+            )
+        return nn.Identity()
+
     def build_tokenizer(self) -> Tokenizer:
         return Tokenizer(load_tokenizer(self.path), max_tokens=self.max_tokens, truncation_side=self.truncation_side)
 
@@ -72,7 +87,10 @@ class TransformersTextConfig(TextEncoderSection):
 
     def build(self, *, dim: int) -> nn.Module:
         """Errors: as of every text encoder."""
-        return TransformersText(encoder=self.load(), dim=dim, trainable_layers=self.trainable_layers)
+        encoder = self.load()
+        return TransformersText(
+            encoder=encoder, projection=self.projected(encoder, dim), trainable_layers=self.trainable_layers
+        )
 
 
 class HubText(nn.Module):
@@ -116,11 +134,11 @@ class HubText(nn.Module):
 
 
 class TransformersText(HubText):
-    """Token ids [B, T] to [B, T, dim]: the last hidden states through a linear map, zeros under the mask."""
+    """Token ids [B, T] to [B, T, d]: the last hidden states through `projection`, zeros under the mask."""
 
-    def __init__(self, *, encoder: Any, dim: int, trainable_layers: int | None) -> None:
+    def __init__(self, *, encoder: Any, projection: nn.Module, trainable_layers: int | None) -> None:
         super().__init__(encoder=encoder, trainable_layers=trainable_layers)
-        self.projection = nn.Linear(encoder.config.hidden_size, dim)
+        self.projection = projection
 
     def forward(self, sequence: MaskedSequence) -> MaskedSequence:
         return MaskedSequence(blank(self.projection(self.states(sequence)), sequence.mask), sequence.mask)

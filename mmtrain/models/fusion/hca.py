@@ -20,12 +20,14 @@ from mmtrain.section import Section
 class HcaFusionConfig(Section):
     """Hierarchical cross-attention (HICCAP; Baharlouei et al., LREC-COLING 2024).
 
-    The paper's model: `order: [video, text, audio]`, dim 768, 12 heads and the pooling `attention`.
+    The paper's model: `order: [video, text, audio]`, dim 768, 12 heads and the pooling `attention`: configs/hiccap.
     """
 
     name: Literal["hca"] = "hca"
     order: tuple[str, ...] | None = Field(
-        default=None, description="Every modality once; each reads the others in this order. null: text, then as listed."
+        default=None,
+        description="Every modality once; each reads the others in this order. null: text, then as listed. The joint vector "
+        "is always as listed.",
     )
     heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Before each layer norm; a probability.")
@@ -43,7 +45,8 @@ class HcaFusionConfig(Section):
     def build(self, *, modalities: Sequence[str], dim: int, pooling: PoolingConfig) -> "HcaFusion":
         self.check(modalities)
         return HcaFusion(
-            poolings={name: pooling.build(dim=dim) for name in self.order or modalities},
+            poolings={name: pooling.build(dim=dim) for name in modalities},
+            order=self.order or tuple(modalities),
             dim=dim,
             heads=self.heads,
             dropout=self.dropout,
@@ -52,13 +55,23 @@ class HcaFusionConfig(Section):
 
 
 class HcaFusion(nn.Module):
-    """{modality: [B, T, d]} to joint [B, M d]. A missing modality is passed over as context and pools to zeros."""
+    """{modality: [B, T, d]} to joint [B, M d]. A missing modality is passed over as context and pools to zeros.
+
+    The joint vector has the modalities as `poolings` lists them; each reads the others in `order`.
+    """
 
     def __init__(
-        self, *, poolings: Mapping[str, nn.Module], dim: int, heads: int, dropout: float, attention_dropout: float
+        self,
+        *,
+        poolings: Mapping[str, nn.Module],
+        order: Sequence[str],
+        dim: int,
+        heads: int,
+        dropout: float,
+        attention_dropout: float,
     ) -> None:
         super().__init__()
-        self.modalities = tuple(poolings)
+        self.modalities, self.order = tuple(poolings), tuple(order)
         readers = {
             name: Reader(
                 pooling=pooling,
@@ -77,7 +90,7 @@ class HcaFusion(nn.Module):
         clean = {name: MaskedSequence(blank(*inputs[name]), inputs[name].mask) for name in self.modalities}
         pooled = {}
         for name in self.modalities:
-            others = [clean[other] for other in self.modalities if other != name]
+            others = [clean[other] for other in self.order if other != name]
             pooled[name] = self.readers[module_key(name, "reader")](clean[name], others)
         return Fused(joint=torch.cat(list(pooled.values()), dim=1), per_modality=pooled)
 
