@@ -136,6 +136,6 @@ class Stream:
             features=features,
             labels=labels,
             pretext=frozenset(task for task, spoken in self._spoken.items() if spoken[index]),
-            group=group_key(self.store.name, self.store.group(index)),
+            group=group_key(self.store.name, name, self.store.group(index)),
             text_key=text_key(self.store.name, name, written),
         )

@@ -130,8 +130,8 @@ class FeatureStore:
         return str(self.column("id")[index].as_py())
 
     def group(self, index: int) -> str:
-        """The source that the sample shares with others."""
-        return str(self.column("group")[index].as_py())
+        """The source that the sample shares with others; empty where it has none."""
+        return self.column("group")[index].as_py() or ""
 
     def text(self, index: int) -> str:
         """The sample's text; empty where it has none."""
