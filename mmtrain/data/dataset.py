@@ -140,7 +140,7 @@ class Stream:
             features=features,
             labels=labels,
             pretext=frozenset(task for task, spoken in self._spoken.items() if spoken[index]),
-            group=group_key(self.store.name, self.store.group(index)) if self._spoken else 0,
+            group=group_key(self.store.name, name, self.store.group(index)) if self._spoken else 0,
             text_key=text_key(self.store.name, name, written) if self._spoken else 0,
             second_text=self.store.text(index, SECOND_TEXT) if self._has_second else "",
         )

@@ -4,9 +4,9 @@ import hashlib
 import unicodedata
 
 
-def group_key(store: str, group: str) -> int:
-    """Of a group of a store: 63 bits, the same in every run."""
-    return _hash("group", store, group)
+def group_key(store: str, sample: str, group: str) -> int:
+    """Of a group of a store: 63 bits, the same in every run. A sample without a group shares its key with no other."""
+    return _hash("group", store, group) if group else _hash("no group", store, sample)
 
 
 def text_key(store: str, sample: str, text: str) -> int:

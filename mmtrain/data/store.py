@@ -139,8 +139,8 @@ class FeatureStore:
         return str(self.column("id")[index].as_py())
 
     def group(self, index: int) -> str:
-        """The source that the sample shares with others."""
-        return str(self.column("group")[index].as_py())
+        """The source that the sample shares with others; empty where it has none."""
+        return self.column("group")[index].as_py() or ""
 
     def text(self, index: int, column: str = TEXT) -> str:
         """The sample's text, or that of another column; empty where it has none. Errors: DataError where it is no text."""

@@ -253,3 +253,29 @@ def test_a_pair_that_one_sample_has_weighs_as_much_as_one_that_all_have() -> Non
     ).training
     assert float(found.training[2]) == pytest.approx(float(pair[2]) / 3 + 5 / 3 * sum(apart))
     assert float(found.reported[2]) == pytest.approx((float(pair[2]) + sum(apart)) / 3)
+
+
+def test_a_pair_that_nobody_has_is_none_of_the_pairs() -> None:
+    """Two of three modalities are there: the mean over the one pair with samples, not a third of it."""
+    everywhere = torch.ones(4, dtype=torch.bool)
+    vectors = {name: units(4, 3, number) for number, name in enumerate(MODALITIES)}
+    outputs = outputs_of(vectors, {"text": everywhere, "audio": everywhere, "video": ~everywhere})
+    both, one = (
+        terms_of(InfoNceConfig(pairs=pairs), outputs, batch_of(4), everywhere) for pairs in (None, (("text", "audio"),))
+    )
+    assert both.training.tolist() == pytest.approx(one.training.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("config", "excludes"), [(config, excludes) for config, _, excludes in LOOPS], ids=str)
+def test_a_sample_without_negatives_is_only_drawn_to_its_match(config: PairSection, excludes: bool) -> None:
+    """Alone in the batch, or among samples of its own group: finite, and 0 where the match alone costs nothing."""
+    for count, groups in ((1, [0]), (3, [5, 5, 5])):
+        everywhere = torch.ones(count, dtype=torch.bool)
+        vectors = {name: units(count, 3, number).requires_grad_() for number, name in enumerate(("text", "audio"))}
+        outputs = outputs_of(vectors, {"text": everywhere, "audio": everywhere})
+        found = terms_of(config, outputs, batch_of(count, groups=groups), everywhere)
+        found.training.sum().backward()
+        assert all(value.grad is not None and value.grad.isfinite().all() for value in vectors.values())
+        assert found.reported.isfinite().all()
+        if (excludes or count == 1) and not isinstance(config, SiglipConfig | ContrastiveMarginConfig):
+            assert found.reported.tolist() == pytest.approx([0.0] * count, abs=1e-12)

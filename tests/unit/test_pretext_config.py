@@ -165,6 +165,7 @@ def test_keys_tell_groups_and_texts_apart(store: FeatureStore) -> None:
     assert texts[0] == texts[1] == text_key("elsewhere", "x", " HELLO\tworld\n")
     assert len(set(texts)) == 3
     assert text_key("clips", "a", " ") != text_key("clips", "b", " ")
-    assert group_key("clips", "1") != group_key("calls", "1")
-    assert group_key("ab", "c") != group_key("a", "bc")
-    assert group_key("clips", "train-0") == groups[0]
+    assert group_key("clips", "a", "1") == group_key("clips", "b", "1") != group_key("calls", "a", "1")
+    assert group_key("ab", "x", "c") != group_key("a", "x", "bc")
+    assert group_key("clips", "a", "") != group_key("clips", "b", "")
+    assert group_key("clips", "x", "train-0") == groups[0]

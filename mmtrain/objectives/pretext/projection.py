@@ -49,10 +49,11 @@ class PairHead(nn.Module):
             outputs[f"embedding/{modality}"] = unit(project(views.pooled(modality))).masked_fill(~present[:, None], 0)
             outputs[f"present/{modality}"] = present
         for name, value in self.scalars.items():
+            largest = self._bounds[name].largest
             if self.training:
-                with torch.no_grad():  # as CLIP does: what the last step pushed over the bound is put back on it
-                    value.clamp_(max=self._bounds[name].largest)
-            outputs[name] = value.clamp(max=self._bounds[name].largest)
+                with torch.no_grad():  # as CLIP does: what the last step pushed over the bound is put back on it, and may
+                    value.clamp_(max=largest)  # come back from there, which the gradient of a clamp would not let it
+            outputs[name] = value.clone() if self.training else value.clamp(max=largest)
         return outputs
 
 
