@@ -170,6 +170,7 @@ def test_a_modality_that_is_missing_stays_so():
         kind: {row.model_fields["name"].default: build(row, LIMIT) for row in AUGMENTATIONS if row.reads == kind}
         for kind in VALUES
     }
+    everything["text"]["more"] = lambda value, _: f"{value} more"
     augment = Augmentation({"text": everything["text"], "audio": everything["features"]}, seed=0)
     rows = ROWS.astype(np.float32)
     for text in ("", " \n"):
@@ -192,6 +193,11 @@ def test_rows_of_a_modality_follow_one_another_and_draw_on_their_own():
     assert [word[0] for word in both] == ["x", "b", "a"]
     assert both[1][1:] != both[2][1:], "each row has random numbers of its own"
     assert words("a") == ["x", both[2]], "which another row beside it does not change"
+    noise = build(next(row for row in AUGMENTATIONS if row.model_fields["name"].default == "gaussian_noise"))
+    augment = Augmentation({"audio": {"noise": noise}, "video": {"noise": noise}}, seed=0)
+    zeros = np.zeros((3, 4), np.float32)
+    found = augment(Sample("a", 0, "", {"audio": zeros, "video": zeros}, {}), stream="s", pass_number=2).features
+    assert (found["audio"] != found["video"]).all(), "and so has each modality"
 
 
 def test_the_key_is_the_same_in_every_process():
