@@ -90,11 +90,17 @@ def test_with_fewer_than_two_frames_the_running_statistics_are_used_and_kept(cou
 
 def test_two_forward_passes_may_come_before_a_backward_pass() -> None:
     """One with a single frame, which reads the running statistics, then one with three, which writes them."""
-    encoder = CnnEncoderConfig(hidden=(4,)).build(shape=(3, 8, 8), dim=2)
-    values = torch.randint(0, 256, (1, 3, 3, 8, 8), dtype=torch.uint8)
-    parts = [encoder(MaskedSequence(values, torch.arange(3)[None] < count)).values for count in (1, 3)]
-    sum(part.square().sum() for part in parts).backward()
-    assert all(value.grad is not None for value in encoder.parameters())
+    torch.manual_seed(0)
+    encoder = CnnEncoderConfig(hidden=(4,)).build(shape=(3, 8, 8), dim=4)
+    values, target = torch.randint(0, 256, (1, 3, 3, 8, 8), dtype=torch.uint8), torch.randn(4)
+    found = []
+    for counts in ((1,), (1, 3)):
+        encoder.zero_grad()
+        rows = [encoder(MaskedSequence(values, torch.arange(3)[None] < count)).values for count in counts]
+        (rows[0] @ target).sum().backward()
+        found.append([value.grad for value in encoder.parameters()])
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    assert all(slope.any() for slope in found[0][:2])
 
 
 # pooled features of torchvision's own models, by what their documentation calls the last layer
