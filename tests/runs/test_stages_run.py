@@ -14,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from lives import Life, cut, live, live_together, results
+from lives import Life, Write, cut, live, live_together, results
 
 from mmtrain.cli import main
 from mmtrain.engine.jsonl import read_jsonl
@@ -116,8 +116,9 @@ def check_doors(staged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, words = said(capsys, "train", "-c", staged, "--resume")
     assert (code, "two/pretrain: finished already two/finetune: finished already" in words) == (0, True)
     before = (Path("runs/two/finetune/checkpoints/last/model.safetensors")).read_bytes()
-    code, words = said(capsys, "train", "-c", staged, "--overwrite", "stages.finetune.datasets.calls.store=/nowhere")
-    assert (code, words.startswith("error: two/finetune: ")) == (2, True)
+    for stage in STAGES:
+        code, words = said(capsys, "train", "-c", staged, "--overwrite", f"stages.{stage}.datasets.calls.store=/nowhere")
+        assert (code, words.startswith(f"error: two/{stage}: ")) == (2, True)
     assert Path("runs/two/finetune/checkpoints/last/model.safetensors").read_bytes() == before
     code, words = said(capsys, "train", "-c", staged, "--resume", "stages.pretrain.seed=8")
     assert (code, "seed: was 3, is 8" in words) == (2, True)
@@ -336,3 +337,28 @@ def test_a_search_over_one_stage_begins_every_trial_with_the_stage_before(
     space.write_text("training.optimizer.lr: {low: 1e-4, high: 1e-2}\n")
     code, words = said(capsys, "tune", "search", staged, space, "stage=finetune")
     assert (code, "training.optimizer.lr: changes nothing: set again by finetune; write" in words) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_text_encoder_that_is_replaced_whole_need_not_have_weights(
+    write_experiment: Write,
+    tiny_bert: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = {"epochs": 1, "steps_per_epoch": 2, "eval_every": None, "checkpoint_every": None}
+    file = write_experiment(training=short)
+    assert said(capsys, "train", "-c", file, "name=first")[0] == 0
+    bare = shutil.copytree(tiny_bert, tmp_path / "bare")
+    (bare / "model.safetensors").unlink()
+    begin = ["train", "-c", file, "name=next", f"model.text.path={bare}"]
+    code, words = said(capsys, *begin, "initial={run: runs/first}")
+    assert code == 0, words
+    best, anchors = tensors(Path("runs/first"), "best"), tensors(Path("runs/next"), "last", "regularizers")
+    text = [name for name in best if name.startswith("text.") and f"anchor/{name}" in anchors]
+    assert len(text) > 5
+    assert all(torch.equal(anchors[f"anchor/{name}"], best[name]) for name in text)
+    code, words = said(capsys, *begin, "initial={run: runs/first, match: shapes}", "--overwrite")
+    assert (code, "text.path: the weights of" in words) == (2, True)

@@ -121,6 +121,8 @@ def test_a_stage_begins_with_the_one_before(stages):
 def test_shared_initial_weights_are_those_of_the_first_stage(stages):
     pretrain, finetune = stages("initial={run: runs/first}").values()
     assert (pretrain.initial.run, finetune.initial.run) == ("runs/first", "runs/x/pretrain")
+    pretrain, finetune = stages("initial={file: w.safetensors}").values()
+    assert (pretrain.initial.file, finetune.initial.file, finetune.initial.match) == ("w.safetensors", None, "shapes")
 
 
 def test_overrides_of_a_stage_and_of_all(stages):
