@@ -41,11 +41,21 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run folder and start anew.")] = False,
+    *,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure where a step's time goes; see profile/ there.")
+    ] = False,
+    profile_steps: Annotated[
+        int | None, typer.Option("--profile-steps", min=1, help="Steps that --profile measures; 20 by default.")
+    ] = None,
 ) -> None:
     """Train a model, evaluating as it goes."""
     from mmtrain.training import train_experiment
 
-    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite)
+    if profile_steps is not None and not profile:
+        raise UserError("--profile-steps: nothing is measured without --profile; write both")
+    steps = (profile_steps or 20) if profile else None
+    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
 @app.command()

@@ -45,6 +45,10 @@ class RunFolder:
     def nonfinite(self) -> Path:
         return self.path / "nonfinite"
 
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile"
+
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
 

@@ -31,7 +31,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     if run.unfreezing is not None:
         run.unfreezing.begin(inputs.step)
     buffers = copy_buffers(run)
-    done = backward(run, inputs, lambda number: _forward(run, inputs, number))
+    with run.span("backward"):
+        done = backward(run, inputs, lambda number: _marked_forward(run, inputs, number))
     if run.unfreezing is not None:
         run.unfreezing.drop_gradients(inputs.step)
     norm = float(run.accelerator.clip_grad_norm_(_trained(run), run.settings.clip_norm or math.inf))
@@ -76,6 +77,11 @@ def _trained(run: Run) -> list[nn.Parameter]:
     """All that the optimizer holds, and what is frozen."""
     weighting = run.curriculum.weighting
     return [*run.model.parameters(), *(weighting.module.parameters() if isinstance(weighting, Learned) else ())]
+
+
+def _marked_forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
+    with run.span("forward"):
+        return _forward(run, inputs, number)
 
 
 def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
