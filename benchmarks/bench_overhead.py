@@ -6,9 +6,11 @@ with the same optimizer and clipping, and come to the same weights, which is che
 itself, from the store and by the same functions, since every training does: what mmtrain adds there (a thread that reads
 ahead, labels counted over the global batch) is overhead of it. mmtrain logs as by default, to a terminal; the bare loop logs
 nothing. Windows of steps take turns, the one or the other first. What is shown is the median over pairs of the ratio of
-`time.process_time`, which sums all threads and leaves out what other programs take.
+`time.process_time`, which sums all threads and leaves out what other programs take; OpenMP's threads wait asleep, so that
+waiting does not count.
 """
 
+import os
 import platform
 import statistics
 import tempfile
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded
 
 import numpy as np
 import torch

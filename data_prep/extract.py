@@ -48,6 +48,7 @@ def extract(
         name=read.name,
         modalities={modality: extractor.spec for modality, extractor in extractors.items()},
         tasks=read.tasks,
+        columns=read.columns,
         licence=read.licence,
         provenance=_provenance(read, extractors),
         overwrite=overwrite,
@@ -92,7 +93,15 @@ def _choose(read: Manifest, audio: str | None, video: str | None) -> dict[str, E
 
 
 def _add(writer: StoreWriter, entry: Entry, features: Features) -> None:
-    writer.add(id=entry.id, split=entry.split, group=entry.group, text=entry.text, features=features, labels=entry.labels)
+    writer.add(
+        id=entry.id,
+        split=entry.split,
+        group=entry.group,
+        text=entry.text,
+        features=features,
+        labels=entry.labels,
+        columns=entry.further,
+    )
 
 
 def _features(entry: Entry, extractors: Mapping[str, Extractor]) -> Features | Failure:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow as pa
 from pydantic import Field, ValidationError
 
+from data_prep.columns import further_columns, further_values, is_number
 from data_prep.split import count_by_group, split_groups
-from mmtrain.data.schema import SPLITS, TaskKind, TaskSchema
+from mmtrain.data.schema import OWN_COLUMNS, SPLITS, TaskKind, TaskSchema
 from mmtrain.data.writer import Label
 from mmtrain.errors import DataError
 from mmtrain.section import Section
@@ -32,6 +34,7 @@ class Entry:
     text: str
     media: Mapping[str, Path]  # modality -> file; left out where the cell is empty
     labels: Mapping[str, Label]  # task -> label; left out where the cell is empty
+    further: Mapping[str, float | str | None]  # column -> value; None where the cell is empty
 
 
 class Sidecar(Section):
@@ -51,6 +54,7 @@ class Manifest:
     name: str
     licence: str
     tasks: Mapping[str, TaskSchema]
+    columns: Mapping[str, pa.DataType]  # of `Entry.further`
     entries: Sequence[Entry] = field(repr=False)
 
 
@@ -74,9 +78,10 @@ def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Mani
         if task not in columns:
             raise DataError(f"{file} has no column '{task}' for the task of that name; it has {', '.join(columns)}")
     splits = _splits(file, rows) if "split" not in columns else {}
+    further = further_columns([row for _, row in rows], {*OWN_COLUMNS, *MEDIA, *schemas})
     entries, seen, sides = [], dict[str, int](), dict[str, tuple[str, int]]()
     for line, row in rows:
-        entry = _entry(file, line, row, schemas, splits)
+        entry = _entry(file, line, row, schemas, splits, further=further)
         if entry.id in seen:
             raise DataError(f"{file}, line {line}: the id '{entry.id}' stands in line {seen[entry.id]} too; ids are unique")
         seen[entry.id] = line
@@ -88,7 +93,7 @@ def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Mani
             )
         entries.append(entry)
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Manifest(file, digest, sidecar.name or file.stem, sidecar.licence, schemas, entries)
+    return Manifest(file, digest, sidecar.name or file.stem, sidecar.licence, schemas, further, entries)
 
 
 def _read(file: Path) -> str:
@@ -174,7 +179,13 @@ def _splits(file: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> dict[s
 
 
 def _entry(
-    file: Path, line: int, row: Mapping[str, str], tasks: Mapping[str, TaskSchema], splits: Mapping[str, str]
+    file: Path,
+    line: int,
+    row: Mapping[str, str],
+    tasks: Mapping[str, TaskSchema],
+    splits: Mapping[str, str],
+    *,
+    further: Mapping[str, pa.DataType],
 ) -> Entry:
     name = row["id"]
     if not name:
@@ -192,7 +203,7 @@ def _entry(
                 labels[task] = parse_label(schema, row[task].strip())
             except ValueError as error:
                 raise DataError(f"{file}, line {line}, sample '{name}', column '{task}': {error}") from None
-    return Entry(name, split, group, row.get("text", ""), media, labels)
+    return Entry(name, split, group, row.get("text", ""), media, labels, further_values(row, further))
 
 
 def _inside(file: Path, cell: str, where: str) -> Path:
@@ -212,7 +223,7 @@ def _inside(file: Path, cell: str, where: str) -> Path:
 def parse_label(task: TaskSchema, cell: str) -> Any:
     """The label that a cell holds. Errors: ValueError saying what was expected."""
     if task.kind == "regression":
-        number = float(cell) if _is_number(cell) else math.nan
+        number = float(cell) if is_number(cell) else math.nan
         if not math.isfinite(number):
             raise ValueError(f"'{cell}' is not a finite number")
         return number
@@ -228,11 +239,3 @@ def parse_label(task: TaskSchema, cell: str) -> Any:
     if cell.isdecimal() and int(cell) < len(names) and not are_numbers:
         return int(cell)
     raise ValueError(f"'{cell}' is not one of {', '.join(names)}")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

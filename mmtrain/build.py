@@ -11,7 +11,10 @@ from torch import nn
 from mmtrain.compatibility import group_warnings
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
+from mmtrain.data.augment.augmentation import Augmentation
+from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.run import LoopSettings, Run
@@ -23,7 +26,16 @@ from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel, count_parameters
 from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
-from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
+from mmtrain.run_files import (
+    begin_run,
+    check_trackers,
+    identity,
+    name_bad_samples,
+    open_logs,
+    open_trackers,
+    recorded_source,
+    write_initial,
+)
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -40,23 +52,25 @@ def build_run(
     `on_disk` False: it is not touched at all, and nothing is logged.
     """
     check_trackers(experiment)
+    folder = RunFolder(experiment.folder)
+    initial = _initial(experiment, accelerator, in_place_of=folder if continues else None)
     set_seed(experiment.seed)
-    parts = build_parts(experiment)
+    parts = build_parts(experiment, initial=initial)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
-    for where, metric in watched_metrics(experiment, tuple(parts.tasks)):
-        check_metric(where, metric, parts.tasks, val_streams)
+    for where, metric in watched_metrics(experiment, parts.task_names):
+        check_metric(where, metric, parts.tasks, parts.objective.pretext, val_streams)
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
     unfreezing = _unfreezing(experiment, text, settings)
     average = experiment.training.average
     weight_average = average.build(model, total=settings.total_steps) if average else None
-    specs = stream_specs(experiment.curriculum.pacing, parts.train_streams, parts.objective.losses)
+    specs = stream_specs(experiment, parts.train_streams, parts.objective)
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
         streams=specs,
-        tasks=tuple(parts.tasks),
+        tasks=parts.task_names,
         batch_size=settings.batch_size,
         seed=settings.seed,
         steps_per_epoch=settings.steps_per_epoch,
@@ -68,17 +82,21 @@ def build_run(
     )
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
-    folder = RunFolder(experiment.folder)
     writes = on_disk and accelerator.is_main_process
     if writes:
         begin_run(experiment, accelerator, continues=continues)
+        name_bad_samples(folder, parts.stores)
+        if initial is not None and parts.loaded is not None:
+            write_initial(folder, initial, parts.loaded)
+    recorded = recorded_source(folder) if initial is None and continues else None
     run = Run(
         folder=folder,
         accelerator=accelerator,
         model=prepared_model,
-        heads={task: model.head(task) for task in parts.tasks},
+        heads={task: model.head(task) for task in parts.task_names},
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
+        clipping=experiment.training.clipping.build(),
         unfreezing=unfreezing,
         average=weight_average,
         objective=parts.objective,
@@ -87,19 +105,33 @@ def build_run(
         val_streams=val_streams,
         curve=Curve(experiment.curve.every),
         settings=settings,
-        identity=identity(resolved, parts.stores),
+        identity=identity(resolved, parts.stores, initial.source if initial else recorded),
         texts={"config.yaml": dump_yaml(experiment)},
         on_disk=on_disk,
         console=console,
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    notes = [*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)]
+    micro_tasks = tuple(experiment.pretext) if experiment.batch.micro is not None else ()
+    notes = [
+        *bad_sample_notes(parts.stores),
+        *group_warnings(parts.stores),
+        *process_notes(model, accelerator.num_processes, micro_tasks=micro_tasks),
+    ]
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
+    notes += [f"initial: {initial.origin}: loaded {parts.loaded.words()}"] if initial and parts.loaded else []
     notes += [unfreezing.note()] if unfreezing is not None else []
     for note in (*notes, *_sizes(model, settings)):
         run.say(note)
     return run
+
+
+def _initial(experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None) -> InitialWeights | None:
+    """The weights to begin with; None where a checkpoint of the run that is continued follows."""
+    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
+    if experiment.initial is None or has_checkpoint:
+        return None
+    return experiment.initial.read(own=experiment.folder, accelerator=accelerator)
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:
@@ -146,6 +178,10 @@ def prepare_for_evaluation(model: nn.Module, accelerator: Accelerator) -> nn.Mod
 
 
 def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> Loader:
+    rows = {
+        modality: {name: config.build() for name, config in configs.items()}
+        for modality, configs in experiment.augmentation.items()
+    }
     return Loader(
         streams=parts.train_streams,
         collate=parts.collate,
@@ -154,6 +190,7 @@ def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> L
         micro=experiment.batch.micro,
         prefetch=experiment.batch.prefetch,
         pin_memory=accelerator.device.type == "cuda",
+        augment=Augmentation(rows, seed=experiment.seed) if rows else None,
     )
 
 
@@ -161,6 +198,11 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     training, size = experiment.training, experiment.batch.size
     if size < accelerator.num_processes:
         raise ConfigError(f"batch.size: {size} samples cannot be shared by {accelerator.num_processes} processes")
+    if experiment.pretext and experiment.batch.micro == 1 and size % accelerator.num_processes:
+        raise ConfigError(
+            f"batch.micro: with 1, the {accelerator.num_processes} processes pass unequally often through {size} samples, "
+            "and pretext tasks compare what is in one pass of all; write at least 2"
+        )
     per_epoch = steps_of_epoch(experiment, parts.train_streams)
     return LoopSettings(
         batch_size=size,
@@ -172,12 +214,13 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         keep_checkpoints=training.keep_checkpoints,
         on_save_error=training.on_save_error,
         eval_batch=experiment.batch.evaluation,
-        clip_norm=training.clip_norm,
-        skip_limit=training.skip_limit if training.on_nonfinite == "skip" else 0,
+        on_nonfinite=training.on_nonfinite,
+        skip_limit=training.skip_limit,
         metric=experiment.selection.metric,
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,
         seed=experiment.seed,
+        detect_anomaly=training.detect_anomaly,
         train_predictions=training.train_predictions,
     )
 

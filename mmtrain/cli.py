@@ -42,6 +42,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run folder and start anew.")] = False,
     *,
+    detect_anomaly: Annotated[
+        bool, typer.Option("--detect-anomaly", help="Stop at the operation that makes a NaN, by name. Slow.")
+    ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Measure where a step's time goes; see profile/ there.")
     ] = False,
@@ -49,13 +52,14 @@ def train(
         int | None, typer.Option("--profile-steps", min=1, help="Steps that --profile measures; 20 by default.")
     ] = None,
 ) -> None:
-    """Train a model, evaluating as it goes."""
-    from mmtrain.training import train_experiment
+    """Train a model, evaluating as it goes; where the file has stages, one stage after the other."""
+    from mmtrain.stages import train_file
 
     if profile_steps is not None and not profile:
         raise UserError("--profile-steps: nothing is measured without --profile; write both")
     steps = (profile_steps or 20) if profile else None
-    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite, profile_steps=steps)
+    words = [*(overrides or []), *(["training.detect_anomaly=true"] if detect_anomaly else [])]
+    train_file(config, words, resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
 @app.command()
@@ -89,10 +93,10 @@ def crossval(
 
 @config_app.command("show")
 def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
-    """Print the whole experiment: bases merged, overrides applied, defaults filled in."""
-    from mmtrain.config import dump_yaml, load_experiment
+    """Print the whole experiment, or its stages: bases merged, overrides applied, defaults filled in."""
+    from mmtrain.config import dump_yaml, load
 
-    typer.echo(dump_yaml(load_experiment(file, overrides)), nl=False)
+    typer.echo(dump_yaml(load(file, overrides)), nl=False)
 
 
 @config_app.command("schema")
@@ -100,7 +104,7 @@ def config_schema() -> None:
     """Print the JSON schema of experiment files, for editors."""
     import json
 
-    from mmtrain.config import file_schema
+    from mmtrain.config_schema import file_schema
 
     typer.echo(json.dumps(file_schema(), indent=2))
 

@@ -1,36 +1,64 @@
 """Whether the stores of an experiment fit together, and what they have in common."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
+from mmtrain.data.bad_samples import find_bad_samples
 from mmtrain.data.folds import fold_splits, read_folds
-from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
+from mmtrain.engine.processes import from_first_process
 from mmtrain.errors import DataError
 
 
 def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
-    """The store of every dataset, seen through its fold where it has one. Errors: DataError."""
+    """The store of every dataset, seen through its fold where it has one, and without bad samples if they are to be skipped.
+
+    Errors: DataError.
+    """
     stores = {}
     for name, dataset in experiment.datasets.items():
         store = FeatureStore(dataset.store)
+        left_out = _bad_samples(experiment, name, store) if experiment.batch.on_bad_sample == "skip" else {}
+        splits = None
         if dataset.fold is not None:
-            folds = read_folds(Path(dataset.fold.file), store)
-            store = FeatureStore(dataset.store, splits=fold_splits(store, folds, dataset.fold.number))
-        stores[name] = store
+            splits = fold_splits(store, read_folds(Path(dataset.fold.file), store), dataset.fold.number)
+        stores[name] = FeatureStore(dataset.store, splits=splits, left_out=left_out) if splits or left_out else store
     return stores
 
 
+def _bad_samples(experiment: Experiment, dataset: str, store: FeatureStore) -> dict[int, str]:
+    """Those of one store in what its streams read; the same on all processes, of which the first one looks, file by file."""
+    streams = [stream for stream in experiment.streams.values() if stream.dataset == dataset]
+    read = {name for stream in streams for name in stream.modalities or experiment.model.modalities}
+    found: dict[int, str] = {}
+    for name, modality in store.schema.modalities.items():
+        for shard in modality.shards if name in read else ():
+            found |= from_first_process(partial(find_bad_samples, store, name, modality, shard))
+    return found
+
+
 def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, TaskSchema]:
-    """Every task of the streams. Errors: DataError where a store lacks it, or two stores mean different things by it."""
+    """Every task of the streams that the stores have labels of.
+
+    Errors: DataError where a store lacks it, two stores mean different things by it, or a pretext task bears its name.
+    """
     tasks: dict[str, tuple[str, TaskSchema]] = {}
     for name, stream in experiment.streams.items():
         store = stores[stream.dataset]
         for task in stream.tasks:
+            if task in experiment.pretext:
+                if task in store.schema.tasks:
+                    raise DataError(
+                        f"streams.{name}.tasks: '{task}' is a task of store '{store.name}', and one under `pretext`; give "
+                        "the pretext task another name"
+                    )
+                continue
             other, known = tasks.setdefault(task, (store.name, store.task(task)))
             if known != store.task(task):
                 here, there = _describe(store.task(task)), _describe(known)
@@ -52,9 +80,10 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
     read = experiment.model.modalities
     for name, stream in experiment.streams.items():
         store = stores[stream.dataset]
+        kept = [TEXT, *((SECOND_TEXT,) if store.has_column(SECOND_TEXT) else ()), *store.schema.modalities]
         for modality in stream.modalities or ():
-            if modality != TEXT and modality not in store.schema.modalities:
-                known = nearest(modality, [TEXT, *store.schema.modalities])
+            if modality not in kept:
+                known = nearest(modality, kept)
                 raise DataError(f"streams.{name}.modalities: store '{store.name}' has no '{modality}'{known}")
         for modality, schema in store.schema.modalities.items():
             other, dim = dims.setdefault(modality, (store.name, schema.dim))
@@ -67,7 +96,31 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
         has_text = TEXT in wanted and bool(store.text_lengths.any())
         if not has_text and not any(modality in store.schema.modalities for modality in wanted):
             raise DataError(f"streams.{name}: store '{store.name}' has nothing that is read of it ({', '.join(wanted)})")
+    if experiment.model.second_text and not any(store.has_column(SECOND_TEXT) for store in stores.values()):
+        raise DataError("model.second_text: no store has a column 'second_text'; keep one in the table it is made from")
     return {modality: dim for modality, (_, dim) in dims.items()}
+
+
+def common_rates(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, float]:
+    """Rows per second of every modality that has any. Errors: DataError where the model needs them and two stores differ."""
+    rates: dict[str, tuple[str, float | None]] = {}
+    for stream in experiment.streams.values():
+        store = stores[stream.dataset]
+        for modality, schema in store.schema.modalities.items():
+            if modality not in (stream.modalities or experiment.model.modalities):
+                continue
+            rate = schema.rows_per_second
+            other, known = rates.setdefault(modality, (store.name, rate))
+            if rate != known and experiment.model.needs_times:
+                raise DataError(
+                    f"modality '{modality}' has {_rate(rate)} in store '{store.name}' and {_rate(known)} in '{other}': "
+                    "times need one rate. Extract both alike, or write model.time_positions: null and no relative_time"
+                )
+    return {modality: rate for modality, (_, rate) in rates.items() if rate is not None}
+
+
+def _rate(rate: float | None) -> str:
+    return "no rows per second" if rate is None else f"{rate:g} rows per second"
 
 
 def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:

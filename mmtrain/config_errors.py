@@ -41,7 +41,7 @@ def config_error(error: ValidationError, model: type[BaseModel], tree: ConfigTre
 
 def located(tree: ConfigTree, path: KeyPath, message: str) -> str:
     """`file:line: dotted.key: message`."""
-    return f"{tree.origin(path)}: {'.'.join(_word(part) for part in path) or 'the whole config'}: {message}"
+    return f"{tree.origin(path)}: {'.'.join(map(_word, tree.written(path))) or 'the whole config'}: {message}"
 
 
 def refuse_truth_as_number(tree: ConfigTree, checked: Any) -> None:
@@ -67,7 +67,8 @@ def _complaints(detail: ErrorDetails, model: type[BaseModel], tree: ConfigTree) 
     kind = detail["type"]
     path, owners, below = walk(detail["loc"], model, unknown=kind == "extra_forbidden")
     if kind == "extra_forbidden":
-        yield path, _unknown_key(str(path[-1]), owners, model)
+        level = {"stages", "stage"} if len(path) == 1 and tree.written(path) == path else set()  # what a file has besides
+        yield path, _unknown_key(str(path[-1]), known_keys(owners) | level, model)
     elif kind == "union_tag_invalid":
         tag = str(detail.get("ctx", {}).get("tag"))
         yield (*path, "name"), f"unknown name '{shorten(tag)}'{nearest(tag, names_of(below))}"
@@ -91,8 +92,7 @@ def _changed_truths(written: Any, checked: Any, path: KeyPath) -> Iterator[tuple
             yield from _changed_truths(value, kept, (*path, index))
 
 
-def _unknown_key(key: str, owners: list[type[BaseModel]], root: type[BaseModel]) -> str:
-    known = known_keys(owners)
+def _unknown_key(key: str, known: set[str], root: type[BaseModel]) -> str:
     section, dot, rest = key.partition(".")
     if dot and section in known:
         return f"unknown key; in a file keys nest: write `{section}:` and below it `{rest}:`"

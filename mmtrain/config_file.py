@@ -15,17 +15,27 @@ from mmtrain.errors import ConfigError
 
 @dataclass
 class ConfigTree:
-    """Plain nested values, and for each key path the file and line (or the command line) that set it."""
+    """Plain nested values, and for each key path the file and line (or the command line) that set it.
+
+    Of a tree that stands below the keys `above` of a file, `own` are the paths that were written there.
+    """
 
     values: dict[str, Any]
     origins: dict[KeyPath, str] = field(default_factory=dict)
+    above: KeyPath = ()
+    own: frozenset[KeyPath] = frozenset()
 
     def origin(self, path: KeyPath) -> str:
         """Where `path` or the nearest section above it was written."""
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.origins:
-                return self.origins[path[:length]]
-        return "config"
+        return self.origins.get(self._known(path), "config")
+
+    def written(self, path: KeyPath) -> KeyPath:
+        """The keys that lead to `path` in the file."""
+        return (*self.above, *path) if self._known(path) in self.own else path
+
+    def _known(self, path: KeyPath) -> KeyPath:
+        """The longest part of `path` that was written somewhere."""
+        return next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.origins), ())
 
 
 def load_tree(file: str | Path, overrides: Sequence[str] = ()) -> ConfigTree:

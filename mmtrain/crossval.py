@@ -10,23 +10,19 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 
-from mmtrain.compatibility import common_tasks, group_warnings, open_stores
+from mmtrain.compatibility import common_tasks, group_warnings
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.folds import Folds, assign_folds, fold_splits, read_folds, read_origin, write_folds
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
-from mmtrain.engine.checkpoint import newest_valid, read_checkpoint
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.run_folder import RunFolder, write_whole
-from mmtrain.engine.saving import require_identity
-from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
-from mmtrain.parts import build_objective, build_streams, steps_of_epoch, stream_specs
-from mmtrain.references import with_references
-from mmtrain.run_files import identity
+from mmtrain.parts import build_objective, build_streams
+from mmtrain.run_checks import is_finished
 from mmtrain.training import build_accelerator, look_once, train_loaded
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
@@ -56,7 +52,8 @@ def cross_validate(
     stores = _open(experiment)
     folds = {name: _folds(experiment, name, store, num_folds, resume=resume) for name, store in stores.items()}
     runs = [fold_experiment(experiment, number) for number in range(1, num_folds + 1)]
-    notes = [line for number, run in enumerate(runs, start=1) for line in check_fold(run, stores, folds, number)]
+    notes = _notes(experiment)
+    notes += [line for number, run in enumerate(runs, start=1) for line in check_fold(run, stores, folds, number)]
     look_once(accelerator, lambda: [RunFolder(run.folder).check(resume=resume, overwrite=overwrite) for run in runs])
     accelerator.wait_for_everyone()  # all have looked into the folder
     if console is not None:
@@ -90,19 +87,15 @@ def folds_file(experiment: Experiment, dataset: str) -> Path:
     return experiment.folder / "folds" / f"{dataset}.parquet"
 
 
-def is_finished(experiment: Experiment) -> bool:
-    """Whether nothing of a run is left to train. Errors: CheckpointError where it was made with other settings."""
-    folder, _ = newest_valid(RunFolder(experiment.folder).checkpoints)
-    if folder is None:
-        return False
-    stores = open_stores(experiment)
-    tasks, streams = common_tasks(experiment, stores), build_streams(experiment, stores, "train")
-    specs = stream_specs(experiment.curriculum.pacing, streams, build_objective(experiment, tasks, streams).losses)
-    checkpoint = read_checkpoint(folder)
-    require_identity(checkpoint, identity(with_references(experiment, specs), stores))
-    saved = checkpoint.state
-    state = RunState(step=saved["step"], evaluated=saved["evaluated"], stopped=saved["stopped"])
-    return state.finished(experiment.training.epochs * steps_of_epoch(experiment, streams))
+def _notes(experiment: Experiment) -> list[str]:
+    """A sentence where the weights that every fold begins with may come from the samples that it validates."""
+    initial = experiment.initial
+    if initial is None:
+        return []
+    return [
+        f"warning: initial: if {initial.run or initial.file} was trained on samples of these stores, it has seen those that "
+        "a fold validates, and the scores are too good"
+    ]
 
 
 def fold_metrics(experiment: Experiment, choice: Choice) -> dict[str, float]:
@@ -145,8 +138,21 @@ def _origin(experiment: Experiment, dataset: str, store: FeatureStore, num_folds
 
 
 def _first_tasks(experiment: Experiment) -> dict[str, str]:
-    """The task that the folds of each dataset are stratified by: the first of its first stream."""
-    return {stream.dataset: stream.tasks[0] for stream in reversed(experiment.streams.values())}
+    """The task that the folds of each dataset are stratified by: the first with labels of its first stream that has one.
+
+    Errors: ConfigError where a dataset has none.
+    """
+    found: dict[str, str] = {}
+    for stream in experiment.streams.values():
+        labelled = [task for task in stream.tasks if task not in experiment.pretext]
+        found |= {stream.dataset: labelled[0]} if labelled and stream.dataset not in found else {}
+    for name, stream in experiment.streams.items():
+        if stream.dataset not in found:
+            raise ConfigError(
+                f"streams.{name}.tasks: crossval spreads the labels of a task over the folds, and the streams of dataset "
+                f"'{stream.dataset}' have pretext tasks alone; list a task of its store"
+            )
+    return found
 
 
 def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], number: int) -> list[str]:
@@ -175,9 +181,9 @@ def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[lis
     """The streams of both sides; all that a run refuses of its labels is refused."""
     tasks = common_tasks(run, stores)
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
-    build_objective(run, tasks, train)
-    for where, metric in watched_metrics(run, tuple(tasks)):
-        check_metric(where, metric, tasks, val)
+    objective = build_objective(run, tasks, train)
+    for where, metric in watched_metrics(run, objective.task_names):
+        check_metric(where, metric, tasks, objective.pretext, val)
     return train, val
 
 

@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_tasks, open_stores
+from mmtrain.compatibility import common_dims, common_rates, common_tasks, open_stores
 from mmtrain.config import Experiment
-from mmtrain.curriculum.pacing import PacingConfig
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
+from mmtrain.engine.fitting import Fit
+from mmtrain.engine.initial import InitialWeights
+from mmtrain.errors import ConfigError, DataError
 from mmtrain.models.model import MultimodalModel, build_model
 from mmtrain.objectives.config import ObjectiveConfig
-from mmtrain.objectives.losses.task_loss import TaskLoss
 from mmtrain.objectives.objective import Objective
+from mmtrain.objectives.pretext.protocol import PretextRow
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,23 @@ class Parts:
     """What training and evaluation both need."""
 
     stores: dict[str, FeatureStore]
-    tasks: dict[str, TaskSchema]
+    tasks: dict[str, TaskSchema]  # of the stores
     train_streams: list[Stream]
     model: MultimodalModel
     objective: Objective
     collate: Collator
+    loaded: Fit | None = None  # what of the initial weights is in the model
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Those of the stores, then the pretext tasks."""
+        return tuple(self.objective.task_names)
 
 
-def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
+def build_parts(experiment: Experiment, *, weights: bool = True, initial: InitialWeights | None = None) -> Parts:
     """Open the stores, build model and objective. `weights` False: random ones, since a checkpoint follows.
+
+    `initial`: in the model before anything else looks at it; where they are all of it, no others are read.
 
     Errors: ConfigError or DataError for all that does not fit together.
     """
@@ -44,19 +56,39 @@ def build_parts(experiment: Experiment, *, weights: bool = True) -> Parts:
     train_streams = build_streams(experiment, stores, "train")
     text = experiment.model.text
     model_config = experiment.model
-    if text is not None and not weights:
+    if text is not None and not (weights and (initial is None or initial.match == "shapes")):
         model_config = model_config.model_copy(update={"text": text.model_copy(update={"weights": "random"})})
+    tokenizer = text.build_tokenizer() if text is not None else None
     model = build_model(
         model_config,
         dims=dims,
         outputs={name: task.num_outputs for name, task in tasks.items()},
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
+        rates=common_rates(experiment, stores),
+        pretext={
+            name: partial(_build_module, name, config, input_dims=dims, tokenizer=tokenizer)
+            for name, config in experiment.pretext.items()
+        },
     )
+    loaded = None if initial is None else initial.load(model)
     objective = build_objective(experiment, tasks, train_streams, model)
-    tokenizer = text.build_tokenizer() if text is not None else None
-    collate = Collator(dims={name: dims[name] for name in experiment.model.sequences}, tasks=tasks, tokenizer=tokenizer)
-    return Parts(stores, tasks, train_streams, model, objective, collate)
+    collate = Collator(
+        dims={name: dims[name] for name in experiment.model.sequences},
+        tasks=tasks,
+        tokenizer=tokenizer,
+        reads_pairs=experiment.model.second_text,
+        pretext=tuple(experiment.pretext),
+    )
+    return Parts(stores, tasks, train_streams, model, objective, collate, loaded)
+
+
+def _build_module(name: str, config: PretextRow, **shape: Any) -> nn.Module:
+    """Errors: ConfigError that names the task."""
+    try:
+        return config.build_module(**shape)
+    except ConfigError as error:
+        raise ConfigError(f"pretext.{name}.{error}") from None
 
 
 def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], split: str) -> list[Stream]:
@@ -66,8 +98,9 @@ def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], sp
             name,
             stores[config.dataset],
             split=split,
-            tasks=config.tasks,
+            tasks=[task for task in config.tasks if task not in experiment.pretext],
             modalities=config.modalities or experiment.model.modalities,
+            pretext={task: experiment.pretext[task].speaks for task in config.tasks if task in experiment.pretext},
         )
         for name, config in experiment.streams.items()
     ]
@@ -85,16 +118,24 @@ def steps_of_epoch(experiment: Experiment, train_streams: Sequence[Stream]) -> i
     return experiment.training.steps_per_epoch or steps_per_epoch(specs, experiment.batch.size)
 
 
-def stream_specs(pacing: PacingConfig, streams: Sequence[Stream], losses: Mapping[str, TaskLoss]) -> list[StreamSpec]:
+def stream_specs(experiment: Experiment, streams: Sequence[Stream], objective: Objective) -> list[StreamSpec]:
     """What a curriculum is told of its streams; a task without a training label in one is not one of its tasks.
 
+    The chance of a pretext task is that among the samples of one forward pass of one process, all of them of the stream.
     Errors: DataError where the pacing reads a difficulty that a sample has not.
     """
-    difficulties = read_difficulties(pacing, streams)
+    difficulties = read_difficulties(experiment.curriculum.pacing, streams)
+    companions = min(experiment.batch.micro or experiment.batch.size, experiment.batch.size)
     specs = []
     for stream in streams:
         labels = {task: training_labels(task, [stream]) for task in stream.tasks}
-        chance = {task: losses[task].chance(values) for task, values in labels.items() if len(values)}
+        chance = {task: objective.losses[task].chance(values) for task, values in labels.items() if len(values)}
+        present = stream.present() if stream.pretext else {}
+        for task in stream.pretext:
+            spoken = stream.labelled(task)
+            if spoken.any():
+                own = {modality: mask[spoken] for modality, mask in present.items()}
+                chance[task] = objective.pretext[task].chance(own, companions=companions)
         specs.append(
             StreamSpec(
                 name=stream.name,
@@ -120,4 +161,13 @@ def build_objective(
     losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
     config = ObjectiveConfig(losses=losses, regularizers={} if model is None else experiment.regularizers)
     labels = {name: training_labels(name, train_streams) for name in tasks}
-    return config.build(tasks=tasks, labels=labels, named_parameters=() if model is None else model.named_parameters())
+    pretext = {}
+    for name, row in experiment.pretext.items():
+        try:
+            pretext[name] = row.build_loss(modalities=experiment.model.modalities, tasks=tasks)
+        except ConfigError as error:
+            raise ConfigError(f"pretext.{name}.{error}") from None
+        if not any(stream.labelled(name).any() for stream in train_streams if name in stream.pretext):
+            raise DataError(f"pretext.{name}: no training sample has what it needs")
+    named_parameters = () if model is None else model.named_parameters()
+    return config.build(tasks=tasks, labels=labels, named_parameters=named_parameters, pretext=pretext)

@@ -12,7 +12,7 @@ from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.evaluation.prediction_file import read_predictions
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.predictions import Predictions
 
 _WHERE = "curriculum.sampler.reference"
 
@@ -71,7 +71,7 @@ def _predictions_of(path: Path, epoch: int | None, *, own: Path) -> Path:
 
 
 def _mean_losses(
-    predictions: Mapping[str, TaskPredictions], streams: Sequence[StreamSpec], file: Path
+    predictions: Mapping[str, Predictions], streams: Sequence[StreamSpec], file: Path
 ) -> dict[str, dict[str, float]]:
     """Stream -> task -> mean loss, to six digits as in a window's report, of the streams and tasks that are trained now."""
     losses: dict[str, dict[str, float]] = {}

@@ -2,17 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
 
 from mmtrain.config import Experiment, dump_yaml
+from mmtrain.data.bad_samples import bad_sample_records
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.environment import describe_environment
+from mmtrain.engine.fitting import Fit
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.run import Logs
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.tracking import Tracker
+from mmtrain.errors import CheckpointError
 
 # A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
@@ -25,6 +31,7 @@ _FREE_KEYS = (
     ("training", "on_save_error"),
     ("training", "on_nonfinite"),
     ("training", "skip_limit"),
+    ("training", "detect_anomaly"),
 )
 
 
@@ -44,8 +51,48 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, *, continues: bo
         folder.begin(config=dump_yaml(experiment), environment=json.dumps([start], indent=1))
 
 
-def identity(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, object]:
-    """What a checkpoint belongs to: the config without its free keys, and the stores' fingerprints."""
+def name_bad_samples(folder: RunFolder, stores: Mapping[str, FeatureStore]) -> None:
+    """bad_samples.jsonl: a line for each sample that is left out; no file where there is none.
+
+    Where there is a checkpoint it stands already: with other samples the run is not resumed.
+    """
+    if folder.checkpoints.is_dir():
+        return
+    lines = [json.dumps(record, ensure_ascii=False) for record in bad_sample_records(stores)]
+    if lines:
+        write_whole(folder.bad_samples, "\n".join([*lines, ""]))
+    else:
+        folder.bad_samples.unlink(missing_ok=True)
+
+
+def write_initial(folder: RunFolder, initial: InitialWeights, fit: Fit) -> None:
+    """initial.json: whose weights the run begins with, and every name that was loaded or was not."""
+    record = {"from": initial.origin, "source": dict(initial.source), "match": initial.match} | fit.record()
+    write_whole(folder.initial, json.dumps(record, indent=1))
+
+
+def recorded_source(folder: RunFolder) -> Mapping[str, Any] | None:
+    """What identifies the weights that a run began with: the run needs them no more, and they may have changed since.
+
+    Errors: CheckpointError where initial.json is damaged.
+    """
+    try:
+        source: Mapping[str, Any] = json.loads(folder.initial.read_text(encoding="utf-8"))["source"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(
+            f"{folder.initial} is damaged, and says what weights the run began with; start anew with --overwrite"
+        ) from None
+    return source
+
+
+def identity(
+    experiment: Experiment, stores: Mapping[str, FeatureStore], initial: Mapping[str, Any] | None = None
+) -> dict[str, object]:
+    """What a checkpoint belongs to: the config without its free keys, the stores' fingerprints, and what identifies the
+    initial weights.
+    """
     config = experiment.resolved()
     for *above, key in _FREE_KEYS:
         section = config
@@ -54,7 +101,11 @@ def identity(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict
         section.pop(key, None)
     for dataset in config["datasets"].values():
         (dataset["fold"] or {}).pop("file", None)  # what it says is in the store's fingerprint
-    return {"config": config, "stores": {name: store.fingerprint for name, store in stores.items()}}
+    source = config["initial"]
+    if source is not None and source["run"] is not None and Path(source["run"]).is_relative_to(experiment.runs):
+        source["run"] = str(Path(source["run"]).relative_to(experiment.runs))  # `runs` is free
+    fingerprints = {name: store.fingerprint for name, store in stores.items()}
+    return {"config": config, "stores": fingerprints, "initial": None if initial is None else dict(initial)}
 
 
 def open_logs(folder: RunFolder) -> Logs:

@@ -1,7 +1,7 @@
 """A run's checkpoint over a split: predictions, the table with intervals and baselines, the streams' shares."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,12 +9,13 @@ from rich.console import Console
 
 from mmtrain.build import prepare_for_evaluation
 from mmtrain.config import load_experiment
+from mmtrain.data.bad_samples import bad_sample_notes, bad_sample_records
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
-from mmtrain.engine.checkpoint import Checkpoint, Tensors, read_checkpoint
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.model_state import load_model_state
+from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
@@ -23,7 +24,8 @@ from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.evaluate import evaluate
 from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.prediction_file import write_predictions
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions
+from mmtrain.evaluation.pretext_metrics import table_metrics
 from mmtrain.evaluation.split_metrics import split_metrics
 from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
 from mmtrain.parts import build_parts, build_streams, training_labels
@@ -33,6 +35,7 @@ from mmtrain.training import build_accelerator
 _SECOND: dict[TaskKind, str] = {"binary": "auroc", "multiclass": "macro_f1", "multilabel": "macro_f1", "regression": "mae"}
 
 _LEGEND = "* the whole 95 % interval (bootstrap over groups) is better than the baseline: the constant learned in training"
+_CHANCE = "; of a pretext task: rankings at random among the samples of the split"
 
 
 def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained") -> list[TaskRow]:
@@ -44,19 +47,25 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     """
     run = RunFolder(folder)
     if not run.is_run():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
+        raise ConfigError(run.refusal())
     if split not in SPLITS:
         by_run = "; training.train_predictions: true has the run itself write those" if "train-epoch" in split else ""
         raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}{by_run}")
+    if weights not in ("trained", "average"):
+        raise ConfigError(f"--weights: '{weights}' is none of trained, average")
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)
-    saved = _read(run, checkpoint)
+    _, saved = read_named(run, checkpoint)
     require_version(saved, origin=checkpoint)
     for name, store in parts.stores.items():
         if saved.state["identity"]["stores"].get(name) != store.fingerprint:
             raise CheckpointError(f"dataset '{name}': store {store.path} is not the one this run was trained on")
-    load_model_state(parts.model, saved_weights(saved, weights, origin=checkpoint), origin=checkpoint)
+    try:
+        tensors = saved_weights(saved, weights, origin=checkpoint)
+    except ConfigError as error:
+        raise ConfigError(f"--weights: {error}") from None
+    load_model_state(parts.model, tensors, origin=checkpoint)
     console = main_console(accelerator)
     streams = build_streams(experiment, parts.stores, split)
     with ProgressBar(console, split, total=1) as progress:
@@ -71,58 +80,29 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
         )
     note = truncation_note(parts.collate.tokenizer, accelerator)
     rows = _rows(predictions, parts.train_streams)
+    bad = [record for record in bad_sample_records(parts.stores) if record["split"] == split]
     if console is not None:
-        if note:
-            console.print(note, highlight=False, soft_wrap=True)
+        for words in [*([note] if note else []), *bad_sample_notes(parts.stores)]:
+            console.print(words, highlight=False, soft_wrap=True)
         shares = share_rows(run, parts.train_streams)
         step = int(saved.state["step"])
         name = split if weights == "trained" else f"{split}_{weights}"
-        _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares)
+        _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares, bad=bad)
     return rows
 
 
-def _read(run: RunFolder, name: str) -> Checkpoint:
-    """A checkpoint, also while the run goes on and may delete what `best` or `last` led to a moment ago."""
-    while True:
-        link = _checkpoint_folder(run, name)
-        folder = link.resolve()
-        try:
-            return read_checkpoint(folder)
-        except CheckpointError:
-            if link.resolve() == folder:
-                raise
-
-
-def _checkpoint_folder(run: RunFolder, name: str) -> Path:
-    folder = run.checkpoints / name
-    if Path(name).name != name or not folder.is_dir():
-        found = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
-        raise ConfigError(f"{run.path} has no checkpoint '{name}'; it has {', '.join(found) or 'none yet'}")
-    return folder
-
-
-def saved_weights(checkpoint: Checkpoint, weights: str, *, origin: str) -> Tensors:
-    """The trained weights of a checkpoint, or their average. Errors: ConfigError where it holds none."""
-    groups = {"trained": "model", "average": "average"}
-    if weights not in groups:
-        raise ConfigError(f"--weights: '{weights}' is none of {', '.join(groups)}")
-    found = checkpoint.tensors[groups[weights]]
-    if not found:
-        raise ConfigError(
-            f"--weights: checkpoint '{origin}', of step {checkpoint.state['step']}, holds no average; "
-            "training.average was null or had not begun"
-        )
-    return found
-
-
-def _rows(predictions: Sequence[TaskPredictions], train_streams: Sequence[Stream]) -> list[TaskRow]:
+def _rows(predictions: Sequence[Predictions], train_streams: Sequence[Stream]) -> list[TaskRow]:
     labels = {
         item.task: {
             stream.name: training_labels(item.task, [stream]) for stream in train_streams if item.task in stream.tasks
         }
         for item in predictions
+        if not isinstance(item, PretextPredictions)
     }
-    chosen = {item.task: (PRIMARY[item.kind], _SECOND[item.kind]) for item in predictions}
+    chosen = {
+        item.task: table_metrics(item) if isinstance(item, PretextPredictions) else (PRIMARY[item.kind], _SECOND[item.kind])
+        for item in predictions
+    }
     return list(task_rows({item.task: item for item in predictions}, labels, chosen=chosen))
 
 
@@ -142,15 +122,17 @@ def _write(
     *,
     split: str,
     step: int,
-    predictions: Sequence[TaskPredictions],
+    predictions: Sequence[Predictions],
     rows: Sequence[TaskRow],
     shares: Sequence[ShareRow],
+    bad: Sequence[Mapping[str, str]],
 ) -> None:
     write_predictions(run.predictions(split), predictions)
     tables = [summary_table(rows, title=f"{run.path.name}: {split} split, checkpoint of step {step}"), shares_table(shares)]
     folder = run.path / "evaluation"
     folder.mkdir(exist_ok=True)
-    text = "\n".join([*(table.markdown() for table in tables), _LEGEND, ""])
+    legend = _LEGEND + (_CHANCE if any(isinstance(item, PretextPredictions) for item in predictions) else "")
+    text = "\n".join([*(table.markdown() for table in tables), legend, ""])
     (folder / f"{split}.md").write_text(text, encoding="utf-8")
     values = {
         "split": split,
@@ -158,11 +140,12 @@ def _write(
         "metrics": split_metrics(split, predictions),
         "rows": [asdict(row) for row in rows],
         "shares": [asdict(share) for share in shares],
+        "bad_samples": bad,
     }
     (folder / f"{split}.json").write_text(json.dumps(plain(values), indent=1, allow_nan=False), encoding="utf-8")
     for table in tables:
         console.print(table.rich())
-    console.print(_LEGEND, highlight=False, soft_wrap=True, markup=False)
+    console.print(legend, highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"written: {run.predictions(split)}, {folder / split}.md, {folder / split}.json", highlight=False, soft_wrap=True
     )

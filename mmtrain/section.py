@@ -1,6 +1,12 @@
-"""The one parent of every config section: frozen, and closed to keys it does not know."""
+"""The one parent of every config section: frozen, and closed to keys it does not know; and what a name is."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+# names become folders, columns and parts of metric names
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
 
 
 class Section(BaseModel):

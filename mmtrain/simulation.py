@@ -123,13 +123,13 @@ def _setting(experiment: Experiment) -> Setting:
     stores = open_stores(experiment)
     tasks = common_tasks(experiment, stores)
     streams, val_streams = (build_streams(experiment, stores, split) for split in ("train", "val"))
-    for where, metric in experiment.curriculum.watched_metrics(tuple(tasks)):
-        check_metric(where, metric, tasks, val_streams)
-    losses = build_objective(experiment, tasks, streams).losses
-    specs = stream_specs(experiment.curriculum.pacing, streams, losses)
+    objective = build_objective(experiment, tasks, streams)
+    for where, metric in experiment.curriculum.watched_metrics(objective.task_names):
+        check_metric(where, metric, tasks, objective.pretext, val_streams)
+    specs = stream_specs(experiment, streams, objective)
     kinds = {name: task.kind for name, task in tasks.items()}
     epoch = steps_of_epoch(experiment, streams)
-    return Setting(streams=specs, tasks=tuple(tasks), kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)
+    return Setting(streams=specs, tasks=objective.task_names, kinds=kinds, seed=experiment.seed, steps_per_epoch=epoch)
 
 
 def _recorded(file: Path) -> list[dict[str, Any]]:

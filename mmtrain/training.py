@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
 from rich.console import Console
 
@@ -43,6 +44,11 @@ def train_experiment(
     `profile_steps`: as many are measured, and a few more traced; None: no profile.
     """
     experiment = load_experiment(file, list(overrides))
+    return train_alone(experiment, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
+
+
+def train_alone(experiment: Experiment, *, resume: bool, overwrite: bool, profile_steps: int | None = None) -> History:
+    """Train an experiment that was read and checked, in processes that nothing else is asked of. Errors: as above."""
     accelerator = build_accelerator(experiment)
     result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
     accelerator.end_training()
@@ -110,6 +116,8 @@ def _train(
         run.say(
             f"{state.left_out} of {state.step} steps were left out for NaN or Inf; their batches: {run.folder.nonfinite}"
         )
+    if state.barred:
+        run.say(f"for {len(state.barred)} of them the run went back to a checkpoint")
     for note in ending_notes(run, state) if console is not None and prunes is None else ():
         run.say(note)
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
@@ -131,6 +139,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     if processes.device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
     set_arithmetic(tf32=experiment.training.tf32, deterministic=experiment.training.deterministic)
+    AcceleratorState._reset_state()  # another stage may have had another precision; the processes stay connected
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 

@@ -9,6 +9,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.split_metrics import known_metrics
+from mmtrain.objectives.pretext.protocol import PretextLoss
 
 
 def watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[str, str]]:
@@ -22,13 +23,21 @@ def watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[
     ]
 
 
-def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_streams: Sequence[Stream]) -> None:
+def check_metric(
+    where: str,
+    metric: str,
+    tasks: Mapping[str, TaskSchema],
+    pretext: Mapping[str, PretextLoss],
+    val_streams: Sequence[Stream],
+) -> None:
     """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
     if metric == "val/loss":
         return
-    labelled = {task: [s.name for s in val_streams if task in s.tasks and s.labels(task)[1].any()] for task in tasks}
+    labelled = {
+        task: [s.name for s in val_streams if task in s.task_names and s.labelled(task).any()] for task in (*tasks, *pretext)
+    }
     shared = {task: owners for task, owners in labelled.items() if len(owners) > 1}
-    names = known_metrics(tasks)
+    names = known_metrics(tasks, pretext)
     parts = [name.partition("/") for name in names]
     names += [f"{task}@{stream}/{rest}" for task, _, rest in parts for stream in shared.get(task, ())]
     known = [f"val/{name}" for name in names]
@@ -36,4 +45,9 @@ def check_metric(where: str, metric: str, tasks: Mapping[str, TaskSchema], val_s
         raise ConfigError(f"{where}: no metric '{metric}'{nearest(metric, known)}")
     task = metric.split("/")[1].partition("@")[0]
     if not labelled[task]:
-        raise ConfigError(f"{where}: {metric}, but no validation sample carries a label of '{task}'")
+        lack = (
+            "pretext task '{}' speaks for no validation sample"
+            if task in pretext
+            else "no validation sample carries a label of '{}'"
+        )
+        raise ConfigError(f"{where}: {metric}, but {lack.format(task)}")

@@ -33,6 +33,7 @@ class PlanState:
 class WindowPlan:
     """S global batches of B samples: `stream` [S, B] stream numbers, `position` [S, B] in the stream's own list.
 
+    `pass_number` [S, B]: the pass of its stream that a sample belongs to, from 0; no (stream, position, pass) comes twice.
     `counts` [S, K]: samples of each stream in each batch; `shares` [K]: what was asked for, mean over the window. `ended`:
     the streams cannot fill a further batch, so the stage ends after these steps (there may be none). `weight` [S, B]: what
     each sample's training losses are multiplied with; None = 1 throughout.
@@ -41,6 +42,7 @@ class WindowPlan:
     first_step: int
     stream: StreamNumbers
     position: Integers
+    pass_number: Integers
     counts: Integers
     shares: tuple[float, ...]
     ended: bool
@@ -59,6 +61,11 @@ class WindowPlan:
     def batch(self, step: int) -> tuple[StreamNumbers, Integers]:
         """Stream numbers and positions [B] of the global batch of `step`, counted from the start of the stage."""
         return self.slice(step, rank=0, world=1)
+
+    def passes(self, step: int) -> Integers:
+        """The pass numbers [B] of the global batch of `step`."""
+        passes: Integers = self.pass_number[step - self.first_step]
+        return passes
 
     def weights(self, step: int) -> Weights | None:
         """The weights [B] of the global batch of `step`; None = 1 throughout."""
@@ -118,11 +125,12 @@ class Planner:
             for turn, count, stream, key in zip(state.turns, totals, self.streams, self._keys, strict=True)
         ]
         spans = [(name, span) for name, (spans, _) in zip(self.names, drawn, strict=True) for span in spans]
-        stream, position, weight = self._fill(spans, allocation.counts, first_step, decision.weight)
-        for array in (stream, position, allocation.counts, weight):
+        stream, position, passes, weight = self._fill(spans, allocation.counts, first_step, decision.weight)
+        counts, shares, ended = allocation.counts, allocation.shares, allocation.ended
+        for array in (stream, position, passes, counts, weight):
             if array is not None:
                 array.setflags(write=False)
-        plan = WindowPlan(first_step, stream, position, allocation.counts, allocation.shares, allocation.ended, weight)
+        plan = WindowPlan(first_step, stream, position, passes, counts, shares, ended, weight)
         return plan, PlanState(tuple(turn for _, turn in drawn), allocation.carries)
 
     def _left(self, state: PlanState, k: int, choose: PoolRule) -> int:
@@ -135,17 +143,17 @@ class Planner:
 
     def _fill(
         self, spans: Spans, counts: Integers, first_step: int, weigh: WeightRule
-    ) -> tuple[StreamNumbers, Integers, Weights | None]:
-        """Stream numbers, positions and weights, [S, B] each, of batches with these counts [S, K]."""
+    ) -> tuple[StreamNumbers, Integers, Integers, Weights | None]:
+        """Stream numbers, positions, pass numbers and weights, [S, B] each, of batches with these counts [S, K]."""
         shape = (len(counts), self.batch_size)
         numbers = np.tile(np.arange(len(self.streams), dtype=np.int16), len(counts))
         stream = np.repeat(numbers, counts.ravel())  # [S * B], batch by batch
         slots = np.argsort(stream, kind="stable")  # stream by stream, in order of time
         positions = np.concatenate([np.zeros(0, np.int64), *(span.positions for _, span in spans)])
+        passes = np.concatenate([np.zeros(0, np.int64), *(span.passes for _, span in spans)])
         order = None
-        if self.group_by_length:
+        if self.group_by_length:  # within a pass, so that a slot keeps its pass number
             owner = stream[slots]
-            passes = np.concatenate([np.zeros(0, np.int64), *(span.passes for _, span in spans)])
             segments = np.zeros(stream.size, np.int64)
             np.cumsum((np.diff(owner) != 0) | (np.diff(passes) != 0), out=segments[1:])
             lengths = self._lengths(positions, owner)
@@ -163,7 +171,8 @@ class Planner:
             return table if order is None else np.take_along_axis(table, order, 1)
 
         weight = self._weights(spans, positions, weigh)
-        return laid_out(stream[slots]), laid_out(positions), None if weight is None else laid_out(weight)
+        weights = None if weight is None else laid_out(weight)
+        return laid_out(stream[slots]), laid_out(positions), laid_out(passes), weights
 
     def _weights(self, spans: Spans, positions: Integers, weigh: WeightRule) -> Weights | None:
         """Weights of samples that lie stream by stream, [S * B]; grouping has left each in its pass. None = 1 throughout."""

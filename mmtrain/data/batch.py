@@ -20,6 +20,13 @@ class MaskedSequence(NamedTuple):
         return self.mask.any(dim=1)
 
 
+class Keys(NamedTuple):
+    """What tells samples of one source, or of one text, from others: numbers alike in every process and run."""
+
+    group: Tensor  # [B] int64, of the store and the group
+    text: Tensor  # [B] int64, of the text without regard to case and spaces; one of its own where there is none
+
+
 @dataclass(frozen=True)
 class Batch:
     """B samples; nothing in it depends on which process or worker made it."""
@@ -29,10 +36,17 @@ class Batch:
     index: Tensor  # [B] int64, the sample's index in its store
     inputs: dict[str, MaskedSequence]
     targets: dict[str, Tensor]  # [B] or [B, C] float32 (int64 classes for multiclass), 0 where there is no label
-    labelled: dict[str, Tensor]  # [B] bool
+    labelled: dict[str, Tensor]  # [B] bool; of a pretext task: the samples that it speaks for
+    group: Tensor  # [B] int64, see Keys
+    text_key: Tensor  # [B] int64, see Keys
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def keys(self) -> Keys:
+        """What contrasts leave out of their negatives."""
+        return Keys(self.group, self.text_key)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not wait."""
@@ -50,4 +64,6 @@ class Batch:
             inputs={name: MaskedSequence(change(item.values), change(item.mask)) for name, item in self.inputs.items()},
             targets={name: change(value) for name, value in self.targets.items()},
             labelled={name: change(value) for name, value in self.labelled.items()},
+            group=change(self.group),
+            text_key=change(self.text_key),
         )

@@ -8,25 +8,41 @@ import torch
 
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.dataset import Sample
-from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 
 
 class Collator:
     """Makes batches for one model and its tasks.
 
-    `dims`: width D of each feature modality; `tokenizer`: None where the model reads no text.
+    `dims`: width D of each feature modality; `tokenizer`: None where the model reads no text; `reads_pairs`: whether it
+    reads the second text of each sample too; `pretext`: names of the pretext tasks, whose targets are zeros.
     """
 
-    def __init__(self, *, dims: Mapping[str, int], tasks: Mapping[str, TaskSchema], tokenizer: Tokenizer | None) -> None:
-        self.dims, self.tasks, self.tokenizer = dict(dims), dict(tasks), tokenizer
+    def __init__(
+        self,
+        *,
+        dims: Mapping[str, int],
+        tasks: Mapping[str, TaskSchema],
+        tokenizer: Tokenizer | None,
+        reads_pairs: bool = False,
+        pretext: Sequence[str] = (),
+    ) -> None:
+        self.dims, self.tasks, self.tokenizer, self.pretext = dict(dims), dict(tasks), tokenizer, tuple(pretext)
+        self.reads_pairs = reads_pairs
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Every task that a batch tells of."""
+        return (*self.tasks, *self.pretext)
 
     def __call__(self, samples: Sequence[Sample], streams: Sequence[int]) -> Batch:
         """Collate B samples; `streams` gives each one's stream number."""
         inputs = {}
         if self.tokenizer is not None:
-            ids = [np.asarray(tokens, np.int64) for tokens in self.tokenizer([sample.text for sample in samples])]
-            inputs[TEXT] = _pad(ids, (), np.dtype(np.int64), self.tokenizer.pad_id)
+            inputs[TEXT] = _tokens(self.tokenizer, [sample.text for sample in samples])
+            if self.reads_pairs:
+                inputs[SECOND_TEXT] = _tokens(self.tokenizer, [sample.second_text for sample in samples])
         for modality, dim in self.dims.items():
             blank = np.empty((0, dim), np.float32)
             rows = [sample.features.get(modality, blank) for sample in samples]
@@ -38,6 +54,9 @@ class Collator:
             dtype = torch.int64 if task.kind == "multiclass" else torch.float32
             targets[name] = torch.from_numpy(values).to(dtype)
             labelled[name] = torch.tensor([name in sample.labels for sample in samples])
+        for name in self.pretext:
+            targets[name] = torch.zeros(len(samples))
+            labelled[name] = torch.tensor([name in sample.pretext for sample in samples])
         return Batch(
             ids=tuple(sample.id for sample in samples),
             stream=torch.tensor(streams, dtype=torch.int64),
@@ -45,7 +64,14 @@ class Collator:
             inputs=inputs,
             targets=targets,
             labelled=labelled,
+            group=torch.tensor([sample.group for sample in samples], dtype=torch.int64),
+            text_key=torch.tensor([sample.text_key for sample in samples], dtype=torch.int64),
         )
+
+
+def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> MaskedSequence:
+    ids = [np.asarray(tokens, np.int64) for tokens in tokenizer(texts)]
+    return _pad(ids, (), np.dtype(np.int64), tokenizer.pad_id)
 
 
 def _pad(

@@ -1,14 +1,20 @@
 """A stream: one split of one store seen through one or several of its tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
-from mmtrain.data.schema import TEXT, TaskSchema
+from mmtrain.data.keys import group_key, text_key
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
+
+Mask = npt.NDArray[np.bool_]
+# (which samples have each modality, which carry a label of each task) -> those that a pretext task speaks for, [N] each
+Speaks = Callable[[Mapping[str, Mask], Mapping[str, Mask]], Mask]
 
 
 @dataclass(frozen=True)
@@ -20,35 +26,80 @@ class Sample:
     text: str
     features: Mapping[str, npt.NDArray[np.floating]]  # modality -> [T, D]; left out where missing
     labels: Mapping[str, npt.NDArray[np.float64]]  # task -> scalar or [C]; left out where missing
+    pretext: frozenset[str] = frozenset()  # the pretext tasks that speak for it
+    group: int = 0  # see Keys; where no pretext task reads them, 0
+    text_key: int = 0
+    second_text: str = ""
 
 
 class Stream:
-    """The samples of a split that carry a label of at least one of `tasks`, addressed by position 0 .. len - 1.
+    """The samples of a split that carry a label of at least one of `tasks`, or that one of `pretext` speaks for.
 
+    They are addressed by position 0 .. len - 1. What pretext tasks speak for is known without reading a feature.
     Errors: DataError where the store lacks a task, the split is empty, or a label is out of range.
     """
 
     def __init__(
-        self, name: str, store: FeatureStore, *, split: str, tasks: Sequence[str], modalities: Sequence[str]
+        self,
+        name: str,
+        store: FeatureStore,
+        *,
+        split: str,
+        tasks: Sequence[str],
+        modalities: Sequence[str],
+        pretext: Mapping[str, Speaks] | None = None,
     ) -> None:
         self.name, self.store, self.split = name, store, split
         self.tasks: dict[str, TaskSchema] = {task: store.task(task) for task in tasks}
         self.modalities = tuple(modality for modality in modalities if modality in store.schema.modalities)
         self._has_text = TEXT in modalities
+        self._has_second = SECOND_TEXT in modalities and store.has_column(SECOND_TEXT)
         self._labels = {task: store.labels(task) for task in tasks}
+        labelled = {task: mask for task, (_, mask) in self._labels.items()}
+        present = self._present() if pretext else {}
+        self._spoken = {task: speaks(present, labelled) for task, speaks in (pretext or {}).items()}
         members = store.split(split)
-        any_label = np.zeros(len(store), bool)
-        for _, labelled in self._labels.values():
-            any_label |= labelled
-        self.indices: npt.NDArray[np.int64] = members[any_label[members]]
+        belongs = np.zeros(len(store), bool)
+        for mask in (*labelled.values(), *self._spoken.values()):
+            belongs |= mask
+        self.indices: npt.NDArray[np.int64] = members[belongs[members]]
         if not len(self.indices):
+            wanted = [f"a label for {', '.join(tasks)}"] if tasks else []
+            wanted += [f"the modalities that {', '.join(self._spoken)} needs"] if pretext else []
             raise DataError(
-                f"stream '{name}': split '{split}' of store '{store.name}' ({store.path}) has no sample with a label for "
-                f"{', '.join(tasks)} ({len(members)} samples in the split)"
+                f"stream '{name}': split '{split}' of store '{store.name}' ({store.path}) has no sample with "
+                f"{' or '.join(wanted)} ({len(members)} samples in the split"
+                + (f", without {len(store.left_out)} bad ones of the store)" if store.left_out else ")")
             )
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def pretext(self) -> tuple[str, ...]:
+        """The pretext tasks that are learned from it."""
+        return tuple(self._spoken)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """All that is learned from it."""
+        return (*self.tasks, *self._spoken)
+
+    def labelled(self, task: str) -> Mask:
+        """[N] the samples with a label of a task, or those that a pretext task speaks for, by position."""
+        return (self._spoken[task] if task in self._spoken else self._labels[task][1])[self.indices]
+
+    def present(self) -> dict[str, Mask]:
+        """Which samples have each modality that is read, [N] each, by position; a blank text is none."""
+        return {modality: mask[self.indices] for modality, mask in self._present().items()}
+
+    def _present(self) -> dict[str, Mask]:
+        """[N] each, of the whole store."""
+        found = {modality: self.store.lengths(modality) > 0 for modality in self.modalities}
+        if not self._has_text:
+            return found
+        trimmed = pc.utf8_trim_whitespace(pc.fill_null(self.store.column(TEXT), ""))
+        return {TEXT: np.asarray(pc.not_equal(trimmed, "").to_numpy(), bool)} | found
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""
@@ -75,10 +126,21 @@ class Stream:
             if len(rows) and not np.isfinite(rows).all():
                 raise DataError(
                     f"store '{self.store.name}', sample '{self.store.sample_id(index)}': NaN or Inf in {modality}. "
-                    f"Run `mmtrain data check {self.store.path}`"
+                    f"Run `mmtrain data check {self.store.path}`, or leave such samples out with batch.on_bad_sample: skip"
                 )
             if len(rows):
                 features[modality] = rows
         labels = {task: values[index] for task, (values, labelled) in self._labels.items() if labelled[index]}
-        text = self.store.text(index) if self._has_text else ""
-        return Sample(self.store.sample_id(index), index, text, features, labels)
+        name = self.store.sample_id(index)
+        written = self.store.text(index) if self._has_text or self._spoken else ""
+        return Sample(
+            id=name,
+            index=index,
+            text=written if self._has_text else "",
+            features=features,
+            labels=labels,
+            pretext=frozenset(task for task, spoken in self._spoken.items() if spoken[index]),
+            group=group_key(self.store.name, self.store.group(index)) if self._spoken else 0,
+            text_key=text_key(self.store.name, name, written) if self._spoken else 0,
+            second_text=self.store.text(index, SECOND_TEXT) if self._has_second else "",
+        )

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from mmtrain.section import Section
 
 TEXT = "text"
+SECOND_TEXT = "second_text"  # a further column: what a pair of texts has beside the first
+TEXTS = (TEXT, SECOND_TEXT)
 # Columns of samples.parquet that are the store's own; a task or an extra column may not take their names.
 OWN_COLUMNS = ("id", "split", "group", "text", "text_characters")
 SPLITS = ("train", "val", "test")

@@ -21,11 +21,12 @@ class History:
     """Float64 columns of equal length, NaN where a record has no such number.
 
     `steps`: one row an optimizer step: `step`, `objective`, `loss/<task>`, `penalty/<name>`, `aux/<name>`
-    (a fusion's batch terms), `grad_norm` (before clipping), `lr/<group>`. `evaluations`: one row an evaluation: `step`,
-    `epoch`, and every metric under its `split/task/metric` name. `curve`: the mean loss of every N samples:
-    `samples`, `loss/<task>`. `epochs`: one row an epoch, by the clock: `epoch`, `step`, `seconds` (of training),
-    `samples_per_second`, `tokens_per_second` (of the text), `rows_per_second/<modality>`, `padding/<modality>`,
-    `peak_memory_mib`; of an epoch that was cut, only what came behind the cut.
+    (a fusion's batch terms), `grad_norm` and `grad_norms/<group>` (of the optimizer's groups, before clipping; 0 for one in
+    which nothing learns at the time), `lr/<group>`. `evaluations`: one row an evaluation: `step`, `epoch`, and every metric
+    under its `split/task/metric` name. `curve`: the mean loss of every N samples: `samples`, `loss/<task>`.
+    `epochs`: one row an epoch, by the clock: `epoch`, `step`, `seconds` (of training), `samples_per_second`,
+    `tokens_per_second` (of texts), `rows_per_second/<modality>`, `padding/<modality>`, `peak_memory_mib`; of an epoch that
+    was cut, only what came behind the cut.
     """
 
     steps: Columns
@@ -39,7 +40,7 @@ def history(run: str | Path) -> History:
     file = RunFolder(Path(run)).metrics
     if not file.is_file():
         raise DataError(f"{run} is not a run folder: it has no {file.name}")
-    records: dict[str, list[dict[str, float]]] = {"step": [], "evaluation": [], "curve": []}
+    records: dict[str, list[dict[str, float]]] = {"step": [], "evaluation": [], "curve": [], "rollback": []}
     for record in read_jsonl(file):
         records[record["kind"]].append(_flat(record))
     timing = RunFolder(Path(run)).timing

@@ -82,8 +82,11 @@ def launch_complaint(num_processes: int) -> str | None:
     )
 
 
-def process_notes(model: nn.Module, num_processes: int) -> list[str]:
-    """On several processes, the components whose result depends on their number."""
+def process_notes(model: nn.Module, num_processes: int, *, micro_tasks: Sequence[str] = ()) -> list[str]:
+    """On several processes, the components whose result depends on their number.
+
+    `micro_tasks`: pretext tasks whose samples are those of micro-batches.
+    """
     if num_processes == 1:
         return []
     notes = []
@@ -94,4 +97,10 @@ def process_notes(model: nn.Module, num_processes: int) -> list[str]:
     terms = [name for module in model.modules() for name in getattr(module, "batch_terms", ())]
     if terms:
         notes.append(f"the batch terms {', '.join(terms)} (each process compares the samples of its own slice)")
+    drawing = sorted({str(module.draws) for module in model.modules() if isinstance(getattr(module, "draws", None), str)})
+    if drawing:
+        notes.append(f"what {' and '.join(drawing)} draw (each process by itself, from its own slice)")
+    if micro_tasks:
+        names = ", ".join(micro_tasks)
+        notes.append(f"the pretext tasks {names} (batch.micro cuts each slice: others share a forward pass)")
     return [f"results will differ from a one-process run by: {', '.join(notes)}"] if notes else []

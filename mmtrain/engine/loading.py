@@ -1,9 +1,9 @@
 """From planned indices to the micro-batches of this process, read ahead in a thread."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from mmtrain.curriculum.plan import WindowPlan
+from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.batch import Batch
 from mmtrain.data.collate import Collator
-from mmtrain.data.dataset import Stream
+from mmtrain.data.dataset import Sample, Stream
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class StepInput:
     counts: dict[str, int]  # task -> labelled samples in the whole global batch, over all processes
     weights: list[Tensor] | None = None  # by micro-batch, [B] float32: what its samples' training losses are multiplied with
     silent: frozenset[str] = frozenset()  # tasks whose labelled samples in the global batch all weigh 0
+    slices: Sequence[Sequence[int]] = ()  # by micro-batch, its samples on every process; (): this process is alone
+    is_barred: bool = False  # its update is left out, whatever its gradient turns out to be
 
     def weight(self, number: int) -> Tensor | None:
         """The weights [B] of one micro-batch; None = 1 throughout."""
@@ -32,9 +35,10 @@ class StepInput:
 
 
 class Loader:
-    """Reads and collates what a plan asks for.
+    """Reads, augments and collates what a plan asks for. Nothing else reads samples that are augmented.
 
-    `micro`: most samples of one forward pass; `prefetch`: steps read ahead (0 = none; the result is the same).
+    `micro`: most samples of one forward pass; `prefetch`: steps read ahead (0 = none; the result is the same); `augment`:
+    None where samples stay as their stores have them.
     """
 
     def __init__(
@@ -47,13 +51,18 @@ class Loader:
         micro: int | None = None,
         prefetch: int = 2,
         pin_memory: bool = False,
+        augment: Augmentation | None = None,
     ) -> None:
-        self.streams, self.collate = streams, collate
-        self._mine, self._micro, self._prefetch, self._pin = slice(rank, None, world), micro, prefetch, pin_memory
-        self._labelled = [{task: stream.labels(task)[1] for task in stream.tasks} for stream in streams]
+        self.streams, self.collate, self.augment = streams, collate, augment
+        self._rank, self._world, self._micro, self._prefetch, self._pin = rank, world, micro, prefetch, pin_memory
+        self._labelled = [{task: stream.labelled(task) for task in stream.task_names} for stream in streams]
 
-    def steps(self, window: WindowPlan, *, first: int) -> Iterator[StepInput]:
-        """The steps of a window from `first` on."""
+    def steps(self, window: WindowPlan, *, first: int, barred: Collection[int] = ()) -> Iterator[StepInput]:
+        """The steps of a window from `first` on, those among `barred` marked as such."""
+        for inputs in self._steps(window, first):
+            yield replace(inputs, is_barred=True) if inputs.step in barred else inputs
+
+    def _steps(self, window: WindowPlan, first: int) -> Iterator[StepInput]:
         if self._prefetch == 0:
             yield from (self._read(window, step) for step in range(first, window.stop_step))
             return
@@ -72,25 +81,39 @@ class Loader:
 
     def _read(self, window: WindowPlan, step: int) -> StepInput:
         streams, positions = window.batch(step)
-        own = list(zip(streams[self._mine].tolist(), positions[self._mine].tolist(), strict=True))
-        num_micro = 1 if self._micro is None else -(-len(own) // self._micro)
-        parts = np.array_split(np.arange(len(own)), num_micro)
-        batches = [self._collate([own[index] for index in part]) for part in parts]
+        passes = window.passes(step)
+        shares = [self._cut(rank, len(streams)) for rank in range(self._world)]
+        parts = shares[self._rank]
+        batches = [self._collate(streams[part], positions[part], passes[part]) for part in parts]
         weights = window.weights(step)
-        own_weights = None if weights is None else [torch.from_numpy(weights[self._mine][part]) for part in parts]
+        own_weights = None if weights is None else [torch.from_numpy(weights[part]) for part in parts]
         silent: frozenset[str] = frozenset()
         if weights is not None:
             weighing = self._counts(streams[weights > 0], positions[weights > 0])
             silent = frozenset(task for task, count in weighing.items() if not count)
-        return StepInput(step, batches, self._counts(streams, positions), own_weights, silent)
+        slices = [tuple(map(len, together)) for together in zip(*shares, strict=False)] if self._world > 1 else ()
+        return StepInput(step, batches, self._counts(streams, positions), own_weights, silent, slices)
 
-    def _collate(self, items: Sequence[tuple[int, int]]) -> Batch:
-        samples = [self.streams[stream].sample(position) for stream, position in items]
-        batch = self.collate(samples, [stream for stream, _ in items])
+    def _cut(self, rank: int, size: int) -> list[npt.NDArray[np.int64]]:
+        """Where the micro-batches of a process stand in a global batch: equally many on all, as far as samples go round."""
+        own = np.arange(rank, size, self._world)
+        longest = -(-size // self._world)
+        num_micro = 1 if self._micro is None else -(-longest // self._micro)
+        return np.array_split(own, min(num_micro, len(own)))
+
+    def _collate(self, *places: npt.NDArray[np.integer]) -> Batch:
+        """`places`: streams, positions and passes of the samples, [b] each."""
+        streams, *_ = columns = [values.tolist() for values in places]
+        batch = self.collate([self._sample(*place) for place in zip(*columns, strict=True)], streams)
         return batch.pin() if self._pin else batch
 
+    def _sample(self, number: int, position: int, pass_number: int) -> Sample:
+        stream = self.streams[number]
+        sample = stream.sample(position)
+        return sample if self.augment is None else self.augment(sample, stream=stream.name, pass_number=pass_number)
+
     def _counts(self, streams: npt.NDArray[np.integer], positions: npt.NDArray[np.int64]) -> dict[str, int]:
-        counts = dict.fromkeys(self.collate.tasks, 0)
+        counts = dict.fromkeys(self.collate.task_names, 0)
         for number, labelled in enumerate(self._labelled):
             chosen = positions[streams == number]
             for task, mask in labelled.items():

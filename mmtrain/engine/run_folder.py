@@ -42,12 +42,21 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def bad_samples(self) -> Path:
+        return self.path / "bad_samples.jsonl"
+
+    @property
     def nonfinite(self) -> Path:
         return self.path / "nonfinite"
 
     @property
     def profile(self) -> Path:
         return self.path / "profile"
+
+    @property
+    def initial(self) -> Path:
+        """What a run that begins with other weights than its own took of them."""
+        return self.path / "initial.json"
 
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
@@ -64,6 +73,12 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a run began here: config.yaml alone could be anybody's."""
         return self.config.is_file() and self.environment.is_file()
+
+    def refusal(self) -> str:
+        """Why the folder is no run, with the runs that lie in it."""
+        runs = sorted(str(path) for path in self.path.iterdir() if RunFolder(path).is_run()) if self.path.is_dir() else []
+        inside = f"; it holds the runs {', '.join(runs)}: name one of them" if runs else ""
+        return f"{self.path} is not a run folder: it has no {self.config.name}{inside}"
 
     def check(self, *, resume: bool, overwrite: bool) -> bool:
         """True if a run in the folder is to be continued. Nothing is written or deleted.
@@ -96,6 +111,13 @@ class RunFolder:
 
         Errors: ConfigError where the folder has become something that is no run since.
         """
+        self.clear()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.environment, environment)
+        write_whole(self.config, config)
+
+    def clear(self) -> None:
+        """Delete the run, if there is one. Errors: ConfigError where the folder is something else."""
         self.check(resume=False, overwrite=True)
         marks = (self.environment, self.config)  # last: what is cut off in between is still a run, to be replaced
         for path in sorted(self._contents(), key=marks.__contains__) if self.is_run() else ():
@@ -103,9 +125,6 @@ class RunFolder:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.environment, environment)
-        write_whole(self.config, config)
 
     def _contents(self) -> list[Path]:
         """What stands in the folder besides the lock of a training that is about to begin."""

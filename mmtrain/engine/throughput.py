@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from mmtrain.data.batch import Batch
-from mmtrain.data.schema import TEXT
+from mmtrain.data.schema import TEXTS
 from mmtrain.engine.processes import sum_over_processes
 
 
@@ -49,17 +49,18 @@ class Throughput:
             self.real[name], self.total[name] = real, total
 
     def record(self) -> dict[str, Any]:
-        """Rates by the second. Tokens are the text's, rows those of each other modality; padding counts as neither.
+        """Rates by the second. Tokens are those of all texts, rows those of each other modality; padding counts as neither.
 
         `padding`: its share of the positions, 0 to 1, by modality.
         """
-        rates = {name: round(count / self.seconds, 2) for name, count in self.real.items()}
-        tokens = {"tokens_per_second": rates.pop(TEXT)} if TEXT in rates else {}
+        rates = {name: count / self.seconds for name, count in self.real.items()}
+        texts = [rates.pop(name) for name in TEXTS if name in rates]
+        tokens = {"tokens_per_second": round(sum(texts), 2)} if texts else {}
         return {
             "seconds": round(self.seconds, 4),
             "samples_per_second": round(self.samples / self.seconds, 2),
             **tokens,
-            "rows_per_second": rates,
+            "rows_per_second": {name: round(rate, 2) for name, rate in rates.items()},
             "padding": {name: round(1 - self.real[name] / total, 4) for name, total in self.total.items() if total},
         }
 

@@ -17,7 +17,7 @@ from mmtrain.engine.tracking import log_all
 from mmtrain.engine.truncation import truncation_note
 from mmtrain.evaluation.evaluate import evaluate, task_predictions
 from mmtrain.evaluation.prediction_file import write_predictions
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.predictions import Predictions
 from mmtrain.evaluation.split_metrics import gap_rows, split_metrics
 from mmtrain.evaluation.table import gap_table
 
@@ -25,7 +25,7 @@ from mmtrain.evaluation.table import gap_table
 def validate(run: Run, state: RunState) -> None:
     """Evaluate, put training and validation side by side, select, and save."""
     step = state.step
-    train = task_predictions(state.log.arrays, run.train_streams, run.objective.losses)
+    train = task_predictions(state.log.arrays, run.train_streams, run.objective)
     share_buffers(run.accelerator, run.model)
     with evaluation_weights(run.optimizer):
         val = predict(run, run.val_streams, name="validation")
@@ -65,7 +65,7 @@ def end_at_evaluation(run: Run, state: RunState) -> None:
     save(run, state)
 
 
-def predict(run: Run, streams: Sequence[Stream], *, name: str) -> list[TaskPredictions]:
+def predict(run: Run, streams: Sequence[Stream], *, name: str, retrieves: bool = True) -> list[Predictions]:
     """Whole streams with the weights that the model holds now, in eval mode; `name` stands beside the progress."""
     with ProgressBar(run.console, name, total=1) as progress:
         return evaluate(
@@ -76,13 +76,14 @@ def predict(run: Run, streams: Sequence[Stream], *, name: str) -> list[TaskPredi
             accelerator=run.accelerator,
             batch_size=run.settings.eval_batch,
             progress=progress.count,
+            retrieves=retrieves,
         )
 
 
 def predict_training(run: Run, step: int) -> None:
     """Write predictions of every labelled training sample after the epoch of `step`, which is finished or cut short."""
     with evaluation_weights(run.optimizer):
-        predictions = predict(run, run.train_streams, name="training samples")
+        predictions = predict(run, run.train_streams, name="training samples", retrieves=False)
     if run.logs is not None:
         write_predictions(run.folder.train_predictions(run.settings.epoch_of(step)), predictions)
 

@@ -13,20 +13,35 @@ from torch import Tensor, nn
 from mmtrain.data.batch import Batch
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Strings, TaskPredictions
+from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
-from mmtrain.objectives.objective import Objective
+from mmtrain.objectives.objective import Objective, Predicted
+from mmtrain.objectives.pretext.protocol import PretextLoss
 
 Arrays = dict[str, npt.NDArray[Any]]
+Index = npt.NDArray[np.int64]
 
 
 def sample_values(batch: Batch, logits: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The columns kept of one batch: stream, index, and for each task its logits, plain loss and whether it counts."""
+    """The columns kept of one batch: stream, index, and for each task its plain loss, whether it counts, and any logits."""
     columns = {"stream": batch.stream, "index": batch.index}
     for task, loss in losses.items():
         columns[f"{task}/loss"] = loss.detach()
-        columns[f"{task}/logits"] = logits[task].detach().float()
         columns[f"{task}/labelled"] = batch.labelled[task]
+        if task in logits:
+            columns[f"{task}/logits"] = logits[task].detach().float()
+    return columns
+
+
+def pretext_values(batch: Batch, outputs: Predicted, objective: Objective) -> dict[str, Tensor]:
+    """What an evaluation keeps of a batch besides: of each pretext task its scores and embeddings, and the texts' keys."""
+    columns = {"text_key": batch.text_key} if objective.pretext else {}
+    for task, loss in objective.pretext.items():
+        found = loss.score(outputs.pretext[task], batch)
+        columns |= {f"{task}/score/{name}": found[name].detach().float() for name in loss.scores}
+        embeddings = loss.embeddings(outputs.pretext[task])
+        columns |= {f"{task}/embedding/{name}": values.detach().float() for name, values in embeddings.items()}
     return columns
 
 
@@ -44,10 +59,12 @@ def evaluate(
     accelerator: Accelerator,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
-) -> list[TaskPredictions]:
+    retrieves: bool = True,
+) -> list[Predictions]:
     """Predictions of every sample of `streams`, in their order, equal on every process.
 
-    `batch_size`: samples of one forward pass; `progress(done, total)` counts this process's batches.
+    `batch_size`: samples of one forward pass, which pretext tasks compare with each other; `progress(done, total)` counts
+    this process's batches; `retrieves`: rank every sample's match among all, which takes time by the square of their number.
     """
     positions = {number: np.arange(len(stream)) for number, stream in enumerate(streams)}
     arrays = evaluate_samples(
@@ -59,8 +76,9 @@ def evaluate(
         accelerator=accelerator,
         batch_size=batch_size,
         progress=progress,
+        embeds=retrieves,
     )
-    return task_predictions(arrays, streams, objective.losses)
+    return task_predictions(arrays, streams, objective)
 
 
 @torch.inference_mode()
@@ -74,8 +92,12 @@ def evaluate_samples(
     accelerator: Accelerator,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
+    embeds: bool = False,
 ) -> Arrays:
-    """What `sample_values` keeps of the samples at `positions` (stream number -> [n]), by stream, then by position."""
+    """What `sample_values` keeps of the samples at `positions` (stream number -> [n]), by stream, then by position.
+
+    `embeds`: keep `pretext_values` too.
+    """
     batches = _batches(streams, positions, batch_size)[accelerator.process_index :: accelerator.num_processes]
     was_training = model.training
     model.eval()
@@ -83,8 +105,9 @@ def evaluate_samples(
     for done, (number, chosen) in enumerate(batches, start=1):
         batch = collate([streams[number].sample(int(position)) for position in chosen], [number] * len(chosen))
         batch = batch.to(accelerator.device)
-        outputs = model(batch.inputs, batch.labelled)
-        parts.append(sample_values(batch, outputs.logits, objective(outputs.logits, batch).reported))
+        outputs = model(batch.inputs, batch.labelled, batch.keys)
+        kept = sample_values(batch, outputs.logits, objective(outputs, batch).reported)
+        parts.append(kept | (pretext_values(batch, outputs, objective) if embeds else {}))
         if progress is not None:
             progress(done, len(batches))
     model.train(was_training)
@@ -96,23 +119,54 @@ def evaluate_samples(
     return {key: column[in_order] for key, column in arrays.items()}
 
 
-def task_predictions(arrays: Arrays, streams: Sequence[Stream], losses: Mapping[str, TaskLoss]) -> list[TaskPredictions]:
+def task_predictions(arrays: Arrays, streams: Sequence[Stream], objective: Objective) -> list[Predictions]:
     """Per-sample arrays as predictions by task, with ids, groups and labels from the stores."""
-    return [_one_task(task, loss, arrays, streams) for task, loss in losses.items() if arrays[f"{task}/labelled"].any()]
+    found: list[Predictions] = [
+        _one_task(task, loss, arrays, streams) for task, loss in objective.losses.items() if arrays[f"{task}/labelled"].any()
+    ]
+    for task, pretext_loss in objective.pretext.items():
+        if arrays[f"{task}/labelled"].any():
+            found.append(_one_pretext_task(task, pretext_loss, arrays, streams))
+    return found
+
+
+def _one_pretext_task(task: str, loss: PretextLoss, arrays: Arrays, streams: Sequence[Stream]) -> PretextPredictions:
+    rows = arrays[f"{task}/labelled"]
+    numbers = arrays["stream"][rows]
+    ids, groups = _names(numbers, arrays["index"][rows], streams)
+    own = {key.removeprefix(f"{task}/"): column[rows] for key, column in arrays.items() if key.startswith(f"{task}/")}
+    embeddings = {key.removeprefix("embedding/"): column for key, column in own.items() if key.startswith("embedding/")}
+    ranks, candidates = retrieval_ranks(embeddings, arrays["text_key"][rows], loss.pairs) if embeddings else ({}, {})
+    return PretextPredictions(
+        task=task,
+        ids=ids,
+        streams=np.array([stream.name for stream in streams], np.str_)[numbers],
+        groups=groups,
+        losses=own["loss"],
+        ranks=ranks,
+        candidates=candidates,
+        scores={name: own[f"score/{name}"] for name in loss.scores if f"score/{name}" in own},
+    )
+
+
+def _names(numbers: Index, indices: Index, streams: Sequence[Stream]) -> tuple[Strings, Strings]:
+    """Ids and groups [N] of samples by the number of their stream and their index in its store."""
+    ids, groups = np.empty(len(indices), object), np.empty(len(indices), object)
+    for number in np.unique(numbers):
+        store, chosen = streams[number].store, numbers == number
+        ids[chosen] = store.column("id").take(indices[chosen]).to_pylist()
+        groups[chosen] = store.column("group").take(indices[chosen]).to_pylist()
+    return ids.astype(np.str_), groups.astype(np.str_)
 
 
 def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Stream]) -> TaskPredictions:
     rows = arrays[f"{task}/labelled"]
     numbers, indices = arrays["stream"][rows], arrays["index"][rows]
     logits = arrays[f"{task}/logits"][rows]
-    ids = np.empty(len(indices), object)
-    groups = np.empty(len(indices), object)
+    ids, groups = _names(numbers, indices, streams)
     labels: npt.NDArray[np.float64] | None = None
     for number in np.unique(numbers):
-        store = streams[number].store
         chosen = numbers == number
-        ids[chosen] = store.column("id").take(indices[chosen]).to_pylist()
-        groups[chosen] = store.column("group").take(indices[chosen]).to_pylist()
         values = streams[number].store_labels(task)[indices[chosen]]
         labels = np.zeros((len(indices), *values.shape[1:])) if labels is None else labels
         labels[chosen] = values
@@ -122,9 +176,9 @@ def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Strea
         task=task,
         kind=schema.kind,
         classes=schema.classes,
-        ids=ids.astype(np.str_),
+        ids=ids,
         streams=np.array([stream.name for stream in streams], np.str_)[numbers],
-        groups=groups.astype(np.str_),
+        groups=groups,
         labels=labels,
         logits=logits,
         probabilities=loss.prediction(torch.from_numpy(logits)).numpy(),

@@ -28,7 +28,7 @@ PRIMARY: dict[TaskKind, str] = {
     "multilabel": "macro_average_precision",
     "regression": "pearson",
 }
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "hamming_distance"})
+LOWER_IS_BETTER = frozenset({"mae", "rmse", "hamming_distance", "median_rank"})
 _NAN = math.nan
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmtrain.errors import DataError
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 
 _KEY = b"mmtrain.predictions"
 _FIELDS = [
@@ -29,11 +29,11 @@ _FIELDS = [
 ]
 
 
-def write_predictions(path: str | Path, predictions: Sequence[TaskPredictions]) -> None:
+def write_predictions(path: str | Path, predictions: Sequence[Predictions]) -> None:
     """Write tasks in the given order, rows of a task by stream and id: equal content gives equal bytes.
 
-    Lists have one entry for binary and regression, C for multilabel; multiclass has one label and C logits. The file
-    appears whole or not at all. The names of the classes stand in its metadata.
+    Lists have one entry for binary and regression, C for multilabel; multiclass has one label and C logits; pretext tasks
+    have losses and no lists. The file appears whole or not at all. The names of the classes stand in its metadata.
     """
     path = Path(path)
     notes = [{"task": item.task, "kind": item.kind, "classes": item.classes} for item in predictions]
@@ -53,12 +53,16 @@ def write_predictions(path: str | Path, predictions: Sequence[TaskPredictions]) 
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
-def _rows(item: TaskPredictions, schema: pa.Schema) -> pa.Table:
+def _rows(item: Predictions, schema: pa.Schema) -> pa.Table:
     item = item.subset(np.lexsort((item.ids, item.streams)))
     names = (item.ids, np.full(len(item), item.task), np.full(len(item), item.kind), item.streams, item.groups)
     columns = [pa.array(column.astype(object), pa.string()) for column in names]
-    columns += [_lists(item.labels, pa.float64()), _lists(item.logits, pa.float32())]
-    columns += [_lists(item.probabilities, pa.float32()), pa.array(item.losses.astype(np.float32))]
+    if isinstance(item, TaskPredictions):
+        columns += [_lists(item.labels, pa.float64()), _lists(item.logits, pa.float32())]
+        columns += [_lists(item.probabilities, pa.float32())]
+    else:
+        columns += [pa.nulls(len(item), schema.field(name).type) for name in ("label", "logits", "probability")]
+    columns += [pa.array(item.losses.astype(np.float32))]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -68,8 +72,11 @@ def _lists(values: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
     return pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32) * width, pa.array(flat, kind))
 
 
-def read_predictions(path: str | Path) -> dict[str, TaskPredictions]:
-    """Read what `write_predictions` wrote, by task. Errors: DataError where the file is missing or another one."""
+def read_predictions(path: str | Path) -> dict[str, Predictions]:
+    """Read what `write_predictions` wrote, by task; of pretext tasks the losses.
+
+    Errors: DataError where the file is missing or another one.
+    """
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
@@ -82,17 +89,24 @@ def read_predictions(path: str | Path) -> dict[str, TaskPredictions]:
     notes = (table.schema.metadata or {}).get(_KEY)
     if notes is None or table.column_names != [name for name, _ in _FIELDS]:
         raise DataError(f"{path}: not a predictions file (columns {', '.join(table.column_names)})")
-    read = {}
+    read: dict[str, Predictions] = {}
     for note in json.loads(notes):
         rows = table.filter(pc.equal(table["task"], note["task"])).combine_chunks()
         width = len(note["classes"]) if note["kind"] in ("multiclass", "multilabel") else 0
+        ids, streams, groups = (_strings(rows[name]) for name in ("id", "stream", "group"))
+        if note["kind"] == "pretext":
+            losses = rows["loss"].to_numpy()
+            read[note["task"]] = PretextPredictions(
+                task=note["task"], ids=ids, streams=streams, groups=groups, losses=losses
+            )
+            continue
         read[note["task"]] = TaskPredictions(
             task=note["task"],
             kind=note["kind"],
             classes=tuple(note["classes"]),
-            ids=_strings(rows["id"]),
-            streams=_strings(rows["stream"]),
-            groups=_strings(rows["group"]),
+            ids=ids,
+            streams=streams,
+            groups=groups,
             labels=_array(rows["label"], width if note["kind"] == "multilabel" else 0),
             logits=_array(rows["logits"], width),
             probabilities=_array(rows["probability"], width),

@@ -1,7 +1,8 @@
 """Predictions of one split: what every sample's every task came out as."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -49,11 +50,8 @@ class TaskPredictions:
 
     @property
     def sources(self) -> npt.NDArray[np.int64]:
-        """[N] a number for each group, told apart by stream: streams of one task read different stores, and a group's
-        name is its store's own.
-        """
-        streams, groups = (np.unique(names, return_inverse=True)[1] for names in (self.streams, self.groups))
-        return streams.astype(np.int64) * len(self) + groups
+        """[N], see `number_sources`."""
+        return number_sources(self.streams, self.groups)
 
     def subset(self, index: npt.NDArray[Any]) -> "TaskPredictions":
         """The samples at `index` (numbers, repeats allowed, or booleans)."""
@@ -79,3 +77,63 @@ class TaskPredictions:
                 f"task '{self.task}', sample '{self.ids[bad[0]]}' of stream '{self.streams[bad[0]]}': the prediction is "
                 f"NaN or Inf ({len(bad)} of {len(self)} samples); it cannot be scored"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretextPredictions:
+    """One pretext task over the N samples of a split that it speaks for, each sample once.
+
+    `ranks`, `candidates`: of retrieval, by direction, [N] with NaN where a sample has no such pair; empty where it was not
+    asked for. `scores`: the task's own numbers a sample, [N], by name.
+    """
+
+    task: str
+    ids: Strings  # [N]
+    streams: Strings  # [N] names
+    groups: Strings  # [N]
+    losses: Floats  # [N]
+    ranks: Mapping[str, Floats] = field(default_factory=dict)
+    candidates: Mapping[str, Floats] = field(default_factory=dict)
+    scores: Mapping[str, Floats] = field(default_factory=dict)
+    kind: Literal["pretext"] = "pretext"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("ids", "streams", "groups"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.str_))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def sources(self) -> npt.NDArray[np.int64]:
+        """[N], see `number_sources`."""
+        return number_sources(self.streams, self.groups)
+
+    def subset(self, index: npt.NDArray[Any]) -> "PretextPredictions":
+        """The samples at `index`; their ranks stay those among all."""
+
+        def taken(values: Mapping[str, Floats]) -> dict[str, Floats]:
+            return {name: column[index] for name, column in values.items()}
+
+        return PretextPredictions(
+            task=self.task,
+            ids=self.ids[index],
+            streams=self.streams[index],
+            groups=self.groups[index],
+            losses=self.losses[index],
+            ranks=taken(self.ranks),
+            candidates=taken(self.candidates),
+            scores=taken(self.scores),
+        )
+
+
+Predictions = TaskPredictions | PretextPredictions
+
+
+def number_sources(streams: Strings, groups: Strings) -> npt.NDArray[np.int64]:
+    """[N] a number for each group, told apart by stream: streams of one task read different stores, and a group's name is
+    its store's own.
+    """
+    first, second = (np.unique(names, return_inverse=True)[1] for names in (streams, groups))
+    return first.astype(np.int64) * len(streams) + second

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmtrain.data.schema import TaskSchema
-from mmtrain.evaluation.metrics import PRIMARY, loss_statistics, metrics
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.metrics import loss_statistics, metrics
+from mmtrain.evaluation.predictions import Predictions, TaskPredictions
+from mmtrain.evaluation.pretext_metrics import pretext_metrics, primary_metric
+from mmtrain.evaluation.retrieval import directions, retrieval_names
 from mmtrain.evaluation.table import GapRow
+from mmtrain.objectives.pretext.protocol import PretextLoss
 
 
-def split_metrics(split: str, predictions: Sequence[TaskPredictions]) -> dict[str, float]:
+def split_metrics(split: str, predictions: Sequence[Predictions]) -> dict[str, float]:
     """`split/task/metric`, `split/task@stream/metric` where a task has several streams, and `split/loss`.
 
     `split/loss` is the mean over tasks of their mean per-sample loss.
@@ -26,11 +29,12 @@ def split_metrics(split: str, predictions: Sequence[TaskPredictions]) -> dict[st
     return values
 
 
-def _named(prefix: str, item: TaskPredictions) -> dict[str, float]:
-    return {f"{prefix}/{name}": value for name, value in (*loss_statistics(item.losses), *metrics(item))}
+def _named(prefix: str, item: Predictions) -> dict[str, float]:
+    found = metrics(item) if isinstance(item, TaskPredictions) else pretext_metrics(item)
+    return {f"{prefix}/{name}": value for name, value in (*loss_statistics(item.losses), *found)}
 
 
-def known_metrics(tasks: Mapping[str, TaskSchema]) -> list[str]:
+def known_metrics(tasks: Mapping[str, TaskSchema], pretext: Mapping[str, PretextLoss] | None = None) -> list[str]:
     """The names below `split/` that an evaluation of these tasks gives (all streams of a task together)."""
     names = ["loss"]
     for task, schema in tasks.items():
@@ -49,14 +53,18 @@ def known_metrics(tasks: Mapping[str, TaskSchema]) -> list[str]:
             losses=np.zeros(0),
         )
         names += [f"{task}/{name}" for name, _ in (*loss_statistics(empty.losses), *metrics(empty))]
+    of_losses = [name for name, _ in loss_statistics(np.zeros(0))]
+    for task, loss in (pretext or {}).items():
+        retrieved = retrieval_names([name for name, _, _ in directions(loss.pairs)])
+        names += [f"{task}/{name}" for name in (*of_losses, *retrieved, *loss.scores)]
     return names
 
 
-def gap_rows(values: Mapping[str, float], predictions: Sequence[TaskPredictions]) -> list[GapRow]:
+def gap_rows(values: Mapping[str, float], predictions: Sequence[Predictions]) -> list[GapRow]:
     """Training beside validation for every task of `predictions`, from the metrics of both splits."""
     rows = []
     for item in predictions:
-        metric = PRIMARY[item.kind]
+        metric = primary_metric(item)
         train, val = (
             [values.get(f"{split}/{item.task}/{name}", float("nan")) for name in ("loss", metric)]
             for split in ("train", "val")

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from rich.table import Table
 
 from mmtrain.evaluation.baselines import baseline
-from mmtrain.evaluation.metrics import LOWER_IS_BETTER, PRIMARY, metrics
-from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.metrics import LOWER_IS_BETTER, metrics
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions
+from mmtrain.evaluation.pretext_metrics import pretext_baseline, pretext_statistic, primary_metric
 from mmtrain.evaluation.resampling import statistic_of
 from mmtrain.evaluation.statistics import grouped_bootstrap
 
@@ -59,7 +60,7 @@ class GapRow:
 
 
 def task_rows(
-    predictions: Mapping[str, TaskPredictions],
+    predictions: Mapping[str, Predictions],
     train_labels: Mapping[str, Mapping[str, Labels]],
     *,
     chosen: Mapping[str, Sequence[str]] | None = None,
@@ -69,13 +70,14 @@ def task_rows(
     """Rows for every task: all its streams together, then each of them where there are several.
 
     `train_labels`: labels by task and stream, for the baselines; a stream that was not trained on is held against the labels
-    of all. `chosen`: metrics by task instead of the primary one of its kind.
+    of all; a pretext task has none, and is held against rankings at random. `chosen`: metrics by task instead of the primary
+    one of its kind.
     """
     for task, item in predictions.items():
         names = sorted(set(item.streams.tolist()))
-        trained = train_labels[task]
-        together = np.concatenate(list(trained.values()))
-        for metric in (chosen or {}).get(task, (PRIMARY[item.kind],)):
+        trained = train_labels.get(task, {})
+        together = np.concatenate([*trained.values(), *([] if trained else [np.zeros(0)])])
+        for metric in (chosen or {}).get(task, (primary_metric(item),)):
             stream = ALL if len(names) != 1 else names[0]
             yield _task_row(item, stream, metric, together, num_resamples=num_resamples, seed=seed)
             for name in names if len(names) > 1 else ():
@@ -83,16 +85,23 @@ def task_rows(
                 yield _task_row(part, name, metric, trained.get(name, together), num_resamples=num_resamples, seed=seed)
 
 
-def _task_row(item: TaskPredictions, stream: str, metric: str, train: Labels, *, num_resamples: int, seed: int) -> TaskRow:
-    interval = grouped_bootstrap(statistic_of(item, metric), item.sources, num_resamples=num_resamples, seed=seed)
+def _task_row(item: Predictions, stream: str, metric: str, train: Labels, *, num_resamples: int, seed: int) -> TaskRow:
+    if isinstance(item, PretextPredictions):
+        statistic = pretext_statistic(item, metric)
+        value, chance = statistic(np.arange(len(item))), pretext_baseline(item, metric)
+    else:
+        statistic = statistic_of(item, metric)
+        value = dict(metrics(item))[metric]
+        chance = baseline(metric, kind=item.kind, classes=item.classes, train=train, test=item.labels)
+    interval = grouped_bootstrap(statistic, item.sources, num_resamples=num_resamples, seed=seed)
     return TaskRow(
         task=item.task,
         stream=stream,
         metric=metric,
-        value=dict(metrics(item))[metric],
+        value=value,
         low=interval.low,
         high=interval.high,
-        baseline=baseline(metric, kind=item.kind, classes=item.classes, train=train, test=item.labels),
+        baseline=chance,
         num_samples=len(item),
         num_groups=interval.num_groups,
     )

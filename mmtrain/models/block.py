@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
-from mmtrain.models.masks import blank, key_mask
+from mmtrain.models.masks import blank, key_bias, key_mask
 
 
 class MultiHeadAttention(nn.Module):
@@ -27,8 +27,8 @@ class MultiHeadAttention(nn.Module):
         self.heads, self.dropout = heads, nn.Dropout(dropout)  # never called: it tells how much, and that there is some
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, queries: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
-        """Each row of queries [B, T, d] reads the real rows of context [B, S, d]: [B, T, d].
+    def forward(self, queries: Tensor, context: Tensor, context_mask: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Each row of queries [B, T, d] reads the real rows of context [B, S, d]: [B, T, d]. `bias` [H, T, S]: on scores.
 
         A sample whose context has no real row gets finite values that the caller must not use. Rows of the context under
         a False mask must be finite (see `blank`).
@@ -38,7 +38,8 @@ class MultiHeadAttention(nn.Module):
             for rows in (self.query(queries), self.key(context), self.value(context))
         )
         dropout = self.dropout.p if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask(context_mask), dropout_p=dropout)
+        mask = key_mask(context_mask) if bias is None else key_bias(context_mask, bias.to(query.dtype))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return rearrange(mixed, "b h t e -> b t (h e)")
 
 
@@ -85,15 +86,16 @@ class CrossBlock(nn.Module):
         self.feedforward = _feedforward(dim=dim, expansion=expansion, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, values: Tensor, context: MaskedSequence) -> Tensor:
+    def forward(self, values: Tensor, context: MaskedSequence, bias: Tensor | None = None) -> Tensor:
         """values [B, T, d] -> [B, T, d]; a sample whose context has no real row reads nothing: its attention is zero.
 
-        The context's values must be finite under its mask.
+        The context's values must be finite under its mask. `bias` [H, T, S] is added to the attention's scores.
         """
-        return _run(self, self._transform, values, context)
+        return _run(self, self._transform, values, context, bias)
 
-    def _transform(self, values: Tensor, context: MaskedSequence) -> Tensor:
-        read = self.output(self.attention(self.attention_norm(values), self.context_norm(context.values), context.mask))
+    def _transform(self, values: Tensor, context: MaskedSequence, bias: Tensor | None) -> Tensor:
+        rows = self.context_norm(context.values)
+        read = self.output(self.attention(self.attention_norm(values), rows, context.mask, bias))
         values = values + self.dropout(blank(read, context.present))
         result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))
         return result

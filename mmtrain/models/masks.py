@@ -30,6 +30,11 @@ def key_mask(mask: Tensor) -> Tensor:
     return with_one_visible(mask)[:, None, None, :]
 
 
+def key_bias(mask: Tensor, bias: Tensor) -> Tensor:
+    """The additive `attn_mask` [B, H, T, S] for keys with mask [B, S] and scores to which bias [H, T, S] is added."""
+    return bias[None].masked_fill(~key_mask(mask), torch.finfo(bias.dtype).min)
+
+
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the real entries of scores [B, T]; a sample without any gets finite weights, to be blanked."""
     return scores.masked_fill(~with_one_visible(mask), torch.finfo(scores.dtype).min).softmax(dim=1)

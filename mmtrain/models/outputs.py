@@ -22,3 +22,4 @@ class Outputs:
     joint: Tensor  # [B, J]
     per_modality: dict[str, Tensor]  # [B, d] each
     aux: dict[str, Tensor] = field(default_factory=dict)
+    pretext: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # task -> what its module gives its loss

@@ -9,6 +9,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.objectives.losses import LossConfig, default_loss
 from mmtrain.objectives.losses.task_loss import Labels
 from mmtrain.objectives.objective import Objective
+from mmtrain.objectives.pretext.protocol import PretextLoss
 from mmtrain.objectives.regularizers import RegularizerConfig
 from mmtrain.objectives.regularizers.penalty import NamedParameters
 from mmtrain.objectives.regularizers.r_drop import RDropConfig
@@ -32,9 +33,15 @@ class ObjectiveConfig(Section):
         return self
 
     def build(
-        self, *, tasks: Mapping[str, TaskSchema], labels: Mapping[str, Labels], named_parameters: NamedParameters
+        self,
+        *,
+        tasks: Mapping[str, TaskSchema],
+        labels: Mapping[str, Labels],
+        named_parameters: NamedParameters,
+        pretext: Mapping[str, PretextLoss] | None = None,
     ) -> Objective:
-        """For the tasks of a stage, from their training labels ([N] or [N, C], labelled samples of all streams).
+        """For the tasks of a stage, from their training labels ([N] or [N, C], labelled samples of all streams), beside the
+        losses of its `pretext` tasks.
 
         Errors: ConfigError where a loss is given for a task that the stage lacks or that is of another kind.
         """
@@ -51,4 +58,4 @@ class ObjectiveConfig(Section):
                 r_drop = regularizer.build()
             else:
                 penalties[name] = regularizer.build(parameters)
-        return Objective(losses=losses, regularizers=penalties, r_drop=r_drop)
+        return Objective(losses=losses, pretext=pretext, regularizers=penalties, r_drop=r_drop)

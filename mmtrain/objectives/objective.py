@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,54 +10,93 @@ from torch import Tensor
 from mmtrain.data.batch import Batch
 from mmtrain.errors import CheckpointError
 from mmtrain.objectives.losses.task_loss import TaskLoss
+from mmtrain.objectives.pretext.protocol import Alone, Companions, PretextLoss
 from mmtrain.objectives.regularizers.penalty import NamedParameters, Penalty
 from mmtrain.objectives.regularizers.r_drop import symmetric_kl
 
 
+class Predicted(Protocol):
+    """What the model gives of a batch."""
+
+    @property
+    def logits(self) -> Mapping[str, Tensor]:
+        """[B] or [B, C] by task with labels."""
+
+    @property
+    def pretext(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """What the module of each pretext task gives."""
+
+    @property
+    def joint(self) -> Tensor:
+        """[B, J]."""
+
+
 @dataclass(frozen=True)
 class LossTerms:
-    """Per task and sample; 0 where the sample has no label of the task."""
+    """Per task and sample; 0 where the sample has no label of the task, or a pretext task does not speak for it."""
 
     training: dict[str, Tensor]  # [B] in the graph, float32
     reported: dict[str, Tensor]  # [B] detached, float32
 
 
 class Objective:
-    """Turns logits into per-sample losses. Nothing here reduces over the batch: that is the engine's one division.
+    """Turns outputs into per-sample losses. Nothing here reduces over the batch: that is the engine's one division.
 
-    `losses`: by task; `regularizers`: penalties on weights by the name they are reported under; `r_drop`: strength of
-    the consistency between two passes, None for one pass.
+    `losses`: by task with labels; `pretext`: by pretext task; `regularizers`: penalties on weights by the name they are
+    reported under; `r_drop`: strength of the consistency between two passes, None for one pass.
     """
 
     def __init__(
         self,
         *,
         losses: Mapping[str, TaskLoss],
+        pretext: Mapping[str, PretextLoss] | None = None,
         regularizers: Mapping[str, Penalty] | None = None,
         r_drop: float | None = None,
     ) -> None:
-        self.losses, self.regularizers, self.r_drop = dict(losses), dict(regularizers or {}), r_drop
+        self.losses, self.pretext = dict(losses), dict(pretext or {})
+        self.regularizers, self.r_drop = dict(regularizers or {}), r_drop
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Tasks with labels, then pretext tasks."""
+        return (*self.losses, *self.pretext)
 
     @property
     def num_views(self) -> int:
         """How often the model reads each sample in a step: with 2, the engine trains on `two_views(batch)`."""
         return 1 if self.r_drop is None else 2
 
-    def __call__(self, logits: Mapping[str, Tensor], batch: Batch, *, active: Collection[str] | None = None) -> LossTerms:
+    def __call__(
+        self,
+        outputs: Predicted,
+        batch: Batch,
+        *,
+        active: Collection[str] | None = None,
+        companions: Companions | None = None,
+    ) -> LossTerms:
         """Losses of the batch that the model read (the doubled one, where there are two views).
 
-        Rows without a label give exactly 0 and no gradient, whatever their logits are, NaN included. Every head's logits
+        Rows without a label give exactly 0 and no gradient, whatever their logits are, NaN included. Every head's outputs
         enter the graph even where no row is labelled, so that all processes reduce the same gradients.
         `active`: the tasks that are trained, None = all; of the others the training loss is 0 throughout in the same way.
+        `companions`: the samples that pretext tasks compare these with; None: each other.
         """
         training, reported = {}, {}
         for task, loss in self.losses.items():
-            labelled = batch.labelled[task]
+            labelled, logits = batch.labelled[task], outputs.logits[task]
             learned = labelled if active is None or task in active else torch.zeros_like(labelled)
-            training[task] = _mask(loss.training(_mask(logits[task], learned), batch.targets[task]), learned)
+            training[task] = _mask(loss.training(_mask(logits, learned), batch.targets[task]), learned)
             with torch.no_grad():
-                visible = _mask(logits[task].detach(), labelled)
-                reported[task] = _mask(loss.reported(visible, batch.targets[task]), labelled)
+                reported[task] = _mask(loss.reported(_mask(logits.detach(), labelled), batch.targets[task]), labelled)
+        for task, pretext_loss in self.pretext.items():
+            spoken, found = batch.labelled[task], outputs.pretext[task]
+            terms = pretext_loss(found, batch, spoken=spoken, companions=companions or Alone())
+            is_active = active is None or task in active
+            value = _mask(terms.training, spoken) if is_active else _silence(*found.values()).expand(len(spoken))
+            # without a head on it, what makes the joint vectors would be in no process's graph
+            training[task] = value if self.losses else value + _silence(outputs.joint)
+            reported[task] = _mask(terms.reported.detach(), spoken)
         return LossTerms(training=training, reported=reported)
 
     def consistency(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -97,3 +137,13 @@ class Objective:
 def _mask(values: Tensor, labelled: Tensor) -> Tensor:
     missing = ~labelled if values.ndim == 1 else ~labelled.unsqueeze(1)
     return values.masked_fill(missing, 0.0)
+
+
+def _silence(*tensors: Tensor) -> Tensor:
+    """0, with gradients of zeros for everything floating in `tensors`, whatever it holds."""
+    parts = [
+        values.masked_fill(torch.ones_like(values, dtype=torch.bool), 0.0).sum()
+        for values in tensors
+        if values.is_floating_point()
+    ]
+    return torch.stack(parts).sum()

@@ -75,7 +75,7 @@ def _run(study: Study, candidate: Candidate, load: Load, base: Experiment, conso
         return bool(pruned)
 
     try:
-        trial = load([*words, f"name={base.name}/{candidate.name}"])
+        trial = Experiment.model_validate(load(words).resolved() | {"name": f"{base.name}/{candidate.name}"})
         train_loaded(trial, build_accelerator(trial), resume=candidate.begun, overwrite=False, prunes=prunes)
     except Interrupted:
         raise

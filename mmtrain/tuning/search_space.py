@@ -12,7 +12,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.section import Section
 
 # one process trains several trials and compares them by one metric: these cannot differ between them
-_FIXED = ("name", "runs", "selection", "training.precision", "training.deterministic")
+_FIXED = ("name", "runs", "stage", "selection", "training.precision", "training.deterministic")
 
 
 class Range(Section):

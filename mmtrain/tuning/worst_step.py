@@ -56,7 +56,7 @@ def worst_batches(run: Run, size: int) -> list[Batch]:
 def train_worst(run: Run, size: int) -> None:
     """Two optimizer steps on them: the second meets the optimizer's state, its later micro-batches the gradients."""
     batches = worst_batches(run, size)
-    counts = {task: sum(int(batch.labelled[task].sum()) for batch in batches) for task in run.loader.collate.tasks}
+    counts = {task: sum(int(batch.labelled[task].sum()) for batch in batches) for task in run.loader.collate.task_names}
     run.curriculum.next_window(0, 1)
     run.model.train()
     for _ in range(2):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmtrain.data.batch import Batch
 from mmtrain.data.schema import TaskKind, TaskSchema
+from mmtrain.models.outputs import Outputs
 from mmtrain.objectives.losses import LOSSES, AnyLoss, TaskLoss, default_loss
 from mmtrain.objectives.objective import Objective
 from mmtrain.objectives.regularizers.r_drop import two_views
@@ -59,7 +60,20 @@ def batch_of(targets: Tensor, labelled: Tensor) -> Batch:
     zeroed[~labelled] = 0
     count = torch.arange(len(targets))
     ids = tuple(map(str, count.tolist()))
-    return Batch(ids=ids, stream=count, index=count, inputs={}, targets={"t": zeroed}, labelled={"t": labelled})
+    return Batch(
+        ids=ids,
+        stream=count,
+        index=count,
+        inputs={},
+        targets={"t": zeroed},
+        labelled={"t": labelled},
+        group=count,
+        text_key=count,
+    )
+
+
+def outputs_of(logits: Tensor) -> Outputs:
+    return Outputs(logits={"t": logits}, joint=torch.zeros(len(logits), 1), per_modality={})
 
 
 @every_loss
@@ -130,7 +144,7 @@ def test_unlabelled_rows_give_no_loss_and_no_gradient(config: AnyLoss, kind: Tas
     labelled = torch.tensor([True, False, True, True, False, True])
     logits[~labelled] = filler
     logits.requires_grad_()
-    terms = Objective(losses={"t": loss})({"t": logits}, batch_of(targets, labelled))
+    terms = Objective(losses={"t": loss})(outputs_of(logits), batch_of(targets, labelled))
     terms.training["t"].sum().backward()
     for found in (terms.training["t"].detach(), terms.reported["t"]):
         assert found.dtype == torch.float32
@@ -147,7 +161,7 @@ def test_a_batch_without_labels_still_reaches_its_head(config: AnyLoss, kind: Ta
     loss, logits, targets = example(config, kind)
     logits.requires_grad_()
     batch = batch_of(targets, torch.zeros(B, dtype=torch.bool))
-    Objective(losses={"t": loss})({"t": logits}, batch).training["t"].sum().backward()
+    Objective(losses={"t": loss})(outputs_of(logits), batch).training["t"].sum().backward()
     assert logits.grad is not None
     assert (logits.grad == 0).all()
 

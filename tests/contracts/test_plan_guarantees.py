@@ -1,6 +1,7 @@
 """G1-G7 of DESIGN 6 over random streams, shares, active sets, batch sizes, windows and processes."""
 
 import tracemalloc
+from itertools import pairwise
 from math import sin
 
 import numpy as np
@@ -74,6 +75,10 @@ def batches(plans):
     return [plan.batch(step) for _, plan in plans for step in range(plan.first_step, plan.stop_step)]
 
 
+def pass_numbers(plans):
+    return [plan.passes(step) for _, plan in plans for step in range(plan.first_step, plan.stop_step)]
+
+
 def check_passes(size, positions_by_batch):
     """G2, G3: after every batch each sample has been seen floor(n / size) times or once more, n the samples drawn.
 
@@ -89,6 +94,15 @@ def check_passes(size, positions_by_batch):
         whole = seen.sum() // size
         assert seen.min() >= whole, "a sample is left out of a pass"
         assert seen.max() <= whole + 1, "a sample is repeated within a pass"
+
+
+def check_pass_numbers(size, passes_by_batch):
+    """Every pass of a whole stream holds `size` samples, the last one the rest, and no batch goes back to one before."""
+    passes = np.concatenate(passes_by_batch)
+    whole, rest = divmod(len(passes), size)
+    assert np.bincount(passes).tolist() == [size] * whole + [rest] * bool(rest)
+    for before, after in pairwise(found for found in passes_by_batch if len(found)):
+        assert before.max() <= after.min(), "a pass goes on after the next has begun"
 
 
 def check_drift(due, counts, bound):
@@ -111,6 +125,8 @@ def check_guarantees(planner, rule, windows):
         mine = [position[stream == k] for stream, position in drawn]
         if mine:
             check_passes(size, mine)  # G2, G3
+            own = [numbers[stream == k] for (stream, _), numbers in zip(drawn, pass_numbers(plans), strict=True)]
+            check_pass_numbers(size, own)
         if planner.exhausted != "repeat":
             assert sum(map(len, mine)) <= size
     if planner.exhausted == "drop" and plans[-1][1].ended:

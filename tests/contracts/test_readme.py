@@ -8,14 +8,16 @@ import yaml
 from pydantic import TypeAdapter
 
 from data_prep.synth import synthesize
-from mmtrain.config import load_experiment
+from mmtrain.config import load, load_experiment
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.pacing import PACINGS
 from mmtrain.curriculum.pacing.difficulty import DIFFICULTIES, DifficultyConfig
 from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
+from mmtrain.data.augment import AUGMENTATIONS
 from mmtrain.engine.averages import AVERAGES
+from mmtrain.engine.clipping import CLIPPINGS
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
@@ -23,6 +25,7 @@ from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
 from mmtrain.models.pooling import POOLINGS
 from mmtrain.objectives.losses import LOSSES
+from mmtrain.objectives.pretext import PRETEXTS
 from mmtrain.objectives.regularizers import REGULARIZERS
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,8 @@ ROWS = {
     "model.pooling": POOLINGS,
     "tasks.<task>.head": HEADS,
     "tasks.<task>.loss": [config for config, _ in LOSSES],
+    "augmentation.<modality>": AUGMENTATIONS,
+    "pretext.<task>": PRETEXTS,
     "regularizers.<name>": REGULARIZERS,
     "curriculum.sampler": SAMPLERS,
     "curriculum.schedule": SCHEDULES,
@@ -43,6 +48,7 @@ ROWS = {
     "training.optimizer": OPTIMIZERS,
     "training.schedule": LR_SCHEDULES,
     "training.average": AVERAGES,
+    "training.clipping": CLIPPINGS,
 }
 
 
@@ -91,12 +97,30 @@ def test_the_experiment_of_the_page_trains_and_is_scored(tmp_path, monkeypatch, 
         assert (Path("runs/clips") / name).is_file()
 
 
+def test_the_stages_of_the_page_are_two_experiments(tmp_path):
+    (tmp_path / "clips.yaml").write_text(block("yaml", "configs/clips.yaml"), encoding="utf-8")
+    (tmp_path / "stages.yaml").write_text(block("yaml", "configs/clips-stages.yaml"), encoding="utf-8")
+    mood, funny = load(tmp_path / "stages.yaml").stages.values()
+    assert (mood.task_names, funny.task_names) == (("mood",), ("funny",))
+    assert (set(mood.tasks), set(funny.tasks)) == (set(), {"funny"})
+    assert funny.initial.run == str(mood.folder) == "runs/clips-stages/mood"
+
+
 def test_the_pacing_of_the_page_is_one_and_so_is_each_difficulty_it_shows():
     text = block("yaml", "pacing:")
     section = CurriculumConfig.model_validate(yaml.safe_load(text)["curriculum"])
     shown = [yaml.safe_load(line.partition("# ")[2].partition("    ")[0]) for line in text.splitlines() if "# diff" in line]
     found = [TypeAdapter(DifficultyConfig).validate_python(entry["difficulty"]) for entry in shown]
     assert {type(section.pacing.difficulty), *map(type, found)} == set(DIFFICULTIES)
+
+
+def test_the_augmentation_of_the_page_is_one():
+    text = block("yaml", "augmentation:")
+    experiment = load_experiment(ROOT / "configs" / "demo.yaml", [f"augmentation={yaml.safe_load(text)['augmentation']}"])
+    assert {name: list(rows) for name, rows in experiment.augmentation.items()} == {
+        "text": ["words"],
+        "audio": ["masking", "noise"],
+    }
 
 
 def test_the_store_writing_example_runs(tmp_path, monkeypatch):
@@ -119,5 +143,5 @@ def test_the_demo_config_loads_and_the_makefile_runs_what_the_page_shows():
     experiment = load_experiment(ROOT / "configs" / "demo.yaml")
     assert set(experiment.task_names) == {"speaker", "question", "exclamation", "sentiment"}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(RUN)", "python -m").replace("$(BIN)/", "")
-    for line in block("sh", "configs/demo.yaml").splitlines():
+    for line in block("sh", "--config configs/demo.yaml").splitlines():
         assert line in makefile, line

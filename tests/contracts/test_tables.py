@@ -19,16 +19,20 @@ from mmtrain.curriculum.samplers.doremi import DoremiConfig
 from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.weighting import WEIGHTINGS, WeightingConfig
+from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.schema import TaskSchema
 from mmtrain.engine.averages import AVERAGES, AverageConfig
+from mmtrain.engine.clipping import CLIPPINGS, ClippingConfig
 from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
 from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS, SequenceEncoderConfig, TextEncoderConfig
 from mmtrain.models.fusion import FUSIONS, FusionConfig
 from mmtrain.models.heads import HEADS, HeadConfig
+from mmtrain.models.heads.scale import ScaleHeadConfig
 from mmtrain.models.pooling import POOLINGS, PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 from mmtrain.objectives.losses import LOSSES, LossConfig
+from mmtrain.objectives.pretext import PRETEXTS, PretextConfig
 from mmtrain.objectives.regularizers import REGULARIZERS, RegularizerConfig
 from mmtrain.section import Section
 
@@ -38,15 +42,18 @@ TABLES = {
     "pacings": (PACINGS, PacingConfig),
     "difficulties": (DIFFICULTIES, DifficultyConfig),
     "weightings": (WEIGHTINGS, WeightingConfig),
+    "augmentations": (AUGMENTATIONS, AugmentationConfig),
     "sequence encoders": (SEQUENCE_ENCODERS, SequenceEncoderConfig),
     "text encoders": (TEXT_ENCODERS, TextEncoderConfig),
     "fusions": (FUSIONS, FusionConfig),
     "poolings": (POOLINGS, PoolingConfig),
     "heads": (HEADS, HeadConfig),
     "losses": (tuple(row for row, _ in LOSSES), LossConfig),
+    "pretext tasks": (PRETEXTS, PretextConfig),
     "regularizers": (REGULARIZERS, RegularizerConfig),
     "optimizers": (OPTIMIZERS, OptimizerConfig),
     "weight averages": (AVERAGES, AverageConfig),
+    "clippings": (CLIPPINGS, ClippingConfig),
     "learning-rate schedules": (LR_SCHEDULES, LrScheduleConfig),
 }
 ROWS = [pytest.param(table, row, id=f"{table}-{row.__name__}") for table, (rows, _) in TABLES.items() for row in rows]
@@ -64,6 +71,12 @@ def build_loss(row, config):
     classes = ("x", "y") if kind in ("multiclass", "multilabel") else ()
     labels = np.array([[0.0, 1.0], [1.0, 0.0]]) if kind == "multilabel" else np.array([0.0, 1.0, 0.0])
     return config.build(labels, TaskSchema(kind=kind, classes=classes), where="task 't'")
+
+
+def build_pretext(_, config):
+    assert config.build_loss(modalities=("video", "audio"), tasks={}) is not None
+    dims = {"video": 2, "audio": 3}
+    return config.build_module(modalities=tuple(dims), dim=8, joint_dim=8, input_dims=dims, tokenizer=None)
 
 
 def build_optimizer(row, config):
@@ -85,13 +98,18 @@ BUILD = {
     "pacings": lambda _, config: config.build(SETTING),
     "difficulties": lambda _, config: config,  # mmtrain/difficulty.py reads them
     "weightings": lambda _, config: config.build(SETTING),
+    "augmentations": lambda _, config: config.build(),
     "sequence encoders": lambda _, config: config.build(input_dim=3, dim=8),
     "fusions": lambda _, config: config.build(modalities=("text", "audio"), dim=8, pooling=MeanPoolingConfig()),
     "poolings": lambda _, config: config.build(dim=8),
-    "heads": lambda _, config: config.build(input_dim=8, num_outputs=2),
+    "heads": lambda row, config: (
+        config.build(input_dim=1, num_outputs=1) if row is ScaleHeadConfig else config.build(input_dim=8, num_outputs=2)
+    ),
     "losses": build_loss,
+    "pretext tasks": build_pretext,
     "optimizers": build_optimizer,
     "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),
+    "clippings": lambda _, config: config.build(),
     "learning-rate schedules": build_lr_schedule,
 }
 

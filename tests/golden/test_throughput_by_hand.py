@@ -37,6 +37,12 @@ def test_a_modality_that_nobody_has_is_no_padding_and_a_model_without_text_has_n
     assert seen.record() == {"seconds": 2.0, "samples_per_second": 1.0, "rows_per_second": {"audio": 0.0}, "padding": {}}
 
 
+def test_tokens_of_a_second_text_are_tokens_too():
+    seen = Throughput(seconds=2.0)
+    seen.add([batch(text=[3], second_text=[4], audio=[1])], samples=1)
+    assert (seen.record()["tokens_per_second"], seen.record()["rows_per_second"]) == (3.5, {"audio": 0.5})
+
+
 def test_windows_join_to_an_epoch():
     epoch = Throughput()
     for seconds, counts in ((1.0, [4]), (3.0, [2])):

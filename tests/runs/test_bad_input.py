@@ -126,6 +126,20 @@ def test_two_stores_of_different_width(complaint, without_text, tmp_path):
     )
 
 
+TIMED = ("model.time_positions.per_second=5", "model.fusion={name: cross_attention, relative_time: {slope: 1.0}}")
+
+
+@pytest.mark.parametrize("needs", TIMED)
+def test_two_stores_of_different_rate_where_times_are_read(complaint, without_text, tmp_path, needs):
+    small_store(tmp_path / "slow", name="slow")
+    other = (f"datasets.calls.store={tmp_path}/slow", "streams.calls.tasks=[funny]")
+    message = complaint("train", "-c", without_text(), *other, needs)
+    assert message == (
+        "modality 'audio' has 10 rows per second in store 'clips' and no rows per second in 'slow': times need one rate. "
+        "Extract both alike, or write model.time_positions: null and no relative_time"
+    )
+
+
 def test_two_stores_that_mean_different_things_by_a_task(complaint, without_text, tmp_path):
     small_store(tmp_path / "other", kind="multiclass", classes=("no", "yes"), name="other")
     message = complaint(
@@ -147,7 +161,7 @@ def test_a_number_that_is_none_in_a_feature_row(complaint, without_text, own_cli
     message = complaint("train", "-c", without_text(), f"datasets.clips.store={own_clips}", *FAST)
     head, _, rest = message.partition(": NaN or Inf in video. ")
     assert head.removeprefix("store 'clips', sample '").removesuffix("'") in samples
-    assert rest == f"Run `mmtrain data check {own_clips}`"
+    assert rest == f"Run `mmtrain data check {own_clips}`, or leave such samples out with batch.on_bad_sample: skip"
 
 
 def test_a_label_out_of_range(complaint, without_text, own_clips):

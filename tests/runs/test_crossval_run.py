@@ -155,10 +155,15 @@ def test_refusals(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_other_folds_are_not_resumed(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["training.steps_per_epoch=1"]
     assert crossval(fields, *short, "--folds", "3") == 0
+    first = f"initial={{run: {fields.parent}/runs/run/fold-1}}"
+    assert crossval(fields, *short, "--folds", "2", "name=next", first) == 0
+    warned = "fold-1 was trained on samples of these stores, it has seen those that a fold validates, and the scores are too"
+    assert warned in " ".join(capsys.readouterr().out.split())
+    assert (fields.parent / "runs/next/fold-2/initial.json").is_file()
     assert crossval(fields, *short, "--folds", "2", "--resume") == 2
     assert "was made from other settings: folds was 3, is 2. Put them back" in capsys.readouterr().err
-    assert crossval(fields, *short, "--folds", "3", "training.clip_norm=2", "--resume") == 2
-    assert "training.clip_norm: was 1.0, is 2.0" in capsys.readouterr().err
+    assert crossval(fields, *short, "--folds", "3", "training.clipping.max_norm=2", "--resume") == 2
+    assert "training.clipping.max_norm: was 1.0, is 2.0" in capsys.readouterr().err
     assert crossval(fields, *short, "--folds", "2", "--overwrite") == 0
     folder = fields.parent / "runs" / "run"
     assert sorted(path.name for path in folder.iterdir()) == ["crossval.json", "crossval.md", *FOLDS, "folds"]

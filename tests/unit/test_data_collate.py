@@ -22,7 +22,8 @@ SAMPLES = st.lists(st.none() | ROWS, min_size=1, max_size=6)
 
 def _sample(index: int, rows=None, text: str = "", **labels) -> Sample:
     labels = {task: np.asarray(label, np.float64) for task, label in labels.items()}
-    return Sample(f"s{index}", index, text, {} if rows is None else {"audio": rows}, labels)
+    features = {} if rows is None else {"audio": rows}
+    return Sample(f"s{index}", index, text, features, labels, pretext=frozenset(), group=index % 2, text_key=index)
 
 
 @settings(deadline=None)

@@ -24,6 +24,7 @@ from mmtrain.models.block import MultiHeadAttention
 from mmtrain.models.fusion.misa import MisaFusionConfig
 from mmtrain.models.modality_dropout import ModalityDropout
 from mmtrain.models.pooling.mean import MeanPoolingConfig
+from mmtrain.objectives.pretext.matching import MatchingHead
 
 SETTINGS = LoopSettings(
     batch_size=7,
@@ -35,8 +36,8 @@ SETTINGS = LoopSettings(
     keep_checkpoints=2,
     on_save_error="stop",
     eval_batch=16,
-    clip_norm=None,
-    skip_limit=0,
+    on_nonfinite="stop",
+    skip_limit=10,
     metric="val/loss",
     mode="min",
     patience=None,
@@ -226,6 +227,8 @@ def test_what_depends_on_the_number_of_processes_is_named() -> None:
     drops = MultiHeadAttention(dim=4, heads=2, dropout=0.1)
     assert process_notes(drops, 2) == ["results will differ from a one-process run by: dropout (each process draws its own)"]
     assert process_notes(drops, 1) == process_notes(MultiHeadAttention(dim=4, heads=2, dropout=0.0), 2) == []
+    (note,) = process_notes(MatchingHead(pairs=(), joint_dim=1, similarity=None), 2)
+    assert note.endswith("by: what matching draw (each process by itself, from its own slice)")
     (note,) = process_notes(ModalityDropout({"audio": 0.2}), 2)
     assert note.endswith("by: dropout (each process draws its own)")
     assert process_notes(ModalityDropout({"audio": 0.0}), 2) == []

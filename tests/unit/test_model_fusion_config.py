@@ -84,13 +84,14 @@ def test_only_builds_no_encoder_that_nothing_would_train() -> None:
 @pytest.mark.parametrize("kind", FUSIONS, ids=lambda kind: kind.model_fields["name"].default)
 def test_half_precision(kind, half: torch.dtype) -> None:
     """Under autocast, modalities of two precisions, one of them missing somewhere; batch terms stay in full precision."""
-    modalities = ("text", "audio", "a.b")
+    modalities = ("audio", "a.b") if "pair" in kind.__name__.lower() else ("text", "audio", "a.b")
     config = kind(modality="a.b") if "modality" in kind.model_fields else kind()
     fusion = config.build(modalities=modalities, dim=8, pooling=MeanPoolingConfig())
     torch.manual_seed(0)
     inputs = {name: MaskedSequence(torch.randn(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)) for name in modalities}
-    inputs["text"] = MaskedSequence(inputs["text"].values.to(half), inputs["text"].mask)
+    inputs["a.b"] = MaskedSequence(inputs["a.b"].values.to(half), inputs["a.b"].mask)
     inputs["audio"] = MaskedSequence(inputs["audio"].values, torch.tensor([[True] * 3, [False] * 3]))
+    inputs["audio"].values.requires_grad_()  # a few fusions have no parameters
     with torch.autocast("cpu", half):
         fused = fusion(inputs)
         (fused.joint.float().square().sum() + sum(fused.aux.values())).backward()

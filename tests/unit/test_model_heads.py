@@ -1,12 +1,16 @@
 """Heads: batch norm over labelled rows is torch's on those rows alone, and moves nothing where there are too few."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
+from mmtrain.errors import ConfigError
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
 from mmtrain.models.heads.norm import LabelledBatchNorm
+from mmtrain.models.heads.scale import ScaleHeadConfig
 
 LABELLED = torch.tensor([True, False, True, True, False])
 
@@ -81,3 +85,15 @@ def test_heads_give_a_column_per_output(config: LinearHeadConfig | MlpHeadConfig
 def test_mlp_widths() -> None:
     head = MlpHeadConfig(hidden=(4, 3), activation="relu").build(input_dim=6, num_outputs=2)
     assert [tuple(layer.weight.shape) for layer in [*head.layers, head.output]] == [(4, 6), (3, 4), (2, 3)]
+
+
+def test_a_scale_keeps_the_order_and_takes_one_number() -> None:
+    head = ScaleHeadConfig().build(input_dim=1, num_outputs=1)
+    cosines = torch.tensor([[-1.0], [0.25], [1.0]])
+    assert torch.equal(head(cosines), cosines)
+    with torch.no_grad():
+        head.log_scale.fill_(math.log(5))
+        head.bias.fill_(-2)
+    torch.testing.assert_close(head(cosines), torch.tensor([[-7.0], [-0.75], [3.0]]))
+    with pytest.raises(ConfigError, match="the fusion gives 8 numbers a sample and the task wants 3, both must be 1"):
+        ScaleHeadConfig().build(input_dim=8, num_outputs=3)

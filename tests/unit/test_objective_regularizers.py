@@ -6,6 +6,7 @@ from torch import nn
 
 from mmtrain.data.batch import Batch
 from mmtrain.errors import CheckpointError
+from mmtrain.models.outputs import Outputs
 from mmtrain.objectives.losses.binary import BinaryLoss
 from mmtrain.objectives.objective import Objective
 from mmtrain.objectives.regularizers import PENALTIES, L2Config
@@ -29,13 +30,16 @@ def batch() -> Batch:
         inputs={},
         targets={"t": torch.tensor([0.0, 1.0, 1.0, 0.0])},
         labelled={"t": torch.tensor([True, True, True, False])},
+        group=rows,
+        text_key=rows,
     )
 
 
 def step(network: nn.Module, objective: Objective) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Reported losses and gradients of one backward pass."""
     network.zero_grad()
-    terms = objective({"t": network(torch.arange(4)).squeeze(1)}, batch())
+    outputs = Outputs(logits={"t": network(torch.arange(4)).squeeze(1)}, joint=torch.zeros(4, 1), per_modality={})
+    terms = objective(outputs, batch())
     total = terms.training["t"].sum() / 3
     for penalty in objective.penalties(network.named_parameters()).values():
         total = total + penalty

@@ -25,6 +25,23 @@ def test_cells_become_samples(tmp_path):
     assert (first.labels, second.labels, second.media, second.group) == ({"mood": 0.5}, {}, {}, "b")
 
 
+def test_further_columns_are_kept_as_numbers_or_texts(tmp_path):
+    content = "id,split,speed,second_text,note,mood\na,train,1.5,hello,,1\nb,val,,3,,1\nc,val,1e3,x,,1\n"
+    manifest = read_manifest(_file(tmp_path, content), tasks=TASKS)
+    assert {name: str(kind) for name, kind in manifest.columns.items()} == {
+        "speed": "double",
+        "second_text": "string",
+        "note": "string",
+    }
+    assert [entry.further for entry in manifest.entries] == [
+        {"speed": 1.5, "second_text": "hello", "note": None},
+        {"speed": None, "second_text": "3", "note": None},
+        {"speed": 1000.0, "second_text": "x", "note": None},
+    ]
+    broken = read_manifest(_file(tmp_path, "id,split,speed\na,train,1\nb,val,nan\n", "other.csv"))
+    assert str(broken.columns["speed"]) == "string"  # a number that is none would make the column useless
+
+
 def test_jsonl_says_the_same(tmp_path):
     rows = [
         {"id": "a", "split": "train", "tags": ["x", "y"], "funny": True},

@@ -9,6 +9,7 @@ from mmtrain.models.encoders.conformer import ConformerEncoderConfig
 from mmtrain.models.encoders.gru import GruEncoderConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
 from mmtrain.models.encoders.mean import MeanEncoderConfig
+from mmtrain.models.encoders.sentence import SentenceTextConfig
 from mmtrain.models.encoders.tcn import TcnEncoderConfig
 from mmtrain.models.encoders.text import TransformersTextConfig
 from mmtrain.models.encoders.transformer import TransformerEncoderConfig
@@ -34,5 +35,5 @@ SEQUENCE_ENCODERS: tuple[type[Section], ...] = (
     ConformerEncoderConfig,
 )
 
-TextEncoderConfig = TransformersTextConfig  # a union, once there are two
-TEXT_ENCODERS: tuple[type[Section], ...] = (TransformersTextConfig,)
+TextEncoderConfig = Annotated[TransformersTextConfig | SentenceTextConfig, Field(discriminator="name")]
+TEXT_ENCODERS: tuple[type[Section], ...] = (TransformersTextConfig, SentenceTextConfig)

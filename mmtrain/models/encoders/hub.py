@@ -127,6 +127,7 @@ def checkpoint_layers(encoder: Any, path: str) -> None:
         getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
     )  # as older versions call it
     enable({"use_reentrant": False})
+    encoder.config.use_cache = False  # else the library says in each run that it cannot do both
 
 
 def _name(path: str) -> str:

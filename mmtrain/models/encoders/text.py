@@ -1,10 +1,10 @@
 """Token ids through any Hugging Face text encoder, wholly trained, frozen, or trained at the top."""
 
 import inspect
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
@@ -17,14 +17,15 @@ from mmtrain.models.encoders.hub import (
     position_limit,
     transformer_layers,
 )
+from mmtrain.models.encoders.lora import LoraConfig
 from mmtrain.models.masks import blank, with_one_visible
 from mmtrain.section import Section
 
 
-class TransformersTextConfig(Section):
-    """A Hugging Face encoder by name or folder."""
+class TextEncoderSection(Section):
+    """What every text encoder's config has: which one, how much of it is trained, how long texts may be."""
 
-    name: Literal["transformers"] = "transformers"
+    name: str
     path: str = Field(min_length=1, description="A Hugging Face name, or a folder with config.json, tokenizer and weights.")
     weights: Literal["pretrained", "random"] = Field(
         default="pretrained", description="random: the architecture of config.json, no weights read."
@@ -40,8 +41,15 @@ class TransformersTextConfig(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute the layers a second time in the backward pass instead of keeping their insides."
     )
+    lora: LoraConfig | None = Field(default=None, description="Adapters that are trained in place of the encoder's weights.")
 
-    def build(self, *, dim: int) -> nn.Module:
+    @model_validator(mode="after")
+    def _one_choice_of_what_is_trained(self) -> Self:
+        if self.lora is not None and self.trainable_layers is not None:
+            raise ValueError(f"lora: trainable_layers is {self.trainable_layers}; write null for one of them")
+        return self
+
+    def load(self) -> Any:
         """Errors: ConfigError where the encoder cannot be loaded, is too short for max_tokens or has too few layers."""
         encoder = load_encoder(self.path, weights=self.weights, dropout=self.dropout)
         limit = position_limit(encoder)
@@ -49,45 +57,54 @@ class TransformersTextConfig(Section):
             raise ConfigError(f"text.max_tokens is {self.max_tokens}, but '{self.path}' reads at most {limit} tokens")
         if self.gradient_checkpointing:
             checkpoint_layers(encoder, self.path)
-        return TransformersText(encoder=encoder, dim=dim, trainable_layers=self.trainable_layers)
+        if self.lora is not None:
+            self.lora.attach(encoder)
+        return encoder
 
     def build_tokenizer(self) -> Tokenizer:
         return Tokenizer(load_tokenizer(self.path), max_tokens=self.max_tokens, truncation_side=self.truncation_side)
 
 
-class TransformersText(nn.Module):
-    """Token ids [B, T] to [B, T, dim]: the encoder's last hidden states through a linear map, zeros under the mask.
+class TransformersTextConfig(TextEncoderSection):
+    """A Hugging Face encoder by name or folder, token by token."""
+
+    name: Literal["transformers"] = "transformers"
+
+    def build(self, *, dim: int) -> nn.Module:
+        """Errors: as of every text encoder."""
+        return TransformersText(encoder=self.load(), dim=dim, trainable_layers=self.trainable_layers)
+
+
+class HubText(nn.Module):
+    """Token ids [B, T] to the encoder's last hidden states.
 
     `encoder`: a transformers model whose first output is its last hidden state.
     """
 
-    def __init__(self, *, encoder: Any, dim: int, trainable_layers: int | None) -> None:
+    def __init__(self, *, encoder: Any, trainable_layers: int | None) -> None:
         super().__init__()
         self.encoder = encoder
         self.is_frozen = trainable_layers == 0
         self.has_global_attention = "global_attention_mask" in inspect.signature(encoder.forward).parameters
         self.pad_id = int(encoder.config.pad_token_id or 0)
-        self.projection = nn.Linear(encoder.config.hidden_size, dim)
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler.requires_grad_(False)  # never called
         if trainable_layers is not None:
             _freeze_below(encoder, trainable_layers)
 
-    def train(self, mode: bool = True) -> "TransformersText":
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.is_frozen:
             self.encoder.eval()
         return self
 
-    def forward(self, sequence: MaskedSequence) -> MaskedSequence:
+    def states(self, sequence: MaskedSequence) -> Tensor:
+        """[B, T, hidden size], zeros under the mask."""
         ids = torch.where(sequence.mask, sequence.values, self.pad_id)
         visible = with_one_visible(sequence.mask).long()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
-            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=visible, **self._options(ids))[
-                0
-            ]  # [B, T, hidden size]
-        rows = self.projection(blank(hidden, sequence.mask))
-        return MaskedSequence(blank(rows, sequence.mask), sequence.mask)
+            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=visible, **self._options(ids))[0]
+        return blank(hidden, sequence.mask)
 
     def _options(self, ids: Tensor) -> dict[str, Tensor]:
         """Where attention is local, the first token sees all and is seen by all (Beltagy et al. 2020, section 3.1)."""
@@ -96,6 +113,17 @@ class TransformersText(nn.Module):
         first = torch.zeros_like(ids)
         first[:, 0] = 1
         return {"global_attention_mask": first}
+
+
+class TransformersText(HubText):
+    """Token ids [B, T] to [B, T, dim]: the last hidden states through a linear map, zeros under the mask."""
+
+    def __init__(self, *, encoder: Any, dim: int, trainable_layers: int | None) -> None:
+        super().__init__(encoder=encoder, trainable_layers=trainable_layers)
+        self.projection = nn.Linear(encoder.config.hidden_size, dim)
+
+    def forward(self, sequence: MaskedSequence) -> MaskedSequence:
+        return MaskedSequence(blank(self.projection(self.states(sequence)), sequence.mask), sequence.mask)
 
 
 def _freeze_below(encoder: Any, trainable_layers: int) -> None:

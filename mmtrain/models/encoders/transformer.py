@@ -57,8 +57,13 @@ def add_positions(rows: Tensor) -> Tensor:
 
 
 def sinusoidal_positions(num_rows: int, dim: int, device: torch.device) -> Tensor:
-    """[T, d]: sin(t / 10000^(2i/d)) at feature 2i and its cosine at 2i + 1 (Vaswani et al. 2017, section 3.5)."""
-    feature = torch.arange(dim, device=device)
+    """[T, d]: the sinusoids of the places 0 .. T - 1."""
+    return sinusoids(torch.arange(num_rows, device=device), dim)
+
+
+def sinusoids(places: Tensor, dim: int) -> Tensor:
+    """[T, d] for places t [T]: sin(t / 10000^(2i/d)) at feature 2i, its cosine at 2i + 1 (Vaswani et al. 2017, 3.5)."""
+    feature = torch.arange(dim, device=places.device)
     rate = torch.exp((feature - feature % 2) * (-math.log(10000.0) / dim))
-    angle = torch.arange(num_rows, device=device)[:, None] * rate
+    angle = places[:, None] * rate
     return torch.where(feature % 2 == 0, angle.sin(), angle.cos())

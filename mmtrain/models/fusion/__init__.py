@@ -17,6 +17,8 @@ from mmtrain.models.fusion.mag import MagFusionConfig
 from mmtrain.models.fusion.mean import MeanFusionConfig
 from mmtrain.models.fusion.misa import MisaFusionConfig
 from mmtrain.models.fusion.only import OnlyFusionConfig
+from mmtrain.models.fusion.pair import PairFusionConfig
+from mmtrain.models.fusion.pair_cosine import PairCosineFusionConfig
 from mmtrain.models.fusion.perceiver import PerceiverFusionConfig
 from mmtrain.models.fusion.sum import SumFusionConfig
 from mmtrain.models.fusion.tensor import TensorFusionConfig
@@ -38,7 +40,9 @@ FusionConfig = Annotated[
     | BottleneckFusionConfig
     | PerceiverFusionConfig
     | MagFusionConfig
-    | MisaFusionConfig,
+    | MisaFusionConfig
+    | PairFusionConfig
+    | PairCosineFusionConfig,
     Field(discriminator="name"),
 ]
 FUSIONS: tuple[type[Section], ...] = (
@@ -58,4 +62,6 @@ FUSIONS: tuple[type[Section], ...] = (
     PerceiverFusionConfig,
     MagFusionConfig,
     MisaFusionConfig,
+    PairFusionConfig,
+    PairCosineFusionConfig,
 )

@@ -15,6 +15,7 @@ from mmtrain.models.masks import blank, masked_mean
 from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
+from mmtrain.models.time import RelativeTimeConfig, TimeDistance
 from mmtrain.section import Section
 
 
@@ -32,6 +33,9 @@ class CrossAttentionFusionConfig(Section):
     heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layers, in multiples of their rows'.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
+    relative_time: RelativeTimeConfig | None = Field(
+        default=None, description="Rows of another modality count less the farther they are in time; null: by content alone."
+    )
 
     def check(self, modalities: Sequence[str]) -> None:
         """Errors: ConfigError where there is no pair."""
@@ -51,6 +55,7 @@ class CrossAttentionFusionConfig(Section):
             heads=self.heads,
             expansion=self.expansion,
             dropout=self.dropout,
+            relative_time=None if self.relative_time is None else self.relative_time.build(heads=self.heads),
         )
 
 
@@ -61,7 +66,7 @@ class CrossAttentionFusion(nn.Module):
     (section 3.2); what a read from all b side by side goes through self-attention, a norm and the pooling (the
     paper takes the last row). Residuals add the values before the norm, as in the authors' code, where the
     paper prints those behind it. A missing b leaves Z as it was but for the feed-forward. `per_modality` holds the mean
-    of each modality's rows before they meet.
+    of each modality's rows before they meet. `relative_time` biases what rows read of the others by the seconds between.
     """
 
     def __init__(
@@ -74,10 +79,11 @@ class CrossAttentionFusion(nn.Module):
         heads: int,
         expansion: int,
         dropout: float,
+        relative_time: TimeDistance | None = None,
     ) -> None:
         super().__init__()
         self.modalities = tuple(poolings)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.relative_time = nn.Dropout(dropout), relative_time
         self.readers = nn.ModuleDict()
         for name in poolings:
             blocks = {
@@ -114,9 +120,10 @@ class CrossAttentionFusion(nn.Module):
         for other in self.modalities:
             if other == name:
                 continue
-            rows = placed[name].values
+            rows, context = placed[name].values, placed[other]
+            bias = None if self.relative_time is None else self.relative_time(name, other, rows, context.values)
             for block in self.readers[module_key(name, "reader")][module_key(other, "blocks")]:  # type: ignore[index]
-                rows = block(rows, placed[other])
+                rows = block(rows, context, bias)
             read.append(rows)
         rows = pack(read, "b t *")[0]  # [B, T, (M - 1) d]
         for block in self.memories[module_key(name, "memory")]:  # type: ignore[attr-defined]

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.heads.mlp import MlpHeadConfig
+from mmtrain.models.heads.scale import ScaleHeadConfig
 from mmtrain.section import Section
 
-HeadConfig = Annotated[LinearHeadConfig | MlpHeadConfig, Field(discriminator="name")]
-HEADS: tuple[type[Section], ...] = (LinearHeadConfig, MlpHeadConfig)
+HeadConfig = Annotated[LinearHeadConfig | MlpHeadConfig | ScaleHeadConfig, Field(discriminator="name")]
+HEADS: tuple[type[Section], ...] = (LinearHeadConfig, MlpHeadConfig, ScaleHeadConfig)

@@ -59,4 +59,6 @@ def two_views(batch: Batch) -> Batch:
         inputs={name: MaskedSequence(twice(item.values), twice(item.mask)) for name, item in batch.inputs.items()},
         targets={name: twice(value) for name, value in batch.targets.items()},
         labelled={name: twice(value) for name, value in batch.labelled.items()},
+        group=twice(batch.group),
+        text_key=twice(batch.text_key),
     )

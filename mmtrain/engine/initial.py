@@ -1,0 +1,134 @@
+"""The weights that a run begins with, where they are an earlier run's or a file's."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import safetensors.torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from torch import nn
+
+from mmtrain.engine.checkpoint import MANIFEST, Checkpoint, Tensors, read_checkpoint
+from mmtrain.engine.fitting import Fit, compare
+from mmtrain.engine.named_checkpoint import read_named, saved_weights
+from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.state import require_version
+from mmtrain.errors import CheckpointError, ConfigError, UserError
+from mmtrain.section import Section
+
+Match = Literal["strict", "shapes"]
+
+
+class InitialConfig(Section):
+    """Weights to begin with: of a checkpoint of an earlier run, or of a safetensors file."""
+
+    run: str | None = Field(default=None, min_length=1, description="Folder of the run, relative to where the command runs.")
+    file: str | None = Field(default=None, min_length=1, description="A safetensors file instead, with this model's names.")
+    checkpoint: str = Field(default="best", min_length=1, description="best, last, or a folder below checkpoints/ of `run`.")
+    weights: Literal["trained", "average"] = Field(default="trained", description="Those of `run`, or their average.")
+    match: Match = Field(
+        default="strict", description="All names and shapes fit, or it is refused; `shapes`: what fits of both is loaded."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.run is None) == (self.file is None):
+            raise ValueError("name either the folder of a `run` or a `file`, and not both")
+        if self.file is not None and (self.checkpoint, self.weights) != ("best", "trained"):
+            raise ValueError("`checkpoint` and `weights` belong to a `run`; a `file` has none: leave them out")
+        return self
+
+    def read(self, *, own: Path, accelerator: Accelerator) -> "InitialWeights":
+        """The tensors, verified; all processes read what the first one finds. `own`: the folder of the run that begins.
+
+        Errors: ConfigError where there is nothing of that name, CheckpointError where it is damaged.
+        """
+        if self.file is not None:
+            return _read_file(Path(self.file), match=self.match)
+        assert self.run is not None
+        run = RunFolder(Path(self.run))
+        if run.path.resolve() == own.resolve():
+            raise ConfigError(f"initial.run: {run.path} is this run itself; name an earlier one")
+        if not run.is_run():
+            raise ConfigError(f"initial.run: {run.refusal()}; train it first, or name another")
+        folder, checkpoint = _read_same(run, self.checkpoint, accelerator)
+        require_version(checkpoint, origin=f"initial.run: {folder}")
+        try:
+            tensors = saved_weights(checkpoint, self.weights, origin=self.checkpoint)
+        except ConfigError as error:
+            raise ConfigError(f"initial.weights: {run.path}: {error}; write trained") from None
+        step = int(checkpoint.state["step"])
+        source = {"step": step, "weights": self.weights, "manifest": _sha256(folder / MANIFEST)}
+        return InitialWeights(tensors, origin=f"{run.path}, step {step}", source=source, match=self.match)
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Tensors for a model, and where they are from. `source`: what identifies them, as plain values."""
+
+    tensors: Tensors
+    origin: str
+    source: Mapping[str, Any]
+    match: Match
+
+    def load(self, model: nn.Module) -> Fit:
+        """Copy what fits into the model, parameters and buffers.
+
+        Errors: ConfigError where nothing does, or where `match` is strict and something does not.
+        """
+        state = model.state_dict()
+        fit = compare(state, self.tensors)
+        if not fit.fitting:
+            here, there = (", ".join(list(names)[:3]) or "none" for names in (state, self.tensors))
+            raise ConfigError(
+                f"initial: nothing of {self.origin} fits this model: {fit.num_there} tensors ({there}, ...) there, "
+                f"{fit.num_here} ({here}, ...) here"
+            )
+        if self.match == "strict" and not fit.is_whole:
+            raise ConfigError(
+                f"initial: {self.origin} is of another model, which fits {fit.words()}. Write initial.match=shapes to begin "
+                "with what fits"
+            )
+        model.load_state_dict({name: self.tensors[name] for name in fit.fitting}, strict=False)
+        return fit
+
+
+def _read_same(run: RunFolder, name: str, accelerator: Accelerator) -> tuple[Path, Checkpoint]:
+    """What `name` leads to, on every process what it led to on the first one: it moves while a run goes on."""
+    found: tuple[Path, Checkpoint] | None = None
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            found = read_named(run, name)
+            answer = [str(found[0]), None]
+        except UserError as error:
+            answer = [None, f"initial.checkpoint: {error}"]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(answer)
+    folder, complaint = answer
+    if complaint is not None:
+        raise ConfigError(complaint)
+    return found or (Path(folder), read_checkpoint(Path(folder)))
+
+
+def _read_file(file: Path, *, match: Match) -> InitialWeights:
+    try:
+        source = {"sha256": _sha256(file)}
+        tensors = safetensors.torch.load_file(file)
+    except FileNotFoundError:
+        raise ConfigError(f"initial.file: there is no file {file}") from None
+    except OSError as error:
+        raise ConfigError(f"initial.file: {file} cannot be read: {error.strerror}") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"initial.file: {file} is damaged, or no safetensors file ({error})") from None
+    return InitialWeights(tensors, origin=str(file), source=source, match=match)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
