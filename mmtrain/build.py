@@ -14,7 +14,7 @@ from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weightin
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
-from mmtrain.engine.initial import InitialWeights
+from mmtrain.engine.initial import InitialWeights, read_initial
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.run import LoopSettings, Run
@@ -131,7 +131,7 @@ def _initial(experiment: Experiment, accelerator: Accelerator, *, in_place_of: R
     has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
     if experiment.initial is None or has_checkpoint:
         return None
-    return experiment.initial.read(own=experiment.folder, accelerator=accelerator)
+    return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

@@ -17,7 +17,7 @@ from mmtrain.curriculum.weighting.gradients import GradientSection
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
 from mmtrain.data.schema import TEXTS
-from mmtrain.engine.initial import InitialConfig
+from mmtrain.engine.initial_config import InitialConfig
 from mmtrain.errors import ConfigError
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig

@@ -29,8 +29,8 @@ def stage_trees(tree: ConfigTree, *, runs: str) -> dict[str, ConfigTree]:
     """The tree of every stage of a file that has `stages`. `runs`: the folder of runs where the file does not say it.
 
     Sections of a stage refine the shared ones as a file refines its base, but for those that it has whole. A task under
-    the shared `tasks` or `pretext` that only other stages learn is left out. Without a word on it, a stage begins with what fits of the
-    best weights of the one before. Errors: ConfigError for what is wrong with the level itself.
+    the shared `tasks` or `pretext` that only other stages learn is left out. Without a word on it, a stage begins with what
+    fits of the best weights of the one before. Errors: ConfigError for what is wrong with the level itself.
     """
     try:
         StagesSection.model_validate({"stages": tree.values["stages"]})

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Mask = npt.NDArray[np.bool_]
 
 
 class MaskedSequence(NamedTuple):

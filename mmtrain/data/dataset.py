@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from mmtrain.data.batch import Mask
 from mmtrain.data.keys import group_key, text_key
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
-Mask = npt.NDArray[np.bool_]
 # (which samples have each modality, which carry a label of each task) -> those that a pretext task speaks for, [N] each
 Speaks = Callable[[Mapping[str, Mask], Mapping[str, Mask]], Mask]
 

@@ -4,67 +4,21 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import safetensors.torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from torch import nn
 
 from mmtrain.engine.checkpoint import MANIFEST, Checkpoint, Tensors, read_checkpoint
 from mmtrain.engine.fitting import Fit, compare
+from mmtrain.engine.initial_config import InitialConfig, Match
 from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError, UserError
-from mmtrain.section import Section
-
-Match = Literal["strict", "shapes"]
-
-
-class InitialConfig(Section):
-    """Weights to begin with: of a checkpoint of an earlier run, or of a safetensors file."""
-
-    run: str | None = Field(default=None, min_length=1, description="Folder of the run, relative to where the command runs.")
-    file: str | None = Field(default=None, min_length=1, description="A safetensors file instead, with this model's names.")
-    checkpoint: str = Field(default="best", min_length=1, description="best, last, or a folder below checkpoints/ of `run`.")
-    weights: Literal["trained", "average"] = Field(default="trained", description="Those of `run`, or their average.")
-    match: Match = Field(
-        default="strict", description="All names and shapes fit, or it is refused; `shapes`: what fits of both is loaded."
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.run is None) == (self.file is None):
-            raise ValueError("name either the folder of a `run` or a `file`, and not both")
-        if self.file is not None and (self.checkpoint, self.weights) != ("best", "trained"):
-            raise ValueError("`checkpoint` and `weights` belong to a `run`; a `file` has none: leave them out")
-        return self
-
-    def read(self, *, own: Path, accelerator: Accelerator) -> "InitialWeights":
-        """The tensors, verified; all processes read what the first one finds. `own`: the folder of the run that begins.
-
-        Errors: ConfigError where there is nothing of that name, CheckpointError where it is damaged.
-        """
-        if self.file is not None:
-            return _read_file(Path(self.file), match=self.match)
-        assert self.run is not None
-        run = RunFolder(Path(self.run))
-        if run.path.resolve() == own.resolve():
-            raise ConfigError(f"initial.run: {run.path} is this run itself; name an earlier one")
-        if not run.is_run():
-            raise ConfigError(f"initial.run: {run.refusal()}; train it first, or name another")
-        folder, checkpoint = _read_same(run, self.checkpoint, accelerator)
-        require_version(checkpoint, origin=f"initial.run: {folder}")
-        try:
-            tensors = saved_weights(checkpoint, self.weights, origin=self.checkpoint)
-        except ConfigError as error:
-            raise ConfigError(f"initial.weights: {run.path}: {error}; write trained") from None
-        step = int(checkpoint.state["step"])
-        source = {"step": step, "weights": self.weights, "manifest": _sha256(folder / MANIFEST)}
-        return InitialWeights(tensors, origin=f"{run.path}, step {step}", source=source, match=self.match)
 
 
 @dataclass(frozen=True)
@@ -114,6 +68,30 @@ def _read_same(run: RunFolder, name: str, accelerator: Accelerator) -> tuple[Pat
     if complaint is not None:
         raise ConfigError(complaint)
     return found or (Path(folder), read_checkpoint(Path(folder)))
+
+
+def read_initial(config: InitialConfig, *, own: Path, accelerator: Accelerator) -> InitialWeights:
+    """The tensors, verified; all processes read what the first one finds. `own`: the folder of the run that begins.
+
+    Errors: ConfigError where there is nothing of that name, CheckpointError where it is damaged.
+    """
+    if config.file is not None:
+        return _read_file(Path(config.file), match=config.match)
+    assert config.run is not None
+    run = RunFolder(Path(config.run))
+    if run.path.resolve() == own.resolve():
+        raise ConfigError(f"initial.run: {run.path} is this run itself; name an earlier one")
+    if not run.is_run():
+        raise ConfigError(f"initial.run: {run.refusal()}; train it first, or name another")
+    folder, checkpoint = _read_same(run, config.checkpoint, accelerator)
+    require_version(checkpoint, origin=f"initial.run: {folder}")
+    try:
+        tensors = saved_weights(checkpoint, config.weights, origin=config.checkpoint)
+    except ConfigError as error:
+        raise ConfigError(f"initial.weights: {run.path}: {error}; write trained") from None
+    step = int(checkpoint.state["step"])
+    source = {"step": step, "weights": config.weights, "manifest": _sha256(folder / MANIFEST)}
+    return InitialWeights(tensors, origin=f"{run.path}, step {step}", source=source, match=config.match)
 
 
 def _read_file(file: Path, *, match: Match) -> InitialWeights:

@@ -5,7 +5,7 @@ import yaml
 
 from mmtrain.config import Experiment, Staged, dump_yaml, load, load_experiment
 from mmtrain.config_schema import file_schema
-from mmtrain.engine.initial import InitialConfig
+from mmtrain.engine.initial_config import InitialConfig
 from mmtrain.errors import ConfigError
 
 VALID = """\
@@ -163,7 +163,7 @@ WRONG = {
     "stages.fine tune.seed=1": "stages.fine tune: letters, digits, '.', '_' and '-' make a name",
     "stages.finetune=4": "stages.finetune: is a section: keys and values below it (found 4)",
     "stages=4": "stages: is a section: keys and values below it (found 4)",
-    "stges.pretrain.seed=4": "stges: unknown key; did you mean 'stages'? Known: batch,",
+    "stges.pretrain.seed=4": "stges: unknown key; did you mean 'stages'? Known: augmentation, batch,",
     "stage=fine": "stage: the file has no stage 'fine'; did you mean 'finetune'? Known: finetune, pretrain",
     "streams.clips.tasks=[sad]": (
         "streams.clips.tasks: changes nothing: set again by pretrain and finetune; write stages.pretrain.streams.clips."

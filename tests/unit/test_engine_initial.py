@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mmtrain.engine.checkpoint import Checkpoint, point, save_checkpoint
 from mmtrain.engine.fitting import compare
-from mmtrain.engine.initial import InitialConfig, InitialWeights
+from mmtrain.engine.initial import InitialWeights, read_initial
+from mmtrain.engine.initial_config import InitialConfig
 from mmtrain.engine.saving import stray_links
 from mmtrain.engine.state import VERSION
 from mmtrain.errors import CheckpointError, ConfigError
@@ -51,7 +52,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def read(own: Path = Path("nowhere"), **named: Any) -> InitialWeights:
-    return InitialConfig.model_validate(named).read(own=own, accelerator=ALONE)
+    return read_initial(InitialConfig.model_validate(named), own=own, accelerator=ALONE)
 
 
 def complaint(own: Path = Path("nowhere"), **named: Any) -> str:

@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
-from mmtrain.data.batch import Batch, MaskedSequence
-from mmtrain.data.dataset import Mask
+from mmtrain.data.batch import Batch, Mask, MaskedSequence
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError

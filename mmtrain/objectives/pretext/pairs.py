@@ -10,8 +10,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from mmtrain.data.batch import Batch
-from mmtrain.data.dataset import Mask
+from mmtrain.data.batch import Batch, Mask
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.pretext.projection import PairHead, Scalar

@@ -5,8 +5,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from mmtrain.data.batch import Batch, Keys, MaskedSequence
-from mmtrain.data.dataset import Mask
+from mmtrain.data.batch import Batch, Keys, Mask, MaskedSequence
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 

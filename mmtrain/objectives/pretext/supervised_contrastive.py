@@ -8,8 +8,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from mmtrain.data.batch import Batch
-from mmtrain.data.dataset import Mask
+from mmtrain.data.batch import Batch, Mask
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
