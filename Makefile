@@ -69,6 +69,7 @@ bench: install
 	$(RUN) benchmarks.bench_plan
 	$(RUN) benchmarks.bench_simulate
 	$(RUN) benchmarks.bench_weighting
+	$(RUN) benchmarks.bench_overhead
 
 clean:
 	rm -rf .venv data stores runs

@@ -45,12 +45,21 @@ def train(
     detect_anomaly: Annotated[
         bool, typer.Option("--detect-anomaly", help="Stop at the operation that makes a NaN, by name. Slow.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure where a step's time goes; see profile/ there.")
+    ] = False,
+    profile_steps: Annotated[
+        int | None, typer.Option("--profile-steps", min=1, help="Steps that --profile measures; 20 by default.")
+    ] = None,
 ) -> None:
     """Train a model, evaluating as it goes; where the file has stages, one stage after the other."""
     from mmtrain.stages import train_file
 
+    if profile_steps is not None and not profile:
+        raise UserError("--profile-steps: nothing is measured without --profile; write both")
+    steps = (profile_steps or 20) if profile else None
     words = [*(overrides or []), *(["training.detect_anomaly=true"] if detect_anomaly else [])]
-    train_file(config, words, resume=resume, overwrite=overwrite)
+    train_file(config, words, resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
 @app.command()

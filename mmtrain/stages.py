@@ -34,16 +34,26 @@ class StageRow:
     best_step: int
 
 
-def train_file(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> None:
-    """Train what `file` describes: its stages in order, or its one experiment. Errors: UserError of every kind."""
+def train_file(
+    file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    profile_steps: int | None = None,
+) -> None:
+    """Train what `file` describes: its stages in order, or its one experiment. Errors: UserError of every kind.
+
+    `profile_steps`: as many of each run are measured, and a few more traced; None: no profile.
+    """
     found = load(file, list(overrides))
     if isinstance(found, Staged):
-        train_stages(found, resume=resume, overwrite=overwrite)
+        train_stages(found, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
     else:
-        train_alone(found, resume=resume, overwrite=overwrite)
+        train_alone(found, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
 
 
-def train_stages(staged: Staged, *, resume: bool, overwrite: bool) -> list[StageRow]:
+def train_stages(staged: Staged, *, resume: bool, overwrite: bool, profile_steps: int | None = None) -> list[StageRow]:
     """Train runs/<name>/<stage> in order and write runs/<name>/stages.{md,json}; returns the table's rows.
 
     What a stage's run would be refused for is found before the first one trains, as far as it does not depend on what the
@@ -63,7 +73,7 @@ def train_stages(staged: Staged, *, resume: bool, overwrite: bool) -> list[Stage
     for number, (stage, run) in enumerate(staged.stages.items()):
         if number >= done:
             begun = resume and look_once(accelerator, RunFolder(run.folder).is_run)
-            train_loaded(run, build_accelerator(run), resume=begun, overwrite=overwrite)
+            train_loaded(run, build_accelerator(run), resume=begun, overwrite=overwrite, profile_steps=profile_steps)
         elif console is not None:
             console.print(f"{run.name}: finished already", markup=False, highlight=False)
         if console is not None:

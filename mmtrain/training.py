@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
 from mmtrain.engine.loop import fit
+from mmtrain.engine.profiling.profile import Profile
+from mmtrain.engine.run import Run
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.engine.saving import resume as resume_run
@@ -28,15 +31,26 @@ from mmtrain.errors import ConfigError, PeerError, UserError
 Answer = TypeVar("Answer")
 
 
-def train_experiment(file: Path, overrides: Sequence[str] = (), *, resume: bool = False, overwrite: bool = False) -> History:
-    """Train what `file` describes. Errors: UserError of every kind; on several processes all of them stop."""
-    return train_alone(load_experiment(file, list(overrides)), resume=resume, overwrite=overwrite)
+def train_experiment(
+    file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    profile_steps: int | None = None,
+) -> History:
+    """Train what `file` describes. Errors: UserError of every kind; on several processes all of them stop.
+
+    `profile_steps`: as many are measured, and a few more traced; None: no profile.
+    """
+    experiment = load_experiment(file, list(overrides))
+    return train_alone(experiment, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
 
 
-def train_alone(experiment: Experiment, *, resume: bool, overwrite: bool) -> History:
+def train_alone(experiment: Experiment, *, resume: bool, overwrite: bool, profile_steps: int | None = None) -> History:
     """Train an experiment that was read and checked, in processes that nothing else is asked of. Errors: as above."""
     accelerator = build_accelerator(experiment)
-    result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite)
+    result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
     accelerator.end_training()
     return result
 
@@ -48,10 +62,11 @@ def train_loaded(
     resume: bool,
     overwrite: bool,
     prunes: Callable[[RunState], bool] | None = None,
+    profile_steps: int | None = None,
 ) -> History:
     """Train an experiment that was read and checked; the processes stay connected. Errors: as `train_experiment`.
 
-    `prunes`: asked behind every evaluation whether the run should end there.
+    `prunes`: asked behind every evaluation whether the run should end there; `profile_steps`: as there.
     """
     console = main_console(accelerator)
     lock = RunLock(experiment.folder)
@@ -65,7 +80,7 @@ def train_loaded(
                     highlight=False,
                     soft_wrap=True,
                 )
-        result = _train(experiment, accelerator, console, continues=continues, prunes=prunes)
+        result = _train(experiment, accelerator, console, continues=continues, prunes=prunes, profile_steps=profile_steps)
     except RuntimeError as error:
         cause = peer_failure(error) if accelerator.num_processes > 1 else None
         if cause is not None:
@@ -84,8 +99,11 @@ def _train(
     *,
     continues: bool,
     prunes: Callable[[RunState], bool] | None,
+    profile_steps: int | None,
 ) -> History:
     run = build_run(experiment, accelerator, console, continues=continues)
+    if profile_steps is not None and run.logs is not None:
+        run = replace(run, profile=_profile(run, profile_steps))
     with closing(run):
         state = resume_run(run) if continues else RunState()
         if state.finished(run.settings.total_steps):
@@ -105,6 +123,10 @@ def _train(
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
     return result
+
+
+def _profile(run: Run, steps: int) -> Profile:
+    return Profile(run.folder.profile, steps=steps, device=run.accelerator.device, say=run.say)
 
 
 def build_accelerator(experiment: Experiment) -> Accelerator:

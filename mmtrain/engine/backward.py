@@ -101,6 +101,8 @@ def _by_gradients(run: Run, inputs: StepInput, forward: Forward, weighting: ByGr
 
 
 def _penalties(run: Run) -> Mapping[str, Tensor]:
+    if not run.objective.regularizers:  # the usual case: walking through a large model's parameters takes a while
+        return {}
     return run.objective.penalties(run.accelerator.unwrap_model(run.model).named_parameters())
 
 

@@ -24,11 +24,15 @@ class History:
     (a fusion's batch terms), `grad_norm` and `grad_norms/<group>` (of the optimizer's groups, before clipping; 0 for one in
     which nothing learns at the time), `lr/<group>`. `evaluations`: one row an evaluation: `step`, `epoch`, and every metric
     under its `split/task/metric` name. `curve`: the mean loss of every N samples: `samples`, `loss/<task>`.
+    `epochs`: one row an epoch, by the clock: `epoch`, `step`, `seconds` (of training), `samples_per_second`,
+    `tokens_per_second` (of texts), `rows_per_second/<modality>`, `padding/<modality>`, `peak_memory_mib`; of an epoch that
+    was cut, only what came behind the cut.
     """
 
     steps: Columns
     evaluations: Columns
     curve: Columns
+    epochs: Columns
 
 
 def history(run: str | Path) -> History:
@@ -39,7 +43,10 @@ def history(run: str | Path) -> History:
     records: dict[str, list[dict[str, float]]] = {"step": [], "evaluation": [], "curve": [], "rollback": []}
     for record in read_jsonl(file):
         records[record["kind"]].append(_flat(record))
-    return History(_columns(records["step"]), _columns(records["evaluation"]), _columns(records["curve"]))
+    timing = RunFolder(Path(run)).timing
+    clock = list(read_jsonl(timing)) if timing.is_file() else []
+    epochs = [_flat(record) for record in clock if record["kind"] == "epoch"]
+    return History(_columns(records["step"]), _columns(records["evaluation"]), _columns(records["curve"]), _columns(epochs))
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, float]:

@@ -9,8 +9,8 @@ from mmtrain.curriculum.reports import WindowReport
 from mmtrain.engine.current import current_losses
 from mmtrain.engine.history import History, history
 from mmtrain.engine.interrupt import Interrupt
+from mmtrain.engine.memory import forget_peak
 from mmtrain.engine.nonfinite import count_outcome
-from mmtrain.engine.padding import PaddingMeter
 from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.rollback import goes_back, roll_back
 from mmtrain.engine.run import Run
@@ -18,6 +18,8 @@ from mmtrain.engine.sample_log import sample_means, stream_losses
 from mmtrain.engine.saving import record_steps, save
 from mmtrain.engine.state import RunState
 from mmtrain.engine.step import train_step
+from mmtrain.engine.throughput import Throughput
+from mmtrain.engine.timing import log_epoch, log_window
 from mmtrain.engine.validation import end_at_evaluation, validate
 from mmtrain.errors import ConfigError, Interrupted
 
@@ -27,6 +29,7 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
 
     Errors: Interrupted after Ctrl-C or SIGTERM, with the state saved; NonFiniteError before a weight is touched.
     """
+    forget_peak(run.accelerator.device)
     if run.settings.on_nonfinite == "rollback" and state.step == 0:
         save(run, state)  # the first steps may have to go back too
     with Interrupt(run.accelerator) as interrupt:
@@ -34,10 +37,13 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
             until = run.settings.next_evaluation(state.evaluated)
             reached = train_epoch(run, state, until=until, interrupted=interrupt.requested)
             if reached and state.step > state.evaluated:
-                validate(run, state)
+                with run.span("evaluation", covers=state.step - state.evaluated):
+                    validate(run, state)
                 state.stopped |= prunes is not None and prunes(state)
             elif reached and state.step:
                 end_at_evaluation(run, state)
+            if reached and (run.settings.ends_epoch(state.step) or state.finished(run.settings.total_steps)):
+                log_epoch(run, state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
                 saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
                 raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")
@@ -57,11 +63,13 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
     with ProgressBar(run.console, name, total=until, done=state.step) as progress:
         while state.step < until and not state.stopped:
             start, stop = run.settings.window_of(state.step)
-            window = run.curriculum.next_window(start, stop - start)
-            meter, shares = PaddingMeter(), shares_note(run.curriculum.stream_names, window.shares)
-            began, first = time.monotonic(), state.step
-            for inputs in run.loader.steps(window, first=state.step, barred=state.barred):
-                values, updated = train_step(run, inputs)
+            with run.span("plan", covers=stop - start):
+                window = run.curriculum.next_window(start, stop - start)
+            passed, shares = Throughput(), shares_note(run.curriculum.stream_names, window.shares)
+            began = time.monotonic()
+            for inputs in run.waits("data", run.loader.steps(window, first=state.step, barred=state.barred)):
+                with run.span("optimizer"):  # less what `train_step` marks in it
+                    values, updated = train_step(run, inputs)
                 if goes_back(run, inputs, values):
                     roll_back(run, state, step=inputs.step)
                     return False
@@ -69,16 +77,21 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 state.conflicts.add(values.conflicts)
                 state.step += 1
                 count_outcome(run, state, values, updated=updated)
-                meter.add(inputs.micro_batches)
+                passed.add(inputs.micro_batches, samples=run.settings.batch_size)
                 progress.update(state.step, note=f"objective {float(values.objective):.3f}  {shares}".rstrip())
                 if state.step == window.stop_step:
-                    close_window(run, state, start, values.weights)
+                    with run.span("report", covers=state.step - start):
+                        close_window(run, state, start, values.weights)
+                        passed.seconds = time.monotonic() - began
+                        log_window(run, state, passed)
                     state.stopped = window.ended
-                    _log_timing(run, state, seconds=time.monotonic() - began, steps=state.step - first, meter=meter)
+                if run.profile is not None:
+                    run.profile.finish_step()
                 asked_to_stop = interrupted()
                 reached = state.step == until or state.stopped
                 if not reached and (asked_to_stop or run.settings.checkpoint_due(state.step)):
-                    save(run, state)
+                    with run.span("checkpoint", covers=state.step - state.saved):
+                        save(run, state)
                 if asked_to_stop:
                     return reached
             state.stopped = window.ended  # also where it had no step at all
@@ -104,12 +117,3 @@ def close_window(run: Run, state: RunState, start: int, weights: Mapping[str, Te
         run.logs.curriculum.write(run.curriculum.record())
         for point in points:
             run.logs.metrics.write(point | {"step": state.step})
-
-
-def _log_timing(run: Run, state: RunState, *, seconds: float, steps: int, meter: PaddingMeter) -> None:
-    if run.logs is not None:
-        rate = steps * run.settings.batch_size / seconds
-        padding = {name: round(share, 4) for name, share in meter.shares().items()}
-        run.logs.timing.write(
-            {"step": state.step, "seconds": round(seconds, 4), "samples_per_second": round(rate, 2), "padding": padding}
-        )

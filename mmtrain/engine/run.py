@@ -1,8 +1,9 @@
 """The parts of a run, already built: what the loop works with. It knows no config."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -16,11 +17,15 @@ from mmtrain.engine.clipping.protocol import Clipping
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.loading import Loader
+from mmtrain.engine.profiling.profile import Profile
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.schedules.schedule import LrSchedule
+from mmtrain.engine.throughput import Throughput
 from mmtrain.engine.tracking import Tracker
 from mmtrain.engine.unfreezing import Unfreezing
 from mmtrain.objectives.objective import Objective
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +114,25 @@ class Run:
     console: Console | None  # None: this process prints nothing
     logs: Logs | None  # None: not the first process
     trackers: Sequence[Tracker]
+    throughput: Throughput = field(default_factory=Throughput)  # of the epoch under way, in this life of the run
+    profile: Profile | None = None  # None: the marks below do nothing
 
     @property
     def train_streams(self) -> Sequence[Stream]:
         return self.loader.streams
 
+    def span(self, phase: str, *, covers: int = 0) -> AbstractContextManager[None]:
+        """Mark what happens inside for the profile: see `Profile.span`."""
+        return nullcontext() if self.profile is None else self.profile.span(phase, covers=covers)
+
+    def waits(self, phase: str, items: Iterator[Item]) -> Iterator[Item]:
+        """The same items; the wait for each is marked."""
+        return items if self.profile is None else self.profile.waits(phase, items)
+
     def close(self) -> None:
         """Bring trackers and files to their end, however the run ended."""
+        if self.profile is not None:
+            self.profile.close()
         for tracker in self.trackers:
             tracker.close()
         if self.logs is not None:

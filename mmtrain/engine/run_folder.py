@@ -50,6 +50,10 @@ class RunFolder:
         return self.path / "nonfinite"
 
     @property
+    def profile(self) -> Path:
+        return self.path / "profile"
+
+    @property
     def initial(self) -> Path:
         """What a run that begins with other weights than its own took of them."""
         return self.path / "initial.json"

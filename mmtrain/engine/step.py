@@ -36,8 +36,8 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     if run.unfreezing is not None:
         run.unfreezing.begin(inputs.step)
     buffers = copy_buffers(run, inputs)
-    with detecting_anomaly(run, inputs):
-        done = backward(run, inputs, lambda number: _forward(run, inputs, number))
+    with detecting_anomaly(run, inputs), run.span("backward"):
+        done = backward(run, inputs, lambda number: _marked_forward(run, inputs, number))
     if run.unfreezing is not None:
         run.unfreezing.drop_gradients(inputs.step)
     run.accelerator.unscale_gradients()
@@ -85,6 +85,11 @@ def _is_final(run: Run, objective: Tensor) -> bool:
     if run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0:
         return True
     return not bool(torch.isfinite(sum_over_processes(run.accelerator, objective)))
+
+
+def _marked_forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
+    with run.span("forward"):
+        return _forward(run, inputs, number)
 
 
 def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:

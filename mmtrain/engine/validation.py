@@ -54,7 +54,8 @@ def validate(run: Run, state: RunState) -> None:
     if run.settings.train_predictions and (run.settings.ends_epoch(step) or state.finished(run.settings.total_steps)):
         predict_training(run, step)  # before the checkpoint: a run killed in between comes by here again
     state.log.clear()
-    save(run, state, is_best=is_best)
+    with run.span("checkpoint", covers=step - state.saved):
+        save(run, state, is_best=is_best)
 
 
 def end_at_evaluation(run: Run, state: RunState) -> None:

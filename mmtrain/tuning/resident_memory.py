@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from mmtrain.engine.memory import own_peak
 from mmtrain.errors import ConfigError
 
 _PATIENCE = 0.02  # seconds between looks at the other process
@@ -52,15 +52,6 @@ def _stays_within(child: "subprocess.Popen[str]", limit: int) -> bool:
             break
         time.sleep(_PATIENCE)
     return True
-
-
-def own_peak() -> int:
-    """Peak resident bytes of this process. On Linux not getrusage's, which begins with the parent's."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def _main(file: str, overrides: list[str], size: int) -> None:

@@ -69,13 +69,43 @@ def test_history_is_what_the_files_say(small_run: Build) -> None:
     assert found.evaluations["epoch"].tolist() == [1, 1, 2, 2]
     assert found.curve["samples"].tolist() == [25, 50, 75, 100, 125]
     again = history(run.folder.path)
-    for part in ("steps", "evaluations", "curve"):
+    for part in ("steps", "evaluations", "curve", "epochs"):
         for name, column in getattr(found, part).items():
             assert np.array_equal(column, getattr(again, part)[name], equal_nan=True), name
     windows = list(read_jsonl(run.folder.curriculum))
     assert [window["step"] for window in windows] == [4, 8, 10, 14, 18, 20]
     assert all(sum(window["counts"].values()) == 7 * window["steps"] for window in windows)
     assert [record["kind"] for record in records if record["step"] == 8] == ["step", "curve", "evaluation"]
+
+
+def test_the_clock_is_read_once_a_window_and_an_epoch_in_a_file_of_its_own(
+    small_run: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """20 steps of 7 samples in epochs of 10, windows of 4 and one of 2, with an evaluation inside each epoch."""
+    run = small_run()
+    found = fit(run, RunState())
+    records = list(read_jsonl(run.folder.timing))
+    assert [(record["kind"], record["step"]) for record in records] == [
+        *(("window", 4), ("window", 8), ("window", 10), ("epoch", 10)),
+        *(("window", 14), ("window", 18), ("window", 20), ("epoch", 20)),
+    ]
+    for epoch, windows in ((records[3], records[:3]), (records[7], records[4:7])):
+        assert epoch["seconds"] == pytest.approx(sum(window["seconds"] for window in windows), abs=1e-3)
+        assert epoch["samples_per_second"] == pytest.approx(70 / epoch["seconds"], rel=1e-2)
+        assert list(epoch["rows_per_second"]) == ["audio", "video"]
+        rows = [window["rows_per_second"]["audio"] * window["seconds"] for window in windows]
+        assert epoch["rows_per_second"]["audio"] * epoch["seconds"] == pytest.approx(sum(rows), rel=1e-2)
+        assert 100 < epoch["peak_memory_mib"] < 100_000
+        assert "peak_memory_mib" not in windows[0]
+    assert found.epochs["epoch"].tolist() == [1, 2]
+    assert found.epochs["samples_per_second"].tolist() == [
+        records[3]["samples_per_second"],
+        records[7]["samples_per_second"],
+    ]
+    assert {"rows_per_second/audio", "padding/audio", "peak_memory_mib", "seconds"} <= set(found.epochs)
+    said = re.findall(r"^epoch (\d): (\S+) samples/s, peak memory [\d,]+ MiB$", capsys.readouterr().out, re.M)
+    assert said == [(str(number), f"{records[at]['samples_per_second']:.1f}") for number, at in ((1, 3), (2, 7))]
+    assert "per_second" not in run.folder.metrics.read_text()
 
 
 def test_history_needs_a_run(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_no_command_shows_help(run, arguments):
     ("arguments", "words"),
     [
         ((), ("train", "evaluate", "config", "data")),
-        (("train",), ("--config", "--resume", "--overwrite", "KEY=VALUE", "Experiment file")),
+        (("train",), ("--config", "--resume", "--overwrite", "--profile", "KEY=VALUE", "Experiment file")),
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
         (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
@@ -86,7 +86,21 @@ def test_help_says_what_there_is(run, arguments, words):
 )
 def test_options_and_overrides_in_any_order(run, asked, arguments):
     assert run("train", *arguments)[0] == 0
-    assert asked == [((Path("c.yaml"), ["a.b=1", "c=[1, 2]"]), {"resume": True, "overwrite": False})]
+    assert asked == [((Path("c.yaml"), ["a.b=1", "c=[1, 2]"]), {"resume": True, "overwrite": False, "profile_steps": None})]
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"), [((), None), (("--profile",), 20), (("--profile", "--profile-steps", "7"), 7)]
+)
+def test_a_profile_has_twenty_steps_where_nobody_says_otherwise(run, asked, options, steps):
+    assert run("train", "-c", "c.yaml", *options)[0] == 0
+    assert asked[0][1]["profile_steps"] == steps
+
+
+def test_steps_without_a_profile_are_refused(run, asked):
+    code, out, error = run("train", "-c", "c.yaml", "--profile-steps", "7")
+    assert (code, out, asked) == (2, "", [])
+    assert error == "error: --profile-steps: nothing is measured without --profile; write both\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The most memory that a process has held: on a GPU what torch allocated, on a CPU what was resident."""
+
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+_PROCESS = Path("/proc/self")  # Linux
+
+
+def own_peak() -> int:
+    """Peak resident bytes of this process. On Linux not getrusage's, which begins with the parent's."""
+    status = _PROCESS / "status"
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak bytes of this process since `forget_peak`; of a CPU where that cannot be forgotten, of its whole life."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else own_peak()
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the peak begin anew with what is held now. Nothing happens where the system has no way to."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        (_PROCESS / "clear_refs").write_text("5")  # the peak alone: see proc_pid_clear_refs(5)
+
+
+def largest_peak(accelerator: Accelerator) -> int:
+    """Peak bytes of the process with the highest, the same on every process."""
+    own = torch.tensor([peak_memory(accelerator.device)], device=accelerator.device)
+    return int(accelerator.gather(own).max())
