@@ -1,6 +1,7 @@
 """configs/hiccap: every file builds the paper's model at full size behind a thin BERT, counted by hand, and trains."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ import torch
 from data_prep.synth import synthesize
 from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
+from mmtrain.engine.history import history
 from mmtrain.engine.step import train_step
 from mmtrain.parts import build_parts
+from mmtrain.stages import train_file
 from mmtrain.training import build_accelerator
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "hiccap"
+STAGES = ("contrast", "matching", "binary")
 FOUR = ("mature", "gory", "slapstick", "sarcasm")
 FILES = {"binary.yaml": ("binary",), "four_tasks.yaml": FOUR}
 HEAD = (2304 * 200 + 200) + 2 * 200 + (200 * 40 + 40) + 2 * 40 + (40 * 20 + 20) + (20 + 1)
@@ -50,7 +54,7 @@ def thin_bert(tmp_path_factory, tiny_bert) -> Path:
 
 
 def test_every_file_is_tested() -> None:
-    assert {file.name for file in CONFIGS.iterdir()} - {"model.yaml", "pretraining.yaml"} == set(FILES)
+    assert {file.name for file in CONFIGS.iterdir()} == {"model.yaml", "pretraining.yaml", *FILES}
 
 
 def load(name: str, store: Path, bert: Path, runs: Path) -> Experiment:
@@ -84,3 +88,16 @@ def test_a_config_trains(name, hiccap_store, thin_bert, tmp_path) -> None:
         run.close()
     # every table and matrix moved somewhere
     assert still == []
+
+
+@pytest.mark.slow
+def test_the_pretraining_is_three_stages_by_one_command(hiccap_store, thin_bert, tmp_path, capsys) -> None:
+    folders = [f"datasets.{name}.store={hiccap_store}" for name in ("hiccap", "kinetics", "howto100m")]
+    short = [word for stage in STAGES for word in (f"stages.{stage}.training.epochs=1", f"stages.{stage}.batch.size=8")]
+    words = [*folders, *short, f"model.text.path={thin_bert}", f"runs={tmp_path}", "training.steps_per_epoch=1"]
+    train_file(CONFIGS / "pretraining.yaml", words)
+    told = " ".join(capsys.readouterr().out.split())
+    for before, stage in pairwise(STAGES):
+        assert f"initial: {tmp_path}/hiccap/pretraining/{before}, step 1: loaded" in told
+        assert len(history(tmp_path / "hiccap" / "pretraining" / stage).steps["objective"]) == 1
+    assert "val/contrast/text_to_audio_recall@10" in history(tmp_path / "hiccap" / "pretraining" / "contrast").evaluations
