@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lives import Write, live, live_together
 from safetensors.torch import load_file
 from test_weighting_processes import rows
@@ -98,6 +99,19 @@ def test_a_rolled_back_run_ends_as_one_that_left_the_steps_out(small_run: Build,
     assert found.steps["step"].tolist() == list(range(1, 11)), "no line twice"
     assert [path.name[-2:] for path in sorted(run.folder.nonfinite.iterdir())] == ["02", "05", "07", "08"]
     assert outcome(run.folder.path) == outcome(skipping.folder.path)
+
+
+@pytest.mark.parametrize("name", ["stop", "skip", "rollback"])
+def test_a_barred_step_touches_nothing_whatever_the_policy_is_by_then(small_run: Build, name: str) -> None:
+    """Though its gradient is sound this time; running statistics, which the forward pass writes, included."""
+    run = small_run(**policy(name), tasks={"funny": {"head": {"name": "mlp", "hidden": [8], "batch_norm": True}}})
+    before = {key: value.clone() for key, value in run.model.state_dict().items()}
+    inputs = next(iter(run.loader.steps(run.curriculum.next_window(0, 4), first=0, barred=[0])))
+    values, updated = train_step(run, inputs)
+    assert (values.left_out, updated) == (True, False)
+    assert all(torch.equal(value, before[key]) for key, value in run.model.state_dict().items())
+    assert not run.optimizer.state_dict()["state"]
+    assert not run.folder.nonfinite.exists(), "it was kept when it came first"
 
 
 def test_rollbacks_behind_one_checkpoint_are_limited(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
