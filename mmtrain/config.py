@@ -1,102 +1,42 @@
 """The experiment: a tree of the component configs that live beside their code."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mmtrain.config_errors import config_error, located, nearest, refuse_truth_as_number
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
+from mmtrain.config_fit import (
+    augmentation_complaints,
+    pretext_complaints,
+    rivals,
+    stream_complaints,
+    task_complaints,
+    training_complaints,
+)
+from mmtrain.config_sections import (
+    BatchConfig,
+    CurveConfig,
+    DatasetConfig,
+    SelectionConfig,
+    StreamConfig,
+    TaskConfig,
+    TrackingConfig,
+)
 from mmtrain.config_stages import parse_stages, shared_tree
 from mmtrain.config_training import TrainingConfig
 from mmtrain.config_yaml import dump_yaml_text
 from mmtrain.curriculum.config import CurriculumConfig
-from mmtrain.curriculum.weighting.gradients import GradientSection
-from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
-from mmtrain.data.augment.protocol import Kind
-from mmtrain.data.schema import TEXTS
+from mmtrain.data.augment import AugmentationConfig
 from mmtrain.engine.initial_config import InitialConfig
 from mmtrain.errors import ConfigError
 from mmtrain.models.config import ModelConfig
-from mmtrain.models.heads import HeadConfig
-from mmtrain.models.heads.linear import LinearHeadConfig
-from mmtrain.objectives.losses import LossConfig
 from mmtrain.objectives.pretext import PretextConfig
-from mmtrain.objectives.pretext.masked_modelling import MaskedModellingConfig
 from mmtrain.objectives.regularizers import RegularizerConfig
-from mmtrain.objectives.regularizers.r_drop import RDropConfig
 from mmtrain.section import Name, Section
-
-
-class FoldConfig(Section):
-    """One fold of cross-validation; `mmtrain crossval` writes the file and fills this in."""
-
-    file: str = Field(min_length=1, description="Parquet file with the columns id and fold of every train and val sample.")
-    number: int = Field(ge=1, description="The fold that validates; the others train.")
-
-
-class DatasetConfig(Section):
-    """One feature store."""
-
-    store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
-    fold: FoldConfig | None = Field(default=None, description="Train and val samples; null: as the store has them.")
-
-
-class StreamConfig(Section):
-    """What the curriculum draws from: a dataset seen through some of its tasks."""
-
-    dataset: str = Field(description="A name under `datasets`.")
-    tasks: tuple[Name, ...] = Field(
-        min_length=1, description="Tasks of the store to learn from this stream, and names under `pretext`."
-    )
-    modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="What is read of it; null: all that the model reads and the store has."
-    )
-
-
-class TaskConfig(Section):
-    """How one task is learned. A task that is not listed gets these defaults."""
-
-    loss: LossConfig | None = Field(default=None, description="Null: the usual loss of the task's kind.")
-    head: HeadConfig = LinearHeadConfig()
-
-
-class BatchConfig(Section):
-    """How samples are brought to the model."""
-
-    size: int = Field(default=32, ge=1, description="Samples of a global batch, over all processes.")
-    micro: int | None = Field(default=None, ge=1, description="Most samples of one forward pass; null: the whole slice.")
-    evaluation: int = Field(default=64, ge=1, description="Samples of one forward pass in evaluation.")
-    on_bad_sample: Literal["stop", "skip"] = Field(
-        default="stop",
-        description="NaN, Inf or broken offsets in rows that are read: stop where such a sample is met, or look through the "
-        "stores at every start and leave such samples out of all splits.",
-    )
-    prefetch: int = Field(default=2, ge=0, description="Steps read ahead; the result does not depend on it.")
-
-
-class SelectionConfig(Section):
-    """Which checkpoint is the best, and when to stop early."""
-
-    metric: str = Field(default="val/loss", description="`val/loss` (mean over tasks) or `val/<task>/<metric>`.")
-    mode: Literal["min", "max"] = "min"
-    patience: int | None = Field(default=None, ge=1, description="Evaluations without gain before the run stops.")
-
-
-class CurveConfig(Section):
-    """The training curve between evaluations."""
-
-    every: int = Field(default=1000, ge=1, description="Samples per point of mean loss.")
-
-
-class TrackingConfig(Section):
-    """Trackers besides the JSON lines that are always written."""
-
-    wandb: Literal["online", "offline", "disabled"] = "disabled"
-    project: str = "mmtrain"
-    tensorboard: bool = False
 
 
 class Experiment(Section):
@@ -141,95 +81,16 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         complaints = [
-            *self._stream_complaints(),
-            *self._task_complaints(),
-            *self._augmentation_complaints(),
-            *self._pretext_complaints(),
-            *self._other_complaints(),
+            *stream_complaints(self.streams, self.datasets, self.model),
+            *task_complaints(self.tasks, self.pretext, self.task_names),
+            *augmentation_complaints(self.augmentation, self.model),
+            *pretext_complaints(self.pretext, self.streams, self.model),
+            *training_complaints(self.training, self.curriculum, self.model),
+            *rivals(self.pretext, self.curriculum, self.regularizers),
         ]
         if complaints:
             raise ValueError("\n".join(complaints))
         return self
-
-    def _stream_complaints(self) -> Iterator[str]:
-        learned: dict[tuple[str, str], str] = {}
-        for name, stream in self.streams.items():
-            if stream.dataset not in self.datasets:
-                yield f"streams.{name}.dataset: no dataset '{stream.dataset}'{nearest(stream.dataset, self.datasets)}"
-            for task in stream.tasks:
-                other = learned.setdefault((stream.dataset, task), name)
-                if other != name:
-                    yield f"streams.{name}.tasks: '{task}' of dataset '{stream.dataset}' is in the stream '{other}' already"
-            for task in sorted({task for task in stream.tasks if stream.tasks.count(task) > 1}):
-                yield f"streams.{name}.tasks: '{task}' stands here twice"
-            for modality in stream.modalities or ():
-                if modality not in self.model.modalities:
-                    known = nearest(modality, self.model.modalities)
-                    yield f"streams.{name}.modalities: the model reads no '{modality}'{known}"
-
-    def _task_complaints(self) -> Iterator[str]:
-        tasks = self.task_names
-        for task in self.tasks:
-            if task in self.pretext:
-                yield f"tasks.{task}: this is a pretext task; all that it has to say stands under pretext.{task}"
-            elif task not in tasks:
-                yield f"tasks.{task}: no stream has this task{nearest(task, tasks)}"
-
-    def _augmentation_complaints(self) -> Iterator[str]:
-        for modality, rows in self.augmentation.items():
-            if modality not in self.model.modalities:
-                yield f"augmentation.{modality}: the model reads no '{modality}'{nearest(modality, self.model.modalities)}"
-                continue
-            kind: Kind = "text" if modality in TEXTS else "images" if modality in self.model.images else "features"
-            known = ", ".join(row.model_fields["name"].default for row in AUGMENTATIONS if row.reads == kind)
-            for name, row in rows.items():
-                if row.reads != kind:
-                    where = f"augmentation.{modality}.{name}"
-                    yield f"{where}: {row.name} is for {row.reads}; for '{modality}' write one of {known}"
-
-    def _pretext_complaints(self) -> Iterator[str]:
-        tasks = self.task_names
-        for name, config in self.pretext.items():
-            if name not in tasks:
-                yield f"pretext.{name}: no stream lists this task{nearest(name, tasks)}"
-            try:
-                config.check(self.model.modalities)
-                if isinstance(config, MaskedModellingConfig):
-                    model = self.model
-                    config.check_rows(model.modalities, pooled=model.pooled_modalities, pixels=model.images)
-            except ConfigError as error:
-                yield f"pretext.{name}.{error}"
-            for stream_name, stream in self.streams.items():
-                lacking = [task for task in config.needed_tasks if name in stream.tasks and task not in stream.tasks]
-                if lacking:
-                    yield f"streams.{stream_name}.tasks: '{name}' learns from the labels of '{lacking[0]}'; list it here too"
-        weighting = self.curriculum.weighting
-        if self.pretext and isinstance(weighting, GradientSection) and weighting.over == "representation":
-            yield (
-                f"curriculum.weighting.over: {weighting.name} compares gradients at the joint vectors, and pretext tasks "
-                "do not pass through them; write parameters"
-            )
-        for name, regularizer in self.regularizers.items():
-            if self.pretext and isinstance(regularizer, RDropConfig):
-                yield f"regularizers.{name}: r_drop reads each sample twice, which pretext tasks would compare; leave it out"
-
-    def _other_complaints(self) -> Iterator[str]:
-        every, window = self.training.eval_every, self.curriculum.window
-        if every is not None and every % window:
-            yield (
-                f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
-                f"window borders; write {max(every // window, 1) * window}, or another window"
-            )
-        text = self.model.text
-        if self.training.unfreeze is not None and text is None:
-            yield "training.unfreeze: the model reads no text; write null"
-        elif self.training.unfreeze is not None and text is not None and text.trainable_layers is not None:
-            yield f"training.unfreeze: model.text.trainable_layers is {text.trainable_layers}; write null for one of them"
-        elif self.training.unfreeze is not None and text is not None and text.lora is not None:
-            yield "training.unfreeze: model.text.lora trains adapters alone; write null for one of them"
-        r_drops = [name for name, config in self.regularizers.items() if isinstance(config, RDropConfig)]
-        if len(r_drops) > 1:
-            yield f"regularizers.{r_drops[1]}: r_drop stands under '{r_drops[0]}' already; its strength is one number"
 
     @property
     def task_names(self) -> tuple[str, ...]:

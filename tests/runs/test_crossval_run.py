@@ -181,7 +181,8 @@ def test_a_class_that_a_fold_lacks_is_said(tmp_path: Path) -> None:
             late = {"late": 0.1 * number} if number > 30 else {}
             writer.add(id=f"s{number}", split="train", group=f"g{number}", text="a fish", labels={"mood": label} | late)
     assert len(FeatureStore(tmp_path / "store")) == 40
-    from mmtrain.config import Experiment, TaskConfig
+    from mmtrain.config import Experiment
+    from mmtrain.config_sections import TaskConfig
     from mmtrain.crossval import check_fold
 
     experiment = Experiment.model_validate(

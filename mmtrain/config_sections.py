@@ -1,0 +1,79 @@
+"""The small sections of an experiment that belong to no component."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mmtrain.models.heads import HeadConfig
+from mmtrain.models.heads.linear import LinearHeadConfig
+from mmtrain.objectives.losses import LossConfig
+from mmtrain.section import Name, Section
+
+
+class FoldConfig(Section):
+    """One fold of cross-validation; `mmtrain crossval` writes the file and fills this in."""
+
+    file: str = Field(min_length=1, description="Parquet file with the columns id and fold of every train and val sample.")
+    number: int = Field(ge=1, description="The fold that validates; the others train.")
+
+
+class DatasetConfig(Section):
+    """One feature store."""
+
+    store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
+    fold: FoldConfig | None = Field(default=None, description="Train and val samples; null: as the store has them.")
+
+
+class StreamConfig(Section):
+    """What the curriculum draws from: a dataset seen through some of its tasks."""
+
+    dataset: str = Field(description="A name under `datasets`.")
+    tasks: tuple[Name, ...] = Field(
+        min_length=1, description="Tasks of the store to learn from this stream, and names under `pretext`."
+    )
+    modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="What is read of it; null: all that the model reads and the store has."
+    )
+
+
+class TaskConfig(Section):
+    """How one task is learned. A task that is not listed gets these defaults."""
+
+    loss: LossConfig | None = Field(default=None, description="Null: the usual loss of the task's kind.")
+    head: HeadConfig = LinearHeadConfig()
+
+
+class BatchConfig(Section):
+    """How samples are brought to the model."""
+
+    size: int = Field(default=32, ge=1, description="Samples of a global batch, over all processes.")
+    micro: int | None = Field(default=None, ge=1, description="Most samples of one forward pass; null: the whole slice.")
+    evaluation: int = Field(default=64, ge=1, description="Samples of one forward pass in evaluation.")
+    on_bad_sample: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="NaN, Inf or broken offsets in rows that are read: stop where such a sample is met, or look through the "
+        "stores at every start and leave such samples out of all splits.",
+    )
+    prefetch: int = Field(default=2, ge=0, description="Steps read ahead; the result does not depend on it.")
+
+
+class SelectionConfig(Section):
+    """Which checkpoint is the best, and when to stop early."""
+
+    metric: str = Field(default="val/loss", description="`val/loss` (mean over tasks) or `val/<task>/<metric>`.")
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = Field(default=None, ge=1, description="Evaluations without gain before the run stops.")
+
+
+class CurveConfig(Section):
+    """The training curve between evaluations."""
+
+    every: int = Field(default=1000, ge=1, description="Samples per point of mean loss.")
+
+
+class TrackingConfig(Section):
+    """Trackers besides the JSON lines that are always written."""
+
+    wandb: Literal["online", "offline", "disabled"] = "disabled"
+    project: str = "mmtrain"
+    tensorboard: bool = False
