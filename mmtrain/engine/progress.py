@@ -50,6 +50,7 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 console=console,
                 transient=True,
+                refresh_per_second=2,  # drawing takes milliseconds, which rich by itself spends ten times a second
             )
             self._task = self._bars.add_task(name, total=total, completed=done, note="")
 

@@ -72,7 +72,7 @@ def test_training_goes_on_as_if_there_were_no_average(write_experiment: Write) -
 
 
 def test_weights_that_a_checkpoint_does_not_hold_are_refused(write_experiment: Write) -> None:
-    run = train(write_experiment, training={"epochs": 1, "steps_per_epoch": 4})
+    run = train(write_experiment, training={"epochs": 1, "steps_per_epoch": 4, "eval_every": None, "checkpoint_every": None})
     for weights, message in (
         ("average", "--weights: checkpoint 'best', of step 4, holds no average; training.average was null or had not begun"),
         ("mean", "--weights: 'mean' is none of trained, average"),

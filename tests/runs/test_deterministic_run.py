@@ -46,6 +46,7 @@ def tf32_switches() -> set[bool]:
     return {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
 
 
+@pytest.mark.slow
 def test_two_new_processes_give_the_same_bits(write_experiment: Write, tmp_path: Path) -> None:
     """Text, recurrent and attention layers with dropout; warnings are errors there, so nothing used is deprecated."""
     file = write_experiment(training={"epochs": 1, "steps_per_epoch": 6, "eval_every": None})

@@ -38,7 +38,7 @@ PACINGS: dict[str, dict[str, Any]] = {
     "self_paced_linear": {"start": 0.7, "growth": 1.1},
     "loss_quantile": {"drop_easiest": 0.2, "drop_hardest": 0.3},
 }
-FAST = ("competence", "self_paced_linear")
+FAST = ("self_paced_linear",)
 by_pacing = pytest.mark.parametrize(
     "pacing", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in PACINGS]
 )

@@ -54,7 +54,9 @@ def cut_and_resume(whole: tuple[Path, dict[str, str]], name: str, cuts: list[tup
 @pytest.mark.parametrize(
     "cuts",
     [
-        pytest.param([(4, KILL)], id="killed in the middle of a window, one step after its checkpoint"),
+        pytest.param(
+            [(4, KILL)], id="killed in the middle of a window, one step after its checkpoint", marks=pytest.mark.slow
+        ),
         pytest.param([(7, INTERRUPT)], id="interrupted where an evaluation falls"),
         pytest.param([(12, INTERRUPT), (16, KILL)], id="twice within the second epoch"),
         pytest.param([(4, INTERRUPT), (9, INTERRUPT)], id="within a window, then at an epoch's end", marks=pytest.mark.slow),

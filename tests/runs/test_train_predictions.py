@@ -114,6 +114,7 @@ def kill_before_the_checkpoint() -> None:
     validation.predict_training = predict_training
 
 
+@pytest.mark.slow
 def test_killed_after_it_and_resumed_writes_it_again_alike(write_experiment: Write, tmp_path: Path) -> None:
     whole, parted = (write_experiment(f"{name}.yaml", name=name, training=ASKED) for name in ("whole", "parted"))
     assert live(["train", "--config", str(whole)], cwd=tmp_path).code == 0

@@ -37,7 +37,7 @@ def test_the_search_finds_every_capacity() -> None:
             assert all(1 <= size <= limit for size in tried)
 
 
-@pytest.mark.parametrize("capacity", [1, 2, 5, 6, 20])
+@pytest.mark.parametrize("capacity", [5, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 2, 6, 20))])
 def test_out_of_memory_at_a_known_size(
     small_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capacity: int
 ) -> None:

@@ -204,7 +204,15 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         main(["train", "-c", "c.yaml"])
 
 
-@pytest.mark.parametrize("command", [["mmtrain/train.py"], ["-m", "mmtrain.train"], ["-m", "mmtrain.cli", "train"]], ids=str)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["mmtrain/train.py"],
+        pytest.param(["-m", "mmtrain.train"], marks=pytest.mark.slow),
+        pytest.param(["-m", "mmtrain.cli", "train"], marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_every_door_says_a_bad_config_once(tmp_path, command):
     (tmp_path / "c.yaml").write_text(MINIMAL + "epochs: 3\n")
     done = subprocess.run(
