@@ -71,7 +71,7 @@ def build_run(
     folder = RunFolder(experiment.folder)
     writes = on_disk and accelerator.is_main_process
     if writes:
-        begin_run(experiment, accelerator, continues=continues)
+        begin_run(experiment, accelerator, count_parameters(model), continues=continues)
     run = Run(
         folder=folder,
         accelerator=accelerator,

@@ -77,6 +77,28 @@ def crossval(
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
+@app.command()
+def ablate(
+    matrix: Annotated[Path, typer.Argument(help="Matrix file (YAML): experiment, axes, baseline, seeds, metric.")],
+    overrides: Overrides = None,
+    *,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
+    rerun_stale: Annotated[
+        bool, typer.Option("--rerun-stale", help="Train anew what was made by other code, or of other settings or data.")
+    ] = False,
+    final: Annotated[
+        list[str] | None,
+        typer.Option("--final", metavar="VARIANT", help="Read the test split of this variant, or of `best`; repeatable."),
+    ] = None,
+) -> None:
+    """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""
+    from mmtrain.ablation.ablate import ablate
+
+    if not ablate(matrix, overrides or [], jobs=jobs, dry_run=dry_run, rerun_stale=rerun_stale, final=final or ()):
+        raise typer.Exit(1)
+
+
 @config_app.command("show")
 def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment: bases merged, overrides applied, defaults filled in."""
@@ -204,7 +226,7 @@ def tune_search(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects; 2 a user's error, named in one message; 3 NaN or Inf; 130 interrupted."""
+    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 interrupted."""
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:

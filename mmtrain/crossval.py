@@ -155,7 +155,7 @@ def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], numb
         name: FeatureStore(store.path, splits=fold_splits(store, folds[name], number)) for name, store in stores.items()
     }
     try:
-        train, val = _check_run(run, views)
+        train, val = check_run(run, views)
     except UserError as error:
         raise ConfigError(f"{run.name}: {error}\nAnother seed, or fewer folds, divides the samples otherwise") from None
     notes = group_warnings(views)
@@ -171,7 +171,7 @@ def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], numb
     return notes
 
 
-def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list[Stream], list[Stream]]:
+def check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list[Stream], list[Stream]]:
     """The streams of both sides; all that a run refuses of its labels is refused."""
     tasks = common_tasks(run, stores)
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
