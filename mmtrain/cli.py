@@ -226,7 +226,7 @@ def tune_search(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 interrupted."""
+    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal."""
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:

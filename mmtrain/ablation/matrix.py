@@ -94,7 +94,9 @@ class Matrix(Section):
                     yield f"{where}: '{key}' cannot be set here: {_PER_RUN[first]}"
         for (one, earlier), (other, later) in combinations(self.axis_keys().items(), 2):
             for key in sorted(earlier):
-                if undoing := next((name for name in sorted(later) if undoes(name, key)), None):
+                if key in later:
+                    yield f"axes.{other}: sets '{key}', as the axis '{one}' does: one of the two would be lost"
+                elif undoing := next((name for name in sorted(later) if undoes(name, key)), None):
                     yield f"axes.{other}: sets '{undoing}' over '{key}' of the axis '{one}'; put this axis before that one"
 
     def axis_keys(self) -> dict[str, set[str]]:

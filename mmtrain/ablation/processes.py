@@ -61,12 +61,12 @@ def run_jobs(
             while waiting or running:
                 if signals.met:
                     raise Interrupted("stopped; what was trained is saved. The same command goes on")
-                while len(running) < at_once and (job := _next_free(waiting)) is not None:
-                    running[_start(job, environment)] = job
-                    began(job)
                 for process in [process for process in running if process.poll() is not None]:
                     ended(running.pop(process), process.returncode)
                     progressed = time.monotonic()
+                while len(running) < at_once and (job := _next_free(waiting)) is not None:
+                    running[_start(job, environment)] = job
+                    began(job)
                 if waiting and not running:
                     waits(waiting[0])
                     if time.monotonic() - progressed > patience:
