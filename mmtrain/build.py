@@ -11,6 +11,7 @@ from torch import nn
 from mmtrain.compatibility import group_warnings
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
+from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
@@ -23,7 +24,7 @@ from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel, count_parameters
 from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
-from mmtrain.run_files import begin_run, check_trackers, identity, open_logs, open_trackers
+from mmtrain.run_files import begin_run, check_trackers, identity, name_bad_samples, open_logs, open_trackers
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -72,6 +73,7 @@ def build_run(
     writes = on_disk and accelerator.is_main_process
     if writes:
         begin_run(experiment, accelerator, count_parameters(model), continues=continues)
+        name_bad_samples(folder, parts.stores)
     run = Run(
         folder=folder,
         accelerator=accelerator,
@@ -79,6 +81,7 @@ def build_run(
         heads={task: model.head(task) for task in parts.tasks},
         optimizer=prepared_optimizer,
         lr_schedule=lr_schedule,
+        clipping=experiment.training.clipping.build(),
         unfreezing=unfreezing,
         average=weight_average,
         objective=parts.objective,
@@ -94,7 +97,11 @@ def build_run(
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    notes = [*group_warnings(parts.stores), *process_notes(model, accelerator.num_processes)]
+    notes = [
+        *bad_sample_notes(parts.stores),
+        *group_warnings(parts.stores),
+        *process_notes(model, accelerator.num_processes),
+    ]
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [unfreezing.note()] if unfreezing is not None else []
     for note in (*notes, *_sizes(model, settings)):
@@ -172,12 +179,13 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
         keep_checkpoints=training.keep_checkpoints,
         on_save_error=training.on_save_error,
         eval_batch=experiment.batch.evaluation,
-        clip_norm=training.clip_norm,
-        skip_limit=training.skip_limit if training.on_nonfinite == "skip" else 0,
+        on_nonfinite=training.on_nonfinite,
+        skip_limit=training.skip_limit,
         metric=experiment.selection.metric,
         mode=experiment.selection.mode,
         patience=experiment.selection.patience,
         seed=experiment.seed,
+        detect_anomaly=training.detect_anomaly,
         train_predictions=training.train_predictions,
     )
 

@@ -41,11 +41,16 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run folder and start anew.")] = False,
+    *,
+    detect_anomaly: Annotated[
+        bool, typer.Option("--detect-anomaly", help="Stop at the operation that makes a NaN, by name. Slow.")
+    ] = False,
 ) -> None:
     """Train a model, evaluating as it goes."""
     from mmtrain.training import train_experiment
 
-    train_experiment(config, overrides or [], resume=resume, overwrite=overwrite)
+    words = [*(overrides or []), *(["training.detect_anomaly=true"] if detect_anomaly else [])]
+    train_experiment(config, words, resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -85,12 +90,9 @@ def ablate(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
     rerun_stale: Annotated[
-        bool, typer.Option("--rerun-stale", help="Train anew what was made by other code, or of other settings or data.")
+        bool, typer.Option("--rerun-stale", help="Train anew what other code, or settings, made.")
     ] = False,
-    final: Annotated[
-        list[str] | None,
-        typer.Option("--final", metavar="VARIANT", help="Read the test split of this variant, or of `best`; repeatable."),
-    ] = None,
+    final: Annotated[list[str] | None, typer.Option("--final", help="A variant, or best: read its test split.")] = None,
 ) -> None:
     """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""
     from mmtrain.ablation.ablate import ablate

@@ -1,28 +1,46 @@
 """Whether the stores of an experiment fit together, and what they have in common."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
+from mmtrain.data.bad_samples import find_bad_samples
 from mmtrain.data.folds import fold_splits, read_folds
 from mmtrain.data.schema import TEXT, TaskSchema
 from mmtrain.data.store import FeatureStore
+from mmtrain.engine.processes import from_first_process
 from mmtrain.errors import DataError
 
 
 def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
-    """The store of every dataset, seen through its fold where it has one. Errors: DataError."""
+    """The store of every dataset, seen through its fold where it has one, and without bad samples if they are to be skipped.
+
+    Errors: DataError.
+    """
     stores = {}
     for name, dataset in experiment.datasets.items():
         store = FeatureStore(dataset.store)
+        left_out = _bad_samples(experiment, name, store) if experiment.batch.on_bad_sample == "skip" else {}
+        splits = None
         if dataset.fold is not None:
-            folds = read_folds(Path(dataset.fold.file), store)
-            store = FeatureStore(dataset.store, splits=fold_splits(store, folds, dataset.fold.number))
-        stores[name] = store
+            splits = fold_splits(store, read_folds(Path(dataset.fold.file), store), dataset.fold.number)
+        stores[name] = FeatureStore(dataset.store, splits=splits, left_out=left_out) if splits or left_out else store
     return stores
+
+
+def _bad_samples(experiment: Experiment, dataset: str, store: FeatureStore) -> dict[int, str]:
+    """Those of one store in what its streams read; the same on all processes, of which the first one looks, file by file."""
+    streams = [stream for stream in experiment.streams.values() if stream.dataset == dataset]
+    read = {name for stream in streams for name in stream.modalities or experiment.model.modalities}
+    found: dict[int, str] = {}
+    for name, modality in store.schema.modalities.items():
+        for shard in modality.shards if name in read else ():
+            found |= from_first_process(partial(find_bad_samples, store, name, modality, shard))
+    return found
 
 
 def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, TaskSchema]:

@@ -60,6 +60,11 @@ class BatchConfig(Section):
     size: int = Field(default=32, ge=1, description="Samples of a global batch, over all processes.")
     micro: int | None = Field(default=None, ge=1, description="Most samples of one forward pass; null: the whole slice.")
     evaluation: int = Field(default=64, ge=1, description="Samples of one forward pass in evaluation.")
+    on_bad_sample: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="NaN, Inf or broken offsets in rows that are read: stop where such a sample is met, or look through the "
+        "stores at every start and leave such samples out of all splits.",
+    )
     prefetch: int = Field(default=2, ge=0, description="Steps read ahead; the result does not depend on it.")
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mmtrain.engine.averages import AverageConfig
+from mmtrain.engine.clipping import ClippingConfig
+from mmtrain.engine.clipping.norm import NormClippingConfig
 from mmtrain.engine.optimizers import OptimizerConfig
 from mmtrain.engine.optimizers.adamw import AdamWConfig
 from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfig
@@ -23,12 +25,20 @@ class TrainingConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     tf32: bool = Field(default=False, description="On a GPU, fp32 products round their factors to 10 bits: faster.")
     deterministic: bool = Field(default=False, description="Only algorithms that give the same bits every time: slower.")
-    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-    on_nonfinite: Literal["stop", "skip"] = Field(
+    clipping: ClippingConfig = Field(default=NormClippingConfig(), description="Of the gradient; without `name`: norm.")
+    on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
         default="stop",
-        description="Where a gradient holds NaN or Inf: stop the run, or leave the step out; kept either way.",
+        description="Where a gradient holds NaN or Inf: stop the run, leave the step out, or go back to the newest "
+        "checkpoint and leave the step out when it comes again; its batch is kept in any case.",
     )
-    skip_limit: int = Field(default=10, ge=1, description="Most steps in a row that `on_nonfinite: skip` leaves out.")
+    skip_limit: int = Field(
+        default=10,
+        ge=1,
+        description="Most steps in a row that are left out for NaN or Inf; of rollbacks, most behind one checkpoint.",
+    )
+    detect_anomaly: bool = Field(
+        default=False, description="Stop at the operation whose backward pass makes a NaN, by name. Slow: for the hunt only."
+    )
     optimizer: OptimizerConfig = Field(default=AdamWConfig(), description="How weights move; without `name`: adamw.")
     schedule: LrScheduleConfig = Field(default=LinearConfig(), description="Of the learning rate; without `name`: linear.")
     unfreeze: UnfreezeConfig | None = Field(default=None, description="Null: what is trained is so throughout.")
@@ -48,10 +58,10 @@ class TrainingConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _usual_names(cls, values: Any) -> Any:
-        """An optimizer or schedule that does not say its name is the usual one."""
+        """An optimizer, schedule or clipping that does not say its name is the usual one."""
         if not isinstance(values, dict):
             return values
-        usual = {"optimizer": "adamw", "schedule": "linear"}
+        usual = {"optimizer": "adamw", "schedule": "linear", "clipping": "norm"}
         nameless = {
             key: name for key, name in usual.items() if isinstance(values.get(key), dict) and "name" not in values[key]
         }

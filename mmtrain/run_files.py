@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from mmtrain.config import Experiment, dump_yaml
+from mmtrain.data.bad_samples import bad_sample_records
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.environment import describe_environment
 from mmtrain.engine.jsonl import JsonLines
@@ -26,6 +27,7 @@ _FREE_KEYS = (
     ("training", "on_save_error"),
     ("training", "on_nonfinite"),
     ("training", "skip_limit"),
+    ("training", "detect_anomaly"),
 )
 
 
@@ -44,6 +46,20 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, parameters: Para
         write_whole(folder.environment, json.dumps(starts, indent=1))
     else:
         folder.begin(config=dump_yaml(experiment), environment=json.dumps([start], indent=1))
+
+
+def name_bad_samples(folder: RunFolder, stores: Mapping[str, FeatureStore]) -> None:
+    """bad_samples.jsonl: a line for each sample that is left out; no file where there is none.
+
+    Where there is a checkpoint it stands already: with other samples the run is not resumed.
+    """
+    if folder.checkpoints.is_dir():
+        return
+    lines = [json.dumps(record, ensure_ascii=False) for record in bad_sample_records(stores)]
+    if lines:
+        write_whole(folder.bad_samples, "\n".join([*lines, ""]))
+    else:
+        folder.bad_samples.unlink(missing_ok=True)
 
 
 def identity(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A run's checkpoint over a split: predictions, the table with intervals and baselines, the streams' shares."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mmtrain.build import prepare_for_evaluation
 from mmtrain.config import load_experiment
+from mmtrain.data.bad_samples import bad_sample_notes, bad_sample_records
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TaskKind
 from mmtrain.engine.checkpoint import Checkpoint, Tensors, read_checkpoint
@@ -71,13 +72,14 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
         )
     note = truncation_note(parts.collate.tokenizer, accelerator)
     rows = _rows(predictions, parts.train_streams)
+    bad = [record for record in bad_sample_records(parts.stores) if record["split"] == split]
     if console is not None:
-        if note:
-            console.print(note, highlight=False, soft_wrap=True)
+        for words in [*([note] if note else []), *bad_sample_notes(parts.stores)]:
+            console.print(words, highlight=False, soft_wrap=True)
         shares = share_rows(run, parts.train_streams)
         step = int(saved.state["step"])
         name = split if weights == "trained" else f"{split}_{weights}"
-        _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares)
+        _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares, bad=bad)
     return rows
 
 
@@ -145,6 +147,7 @@ def _write(
     predictions: Sequence[TaskPredictions],
     rows: Sequence[TaskRow],
     shares: Sequence[ShareRow],
+    bad: Sequence[Mapping[str, str]],
 ) -> None:
     write_predictions(run.predictions(split), predictions)
     tables = [summary_table(rows, title=f"{run.path.name}: {split} split, checkpoint of step {step}"), shares_table(shares)]
@@ -158,6 +161,7 @@ def _write(
         "metrics": split_metrics(split, predictions),
         "rows": [asdict(row) for row in rows],
         "shares": [asdict(share) for share in shares],
+        "bad_samples": bad,
     }
     (folder / f"{split}.json").write_text(json.dumps(plain(values), indent=1, allow_nan=False), encoding="utf-8")
     for table in tables:

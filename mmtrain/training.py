@@ -93,6 +93,8 @@ def _train(
         run.say(
             f"{state.left_out} of {state.step} steps were left out for NaN or Inf; their batches: {run.folder.nonfinite}"
         )
+    if state.barred:
+        run.say(f"for {len(state.barred)} of them the run went back to a checkpoint")
     for note in ending_notes(run, state) if console is not None and prunes is None else ():
         run.say(note)
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")

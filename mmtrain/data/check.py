@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mmtrain.data.bad_samples import rows_not_finite
 from mmtrain.data.check_table import MAX_SHOWN, Defect, cap, read_ids, scan_table
 from mmtrain.data.schema import ModalitySchema, Shard, StoreSchema
 from mmtrain.data.store import map_shard, read_schema
 from mmtrain.errors import DataError
-
-_PIECE_BYTES = 32 << 20
 
 
 def check_store(path: Path) -> list[str]:
@@ -111,10 +110,8 @@ def _check_rows(
     name: str, values: npt.NDArray[np.floating], offsets: npt.NDArray[np.int64] | None, shard: Shard
 ) -> Iterator[Defect]:
     """Samples that hold NaN or Inf; where the offsets are broken, the rows that do."""
-    step = max(1, _PIECE_BYTES // (values.shape[1] * values.itemsize))
     last = -1
-    for begin in range(0, len(values), step):
-        bad = begin + np.flatnonzero(~np.isfinite(values[begin : begin + step]).all(axis=1))
+    for bad in rows_not_finite(values):
         if offsets is None:
             yield from (Defect(None, name, f"{shard.file}: row {row} holds NaN or Inf") for row in bad[:MAX_SHOWN])
             continue

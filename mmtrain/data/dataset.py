@@ -44,7 +44,8 @@ class Stream:
         if not len(self.indices):
             raise DataError(
                 f"stream '{name}': split '{split}' of store '{store.name}' ({store.path}) has no sample with a label for "
-                f"{', '.join(tasks)} ({len(members)} samples in the split)"
+                f"{', '.join(tasks)} ({len(members)} samples in the split"
+                + (f", without {len(store.left_out)} bad ones of the store)" if store.left_out else ")")
             )
 
     def __len__(self) -> int:
@@ -75,7 +76,7 @@ class Stream:
             if len(rows) and not np.isfinite(rows).all():
                 raise DataError(
                     f"store '{self.store.name}', sample '{self.store.sample_id(index)}': NaN or Inf in {modality}. "
-                    f"Run `mmtrain data check {self.store.path}`"
+                    f"Run `mmtrain data check {self.store.path}`, or leave such samples out with batch.on_bad_sample: skip"
                 )
             if len(rows):
                 features[modality] = rows

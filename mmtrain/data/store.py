@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,16 @@ def _map_array(file: Path, entry: Any, dtype: str, *, shape: tuple[int, ...], st
 class FeatureStore:
     """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes.
 
-    `splits`: the split of every sample, [N], instead of the column `split` (a fold of cross-validation).
+    `splits`: the split of every sample, [N], instead of the column `split` (a fold of cross-validation). `left_out`: index
+    -> what is wrong, of samples that are in no split.
     """
 
-    def __init__(self, path: str | Path, *, splits: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, splits: Sequence[str] | None = None, left_out: Mapping[int, str] | None = None
+    ) -> None:
         self.path = Path(path)
         self._splits = splits
+        self.left_out = dict(sorted((left_out or {}).items()))
         self.schema = read_schema(self.path)
         self._shards: dict[str, list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]] = {}
         for name, modality in self.schema.modalities.items():
@@ -139,9 +143,9 @@ class FeatureStore:
         return np.asarray(pc.fill_null(self.column("text_characters"), 0), dtype=np.int64)
 
     def split(self, name: str) -> npt.NDArray[np.int64]:
-        """Indices of the samples of a split, ascending."""
+        """Indices of the samples of a split, ascending, without those that are left out."""
         found: npt.NDArray[np.int64] = np.flatnonzero(pc.equal(self.column("split"), name).to_numpy()).astype(np.int64)
-        return found
+        return found[~np.isin(found, list(self.left_out))] if self.left_out else found
 
     def lengths(self, modality: str) -> npt.NDArray[np.int64]:
         """Rows of each sample, [N]; 0 = the modality is missing."""
@@ -189,7 +193,8 @@ class FeatureStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of what dataset.json records of the data files, and of splits that are not theirs; reads no data."""
+        """A hash of what dataset.json records of the data files, of splits that are not theirs and of what is left out."""
         record = self.schema.model_dump(mode="json", include={"files", "samples", "modalities", "tasks"})
         record |= {} if self._splits is None else {"splits": list(self._splits)}
+        record |= {"left_out": list(self.left_out)} if self.left_out else {}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -28,3 +28,6 @@ def ending_notes(run: Run, state: RunState) -> Iterator[str]:
         if names:
             verb = "trained" if kind == "task" else "drawn from"
             yield f"warning: never {verb}: {kind}{'s' * (len(names) > 1)} {', '.join(names)}"
+    if run.folder.bad_samples.is_file():
+        count = sum(1 for _ in read_jsonl(run.folder.bad_samples))
+        yield f"warning: {count} bad sample{'s' * (count > 1)} left out, named in {run.folder.bad_samples}"

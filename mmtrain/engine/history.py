@@ -21,9 +21,9 @@ class History:
     """Float64 columns of equal length, NaN where a record has no such number.
 
     `steps`: one row an optimizer step: `step`, `objective`, `loss/<task>`, `penalty/<name>`, `aux/<name>`
-    (a fusion's batch terms), `grad_norm` (before clipping), `lr/<group>`. `evaluations`: one row an evaluation: `step`,
-    `epoch`, and every metric under its `split/task/metric` name. `curve`: the mean loss of every N samples:
-    `samples`, `loss/<task>`.
+    (a fusion's batch terms), `grad_norm` and `grad_norms/<group>` (of the optimizer's groups, before clipping; 0 for one in
+    which nothing learns at the time), `lr/<group>`. `evaluations`: one row an evaluation: `step`, `epoch`, and every metric
+    under its `split/task/metric` name. `curve`: the mean loss of every N samples: `samples`, `loss/<task>`.
     """
 
     steps: Columns
@@ -36,7 +36,7 @@ def history(run: str | Path) -> History:
     file = RunFolder(Path(run)).metrics
     if not file.is_file():
         raise DataError(f"{run} is not a run folder: it has no {file.name}")
-    records: dict[str, list[dict[str, float]]] = {"step": [], "evaluation": [], "curve": []}
+    records: dict[str, list[dict[str, float]]] = {"step": [], "evaluation": [], "curve": [], "rollback": []}
     for record in read_jsonl(file):
         records[record["kind"]].append(_flat(record))
     return History(_columns(records["step"]), _columns(records["evaluation"]), _columns(records["curve"]))

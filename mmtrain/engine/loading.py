@@ -1,9 +1,9 @@
 """From planned indices to the micro-batches of this process, read ahead in a thread."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ class StepInput:
     counts: dict[str, int]  # task -> labelled samples in the whole global batch, over all processes
     weights: list[Tensor] | None = None  # by micro-batch, [B] float32: what its samples' training losses are multiplied with
     silent: frozenset[str] = frozenset()  # tasks whose labelled samples in the global batch all weigh 0
+    is_barred: bool = False  # its update is left out, whatever its gradient turns out to be
 
     def weight(self, number: int) -> Tensor | None:
         """The weights [B] of one micro-batch; None = 1 throughout."""
@@ -52,8 +53,12 @@ class Loader:
         self._mine, self._micro, self._prefetch, self._pin = slice(rank, None, world), micro, prefetch, pin_memory
         self._labelled = [{task: stream.labels(task)[1] for task in stream.tasks} for stream in streams]
 
-    def steps(self, window: WindowPlan, *, first: int) -> Iterator[StepInput]:
-        """The steps of a window from `first` on."""
+    def steps(self, window: WindowPlan, *, first: int, barred: Collection[int] = ()) -> Iterator[StepInput]:
+        """The steps of a window from `first` on, those among `barred` marked as such."""
+        for inputs in self._steps(window, first):
+            yield replace(inputs, is_barred=True) if inputs.step in barred else inputs
+
+    def _steps(self, window: WindowPlan, first: int) -> Iterator[StepInput]:
         if self._prefetch == 0:
             yield from (self._read(window, step) for step in range(first, window.stop_step))
             return

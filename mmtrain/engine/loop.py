@@ -12,6 +12,7 @@ from mmtrain.engine.interrupt import Interrupt
 from mmtrain.engine.nonfinite import count_outcome
 from mmtrain.engine.padding import PaddingMeter
 from mmtrain.engine.progress import ProgressBar, shares_note
+from mmtrain.engine.rollback import goes_back, roll_back
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import sample_means, stream_losses
 from mmtrain.engine.saving import record_steps, save
@@ -26,6 +27,8 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
 
     Errors: Interrupted after Ctrl-C or SIGTERM, with the state saved; NonFiniteError before a weight is touched.
     """
+    if run.settings.on_nonfinite == "rollback" and state.step == 0:
+        save(run, state)  # the first steps may have to go back too
     with Interrupt(run.accelerator) as interrupt:
         while not state.finished(run.settings.total_steps):
             until = run.settings.next_evaluation(state.evaluated)
@@ -38,7 +41,7 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
             if interrupt.requested() and not state.finished(run.settings.total_steps):
                 saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
                 raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")
-            if state.step == 0:
+            if reached and state.step == 0:
                 raise ConfigError("curriculum.exhausted: stop: the streams cannot fill a single batch of this size")
     run.accelerator.wait_for_everyone()
     return history(run.folder.path)
@@ -47,7 +50,7 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
 def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[[], bool]) -> bool:
     """Train up to step `until` (an evaluation: an epoch's end, or a window border inside it), or to the streams' end.
 
-    False if interrupted before that; what was trained is saved then.
+    False if interrupted before that, what was trained being saved, or gone back to a checkpoint.
     """
     run.model.train()
     name = f"epoch {run.settings.epoch_of(state.step + 1)}"
@@ -57,8 +60,11 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
             window = run.curriculum.next_window(start, stop - start)
             meter, shares = PaddingMeter(), shares_note(run.curriculum.stream_names, window.shares)
             began, first = time.monotonic(), state.step
-            for inputs in run.loader.steps(window, first=state.step):
+            for inputs in run.loader.steps(window, first=state.step, barred=state.barred):
                 values, updated = train_step(run, inputs)
+                if goes_back(run, inputs, values):
+                    roll_back(run, state, step=inputs.step)
+                    return False
                 state.log.add(values)
                 state.conflicts.add(values.conflicts)
                 state.step += 1

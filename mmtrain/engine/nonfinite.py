@@ -1,11 +1,10 @@
-"""A step whose gradient holds NaN or Inf: where it comes from, kept on disk; then the run stops or leaves the step out."""
+"""A step whose gradient holds NaN or Inf: where it comes from, kept on disk; then the run stops or does without the step."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -23,13 +22,15 @@ from mmtrain.errors import NonFiniteError
 
 _SHOWN = 20  # sample ids in a message
 _KEPT = 10  # batches kept of a run that leaves steps out
+_NEXT = {"skip": "The step is left out", "rollback": "The run goes back to its newest checkpoint"}
 
 Buffers = list[tuple[Tensor, Tensor]]
 
 
-def copy_buffers(run: Run) -> Buffers:
+def copy_buffers(run: Run, inputs: StepInput) -> Buffers:
     """The running statistics before a step that may be left out: its forward pass writes into them."""
-    return [(buffer, buffer.clone()) for buffer in run.model.buffers()] if run.settings.skip_limit else []
+    stops = run.settings.on_nonfinite == "stop" and not inputs.is_barred
+    return [] if stops else [(buffer, buffer.clone()) for buffer in run.model.buffers()]
 
 
 def leave_out(run: Run, inputs: StepInput, values: StepValues, buffers: Buffers) -> StepValues:
@@ -39,12 +40,13 @@ def leave_out(run: Run, inputs: StepInput, values: StepValues, buffers: Buffers)
     """
     for buffer, before in buffers:
         buffer.copy_(before)
-    message = describe(run, inputs, values)
-    if run.settings.skip_limit == 0:
-        raise NonFiniteError(f"{message}. Continue with --resume and training.on_nonfinite=skip to leave such steps out")
-    run.say(f"warning: {message}. The step is left out")
+    if not inputs.is_barred:  # else all this was said when it came first
+        message = describe(run, inputs, values)
+        if run.settings.on_nonfinite == "stop":
+            raise NonFiniteError(f"{message}. Continue with --resume and training.on_nonfinite=skip to leave such steps out")
+        run.say(f"warning: {message}. " + _NEXT[run.settings.on_nonfinite])
     if run.accelerator.scaler is not None:
-        run.optimizer.step()  # does nothing but lower the scale of the loss
+        run.accelerator.scaler.update()  # the scale of the loss
     samples = [
         {name: torch.zeros_like(value) if name.endswith("/labelled") else value for name, value in columns.items()}
         for columns in values.samples
@@ -66,10 +68,10 @@ def count_outcome(run: Run, state: RunState, values: StepValues, *, updated: boo
 
 def describe(run: Run, inputs: StepInput, values: StepValues) -> str:
     """Where the NaN or Inf comes from, the same words on every process; each keeps its part of the batch on disk."""
-    own = {"step": inputs.step + 1, "objective": repr(float(values.objective)), **_find(run, inputs)}
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    place = run.folder.nonfinite / f"step-{inputs.step + 1:08d}"
-    kept = _keep(place, f"process-{rank}", own, inputs) if run.on_disk else "The batch is not kept"
+    own = {"objective": repr(float(values.objective)), **_find(run, inputs)}
+    world = run.accelerator.num_processes
+    kept = keep_batch(run, inputs, own)
+    own["batch"] = _ids(inputs)
     found: list[dict[str, Any]] = gather_object([own]) if world > 1 else [own]
     origins = [(number, part) for number, part in enumerate(found) if part["origin"]]
     cause = "It did not come again in evaluation mode: dropout, a penalty or batch term, or a norm that overflows"
@@ -122,8 +124,7 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
                 for name, gradient in zip(parameters, gradients, strict=True)
                 if gradient is not None and not gradient.isfinite().all()
             ]
-    batch_ids = [name for batch in inputs.micro_batches for name in batch.ids]
-    return {"origin": found[0] if found else None, "samples": list(dict.fromkeys(samples)), "batch": batch_ids}
+    return {"origin": found[0] if found else None, "samples": list(dict.fromkeys(samples))}
 
 
 def _note(found: list[str], name: str, module: nn.Module, _inputs: object, output: object) -> None:
@@ -151,8 +152,11 @@ def _finite_rows(values: Tensor) -> Tensor:
     return values.isfinite().reshape(len(values), -1).all(dim=1)
 
 
-def _keep(folder: Path, name: str, own: Mapping[str, Any], inputs: StepInput) -> str:
-    """Write a process's part of the batch: what was found as JSON, the tensors as safetensors. Says where, or why not."""
+def keep_batch(run: Run, inputs: StepInput, own: Mapping[str, Any]) -> str:
+    """Write this process's part of the batch: what it found as JSON, the tensors as safetensors. Says where, or why not."""
+    if not run.on_disk:
+        return "The batch is not kept"
+    folder, name = run.folder.nonfinite / f"step-{inputs.step + 1:08d}", f"process-{run.accelerator.process_index}"
     if not folder.exists() and len(list(folder.parent.glob("step-*"))) >= _KEPT:
         return f"The batch is not kept: {folder.parent} holds {_KEPT} already"
     tensors = {
@@ -160,13 +164,18 @@ def _keep(folder: Path, name: str, own: Mapping[str, Any], inputs: StepInput) ->
         for number, batch in enumerate(inputs.micro_batches)
         for key, value in _tensors(batch).items()
     }
+    note = {"step": inputs.step + 1, **own, "batch": _ids(inputs)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
         safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
     except (OSError, SafetensorError) as error:
         return f"The batch could not be kept in {folder} ({error})"
     return f"The batch is kept in {folder}"
+
+
+def _ids(inputs: StepInput) -> list[str]:
+    return [name for batch in inputs.micro_batches for name in batch.ids]
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -1,11 +1,25 @@
-"""Sums over processes that no wrapper takes for us: losses, gradients, and the first process's running statistics."""
+"""What processes tell each other and no wrapper does for us: sums of losses and gradients, what the first one has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+
+Answer = TypeVar("Answer")
+
+
+def from_first_process(look: Callable[[], Answer]) -> Answer:
+    """What `look` finds in the first of the processes that train together, in all of them; the others do not look."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return look()
+    answer = [look() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(answer)
+    found = answer[0]
+    assert found is not None
+    return found
 
 
 def sum_over_processes(accelerator: Accelerator, values: Tensor) -> Tensor:

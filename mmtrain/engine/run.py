@@ -12,6 +12,7 @@ from torch import nn
 from mmtrain.curriculum.curriculum import Curriculum
 from mmtrain.data.dataset import Stream
 from mmtrain.engine.averages.average import WeightAverage
+from mmtrain.engine.clipping.protocol import Clipping
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.jsonl import JsonLines
 from mmtrain.engine.loading import Loader
@@ -35,12 +36,13 @@ class LoopSettings:
     keep_checkpoints: int
     on_save_error: Literal["stop", "continue"]
     eval_batch: int
-    clip_norm: float | None
-    skip_limit: int  # steps in a row that may be left out for NaN or Inf; 0: the first stops the run
+    on_nonfinite: Literal["stop", "skip", "rollback"]
+    skip_limit: int  # steps that may be left out for NaN or Inf: in a row, and of rollbacks behind one checkpoint
     metric: str  # a name `val/...` that selects the best checkpoint
     mode: Literal["min", "max"]
     patience: int | None  # evaluations without gain before the run stops
     seed: int
+    detect_anomaly: bool = False  # look for the operation that makes a NaN, slowly
     train_predictions: bool = False  # write those of all training samples after every epoch
 
     def epoch_of(self, step: int) -> int:
@@ -93,6 +95,7 @@ class Run:
     optimizer: torch.optim.Optimizer  # prepared
     lr_schedule: LrSchedule
     average: WeightAverage | None  # of the weights, besides
+    clipping: Clipping
     unfreezing: Unfreezing | None  # None: what trains does so throughout
     objective: Objective
     curriculum: Curriculum

@@ -42,6 +42,10 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def bad_samples(self) -> Path:
+        return self.path / "bad_samples.jsonl"
+
+    @property
     def nonfinite(self) -> Path:
         return self.path / "nonfinite"
 

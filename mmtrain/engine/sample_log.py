@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from mmtrain.engine.gradient_norms import GradientNorms
 from mmtrain.evaluation.evaluate import Arrays, to_arrays
 
 
@@ -21,13 +22,18 @@ class StepValues:
     step: int
     objective: Tensor  # this process's part of the minimized sum, without penalties and batch terms
     penalties: Mapping[str, Tensor]
-    grad_norm: float
+    norms: GradientNorms
     lr: Mapping[str, float]
     samples: list[dict[str, Tensor]] = field(default_factory=list)  # one dict a micro-batch
     left_out: bool = False  # the gradient was not finite, and no weight was changed
     weights: Mapping[str, Tensor | float] | None = None  # see WindowReport, of this step
     conflicts: float | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)  # this process's part of each batch term
+
+    @property
+    def grad_norm(self) -> float:
+        """Of the whole gradient, before clipping."""
+        return self.norms.total
 
 
 class SampleLog:
@@ -80,6 +86,7 @@ class SampleLog:
                 "penalty": {name: float(value) for name, value in values.penalties.items()},
                 "aux": {name: float(value) for name, value in zip(values.aux, sums[number, 1:], strict=True)},
                 "grad_norm": values.grad_norm,
+                "grad_norms": dict(values.norms.groups),
                 "lr": dict(values.lr),
             }
             records.append(record | ({"left_out": 1} if values.left_out else {}))

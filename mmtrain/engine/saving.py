@@ -100,6 +100,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
         "skipped": state.skipped,
         "left_out": state.left_out,
         "left_out_in_a_row": state.left_out_in_a_row,
+        "barred": state.barred,
         "stopped": state.stopped,
         "selection": asdict(state.selection),
         "conflicts": asdict(state.conflicts),
@@ -131,12 +132,13 @@ def resume(run: Run) -> RunState:
     checkpoint = files.read_checkpoint(folder)
     require_version(checkpoint, origin=str(folder))
     require_identity(checkpoint, run.identity)
-    state = _put_back(run, checkpoint, origin=str(folder))
+    state = put_back(run, checkpoint, origin=str(folder))
     run.say(f"resumed from {folder} at step {state.step}")
     return state
 
 
-def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
+def put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
+    """Everything as it was when the checkpoint was made, whatever the run has done since; gives where it then stood."""
     values, tensors = checkpoint.state, checkpoint.tensors
     load_model_state(run.accelerator.unwrap_model(run.model), tensors["model"], origin=origin)
     load_optimizer_state(run.optimizer, tensors["optimizer"], values["optimizer"])
@@ -171,6 +173,7 @@ def _put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
         skipped=values["skipped"],
         left_out=values["left_out"],
         left_out_in_a_row=values["left_out_in_a_row"],
+        barred=values["barred"],
         stopped=values["stopped"],
         selection=Selection(**values["selection"]),
         conflicts=Conflicts(**values["conflicts"]),

@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from mmtrain.engine.checkpoint import Checkpoint, Tensors
 from mmtrain.engine.sample_log import SampleLog
 from mmtrain.errors import CheckpointError
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass
@@ -64,6 +64,7 @@ class RunState:
     skipped: int = 0  # steps that the loss scaler skipped
     left_out: int = 0  # steps whose gradient was not finite
     left_out_in_a_row: int = 0  # of them, those that just went by
+    barred: list[int] = field(default_factory=list)  # finished steps before each one that a rollback has left out
     stopped: bool = False  # early stopping, or a stream used up, ended the run
     selection: Selection = field(default_factory=Selection)
     log: SampleLog = field(default_factory=SampleLog)
@@ -72,6 +73,11 @@ class RunState:
     def finished(self, total_steps: int) -> bool:
         """Nothing is left to train or to evaluate."""
         return self.evaluated == self.step and (self.stopped or self.step >= total_steps)
+
+    def become(self, other: "RunState") -> None:
+        """Stand where `other` stands."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:

@@ -3,10 +3,12 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmtrain.curriculum.weighting.protocol import ByGradients, Learned
+from mmtrain.curriculum.weighting.protocol import ByGradients
+from mmtrain.engine.anomaly import detecting_anomaly
 from mmtrain.engine.backward import backward
+from mmtrain.engine.gradient_norms import gradient_norms, gradients_of
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.nonfinite import copy_buffers, leave_out
 from mmtrain.engine.passes import Forwarded
@@ -24,42 +26,53 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
     Batch terms (`Outputs.aux`) alone depend on these numbers: each micro-batch's counts by its share of the global batch.
     Where the plan weighs samples by v_i, a task's mean is sum_i v_i l_i / n, still over all n labelled samples: what weighs
     little moves the model little. Reported losses are never weighed.
-    There is no update where the loss scaler skips it, or where the gradient is not finite and the run leaves such steps out.
-    Errors: NonFiniteError, before any weight is touched, where the run does not.
+    There is no update where the gradient is not finite, be it that the loss scaler tries a smaller scale or that the run
+    leaves such steps out; nor where the step is barred.
+    Errors: NonFiniteError, before any weight is touched, where the run stops for it.
     """
     run.optimizer.zero_grad(set_to_none=True)
     if run.unfreezing is not None:
         run.unfreezing.begin(inputs.step)
-    buffers = copy_buffers(run)
-    done = backward(run, inputs, lambda number: _forward(run, inputs, number))
+    buffers = copy_buffers(run, inputs)
+    with detecting_anomaly(run, inputs):
+        done = backward(run, inputs, lambda number: _forward(run, inputs, number))
     if run.unfreezing is not None:
         run.unfreezing.drop_gradients(inputs.step)
-    norm = float(run.accelerator.clip_grad_norm_(_trained(run), run.settings.clip_norm or math.inf))
+    run.accelerator.unscale_gradients()
+    norms = gradient_norms(run.optimizer.param_groups)
     lr = {str(group["name"]): float(group["lr"]) for group in run.optimizer.param_groups}
     penalties = {name: value.detach() for name, value in done.penalties.items()}
     values = StepValues(
         inputs.step,
         done.objective,
         penalties,
-        norm,
+        norms,
         lr,
         done.samples,
         aux=done.aux,
         weights=done.weights,
         conflicts=done.conflicts,
     )
-    if not math.isfinite(norm) and _is_final(run, done.objective):
+    is_finite = math.isfinite(norms.total)  # asked before clipping, which would make a finite number of Inf
+    if inputs.is_barred or (not is_finite and _is_final(run, done.objective)):
         return leave_out(run, inputs, values, buffers), False
+    if not is_finite:
+        run.accelerator.scaler.update()  # to a smaller scale
+        return values, False
+    _update(run, inputs.step, norm=norms.total)
+    return values, True
+
+
+def _update(run: Run, step: int, *, norm: float) -> None:
+    """Move the weights by a gradient of this norm, and all that moves with them."""
+    if gradients := gradients_of(run.optimizer.param_groups):
+        run.clipping.clip(gradients, norm=norm)
     run.optimizer.step()
-    # a fused optimizer skips a step inside itself, and Accelerate does not see it
-    skipped = bool(getattr(run.optimizer, "step_was_skipped", False)) or not math.isfinite(norm)
-    if not skipped:
-        run.lr_schedule.step()
-        if isinstance(run.curriculum.weighting, ByGradients):
-            run.curriculum.weighting.learn()
-        if run.average is not None:
-            run.average.take(run.accelerator.unwrap_model(run.model), finished=inputs.step + 1)
-    return values, not skipped
+    run.lr_schedule.step()
+    if isinstance(run.curriculum.weighting, ByGradients):
+        run.curriculum.weighting.learn()
+    if run.average is not None:
+        run.average.take(run.accelerator.unwrap_model(run.model), finished=step + 1)
 
 
 def _is_final(run: Run, objective: Tensor) -> bool:
@@ -70,12 +83,6 @@ def _is_final(run: Run, objective: Tensor) -> bool:
     if run.accelerator.scaler is None or run.accelerator.scaler.get_scale() < 1.0:
         return True
     return not bool(torch.isfinite(sum_over_processes(run.accelerator, objective)))
-
-
-def _trained(run: Run) -> list[nn.Parameter]:
-    """All that the optimizer holds, and what is frozen."""
-    weighting = run.curriculum.weighting
-    return [*run.model.parameters(), *(weighting.module.parameters() if isinstance(weighting, Learned) else ())]
 
 
 def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:

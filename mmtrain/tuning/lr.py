@@ -64,7 +64,7 @@ def range_test(run: Run, *, peak: float, start: float, end: float, steps: int, s
     """
     optimizer = getattr(run.optimizer, "optimizer", run.optimizer)
     schedule = LrSchedule(optimizer, factor=lambda finished: ramp(start, end, steps, finished) / peak)
-    settings = replace(run.settings, total_steps=steps, skip_limit=0)  # a NaN ends the test
+    settings = replace(run.settings, total_steps=steps, on_nonfinite="stop")  # a NaN ends the test
     run = replace(run, lr_schedule=schedule, settings=settings)
     curve, state = LrCurve(smoothing), RunState()
     run.model.train()

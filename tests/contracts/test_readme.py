@@ -16,6 +16,7 @@ from mmtrain.curriculum.samplers import SAMPLERS
 from mmtrain.curriculum.schedules import SCHEDULES
 from mmtrain.curriculum.weighting import WEIGHTINGS
 from mmtrain.engine.averages import AVERAGES
+from mmtrain.engine.clipping import CLIPPINGS
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS
@@ -43,6 +44,7 @@ ROWS = {
     "training.optimizer": OPTIMIZERS,
     "training.schedule": LR_SCHEDULES,
     "training.average": AVERAGES,
+    "training.clipping": CLIPPINGS,
 }
 
 

@@ -21,6 +21,7 @@ from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.curriculum.weighting import WEIGHTINGS, WeightingConfig
 from mmtrain.data.schema import TaskSchema
 from mmtrain.engine.averages import AVERAGES, AverageConfig
+from mmtrain.engine.clipping import CLIPPINGS, ClippingConfig
 from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
 from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
 from mmtrain.models.encoders import SEQUENCE_ENCODERS, TEXT_ENCODERS, SequenceEncoderConfig, TextEncoderConfig
@@ -47,6 +48,7 @@ TABLES = {
     "regularizers": (REGULARIZERS, RegularizerConfig),
     "optimizers": (OPTIMIZERS, OptimizerConfig),
     "weight averages": (AVERAGES, AverageConfig),
+    "clippings": (CLIPPINGS, ClippingConfig),
     "learning-rate schedules": (LR_SCHEDULES, LrScheduleConfig),
 }
 ROWS = [pytest.param(table, row, id=f"{table}-{row.__name__}") for table, (rows, _) in TABLES.items() for row in rows]
@@ -92,6 +94,7 @@ BUILD = {
     "losses": build_loss,
     "optimizers": build_optimizer,
     "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),
+    "clippings": lambda _, config: config.build(),
     "learning-rate schedules": build_lr_schedule,
 }
 

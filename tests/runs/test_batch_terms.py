@@ -69,7 +69,7 @@ def test_batch_terms_count_by_the_samples_they_speak_of(
 ) -> None:
     """Whatever the weighting makes of the tasks, the terms' gradient comes on top of it."""
     twice = {"regularizers": {"twice": {"name": "r_drop", "strength": 1.0}}} if views == 2 else {}
-    settings = {"model": MISA, "batch": {"micro": micro}, "training": {"clip_norm": None}, **twice}
+    settings = {"model": MISA, "batch": {"micro": micro}, "training": {"clipping": {"name": "none"}}, **twice}
     settings["curriculum"] = {"weighting": weighting}
     run, plain = small_run(**settings), without_terms(small_run(**settings))
     reference = copy.deepcopy(run.model).double()

@@ -157,8 +157,8 @@ def test_other_folds_are_not_resumed(fields: Path, capsys: pytest.CaptureFixture
     assert crossval(fields, *short, "--folds", "3") == 0
     assert crossval(fields, *short, "--folds", "2", "--resume") == 2
     assert "was made from other settings: folds was 3, is 2. Put them back" in capsys.readouterr().err
-    assert crossval(fields, *short, "--folds", "3", "training.clip_norm=2", "--resume") == 2
-    assert "training.clip_norm: was 1.0, is 2.0" in capsys.readouterr().err
+    assert crossval(fields, *short, "--folds", "3", "training.clipping.max_norm=2", "--resume") == 2
+    assert "training.clipping.max_norm: was 1.0, is 2.0" in capsys.readouterr().err
     assert crossval(fields, *short, "--folds", "2", "--overwrite") == 0
     folder = fields.parent / "runs" / "run"
     assert sorted(path.name for path in folder.iterdir()) == ["crossval.json", "crossval.md", *FOLDS, "folds"]

@@ -142,7 +142,7 @@ def test_losses_heard_are_those_of_the_samples_trained_on(small_run: Build) -> N
 def test_weights_multiply_each_samples_losses_in_the_gradient(small_run: Build, micro: int | None, views: int) -> None:
     """sum over tasks of sum_i v_i l_i / n, in float64, one sample after the other; losses are reported without v."""
     twice = {"twice": {"name": "r_drop", "strength": 2.0}} if views == 2 else {}
-    run = small_run(batch={"micro": micro}, training={"clip_norm": None}, regularizers=twice)
+    run = small_run(batch={"micro": micro}, training={"clipping": {"name": "none"}}, regularizers=twice)
     plan = run.curriculum.next_window(0, 4)
     weight = np.random.default_rng(0).random(plan.position.shape).astype(np.float32)
     weight[0, :2] = (0.0, 1.0)
@@ -165,7 +165,8 @@ def test_weights_multiply_each_samples_losses_in_the_gradient(small_run: Build, 
     for name, gradient in gradients(model).items():
         assert gradients(run.model)[name].numpy() == pytest.approx(gradient.numpy(), rel=1e-4, abs=1e-6), name
     plain = train_step(
-        small_run(batch={"micro": micro}, training={"clip_norm": None}, regularizers=twice), replace(inputs, weights=None)
+        small_run(batch={"micro": micro}, training={"clipping": {"name": "none"}}, regularizers=twice),
+        replace(inputs, weights=None),
     )[0]
     for weighed, reported in zip(values.samples, plain.samples, strict=True):
         for key, column in reported.items():

@@ -21,7 +21,7 @@ from mmtrain.errors import NonFiniteError
 from mmtrain.evaluation.evaluate import evaluate
 
 Build = Callable[..., Run]
-NO_CLIP = {"training": {"clip_norm": None}}
+NO_CLIP = {"training": {"clipping": {"name": "none"}}}
 
 
 def first_step(run: Run) -> StepInput:
@@ -88,7 +88,7 @@ def test_dividing_by_the_batch_is_seen(small_run: Build) -> None:
 
 
 def test_the_norm_is_logged_before_clipping(small_run: Build) -> None:
-    free, clipped = small_run(**NO_CLIP), small_run(training={"clip_norm": 0.01})
+    free, clipped = small_run(**NO_CLIP), small_run(training={"clipping": {"max_norm": 0.01}})
     norm = train_step(free, first_step(free))[0].grad_norm
     assert norm > 0.05
     assert train_step(clipped, first_step(clipped))[0].grad_norm == pytest.approx(norm, rel=1e-6)
@@ -158,7 +158,7 @@ def test_a_loss_scaler_may_try_smaller_scales_but_not_for_ever(small_run: Build,
 def test_a_step_that_the_loss_scaler_skips_does_not_advance_the_learning_rate(
     small_run: Build, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    run = small_run(training={"optimizer": {"name": optimizer}, "clip_norm": 1.0})
+    run = small_run(training={"optimizer": {"name": optimizer}, "clipping": {"max_norm": 1.0}})
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # overflows, and is halved until it does not
     monkeypatch.setattr(run.accelerator, "scaler", scaler)
     monkeypatch.setattr(run.accelerator, "native_amp", True)

@@ -168,6 +168,26 @@ def test_tensorboard_has_each_step_of_a_killed_run_once(fields: Path) -> None:
     assert [event.step for event in first.Scalars("objective")] == [1, 2, 3], "or this tests nothing"
 
 
+def test_tensorboard_has_each_step_of_a_run_that_went_back_once(tmp_path: Path) -> None:
+    """An evaluation at the step of a record is no way back; the step of the last record again is one."""
+    pytest.importorskip("tensorboard")
+    from rich.console import Console
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from mmtrain.engine.tracking.tensorboard import TensorBoardTracker
+
+    tracker = TensorBoardTracker(folder=tmp_path / "events", console=Console())
+    for step in (1, 2, 3, 3, 4, 2, 3, 4, 5):
+        tracker.log({"objective": float(step)}, step=step)
+        if step == 2:
+            tracker.log({"val/loss": 1.0}, step=step)
+    tracker.close()
+    assert len(list((tmp_path / "events").iterdir())) == 3, "one a way back, and the first"
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [event.step for event in events.Scalars("objective")] == [1, 2, 3, 4, 5]
+    assert [event.step for event in events.Scalars("val/loss")] == [2]
+
+
 def write_all_and_die() -> None:
     """Die after the third step, when the records of three are written out."""
     from mmtrain.engine import loop

@@ -200,7 +200,7 @@ def test_refusals_and_failed_trials(searched: tuple[Path, Path]) -> None:
     assert life.code == 0, life.err
     assert "failed: dim 8 is not a multiple of heads 3" in life.out
     assert """'model.fusion={"name": "concat"}'""" in life.out.splitlines()[-1], life.out
-    refused = search(searched, "--trials", "9", "training.clip_norm=3")
+    refused = search(searched, "--trials", "9", "training.clipping.max_norm=3")
     assert refused.code == 2
     assert "study.db was made from another experiment or search file" in refused.err
     with pytest.raises(ConfigError, match="choose another name"):

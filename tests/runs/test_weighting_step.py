@@ -27,7 +27,7 @@ from mmtrain.errors import ConfigError, NonFiniteError
 Build = Callable[..., Run]
 OVER = pytest.mark.parametrize("over", ["representation", "parameters"])
 MICRO = pytest.mark.parametrize("micro", [None, 3])
-NO_CLIP = {"training": {"clip_norm": None}}
+NO_CLIP = {"training": {"clipping": {"name": "none"}}}
 NAMES = [config.model_fields["name"].default for config in WEIGHTINGS]
 BY_GRADIENTS = [config.model_fields["name"].default for config in WEIGHTINGS if issubclass(config, GradientSection)]
 
@@ -75,7 +75,9 @@ def test_geometric_is_the_gradient_of_the_root_of_the_product(small_run: Build, 
 @MICRO
 def test_uncertainty_is_the_gradient_of_kendalls_loss_and_its_variances_move(small_run: Build, micro: int | None) -> None:
     run = small_run(
-        batch={"micro": micro}, **weighted("uncertainty", lr=0.05), training={"clip_norm": None, "schedule": {"warmup": 0}}
+        batch={"micro": micro},
+        **weighted("uncertainty", lr=0.05),
+        training={"clipping": {"name": "none"}, "schedule": {"warmup": 0}},
     )
     weighting = run.curriculum.weighting
     assert isinstance(weighting, Learned)
@@ -211,7 +213,7 @@ def without_labels(inputs: StepInput, *tasks: str) -> StepInput:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("missing", [("pitch",), ("pitch", "mood"), ("pitch", "mood", "funny")])
 def test_tasks_without_a_label_in_the_batch_are_left_out(small_run: Build, name: str, missing: tuple[str, ...]) -> None:
-    run = small_run(**weighted(name), training={"clip_norm": None, "optimizer": {"weight_decay": 0.0}})
+    run = small_run(**weighted(name), training={"clipping": {"name": "none"}, "optimizer": {"weight_decay": 0.0}})
     before = copy.deepcopy(run.model.state_dict())
     values, _ = train_step(run, without_labels(first_step(run), *missing))
     assert math.isfinite(float(values.objective))
@@ -341,7 +343,7 @@ def test_a_log_variance_whose_loss_overflows_ends_the_run(small_run: Build) -> N
 @pytest.mark.parametrize("name", [*BY_GRADIENTS, "geometric", "uncertainty"])
 @MICRO
 def test_bf16_reaches_the_trunk(small_run: Build, name: str, micro: int | None) -> None:
-    run = small_run(**weighted(name), training={"precision": "bf16", "clip_norm": None}, batch={"micro": micro})
+    run = small_run(**weighted(name), training={"precision": "bf16", "clipping": {"name": "none"}}, batch={"micro": micro})
     values, updated = train_step(run, first_step(run))
     assert updated
     assert math.isfinite(values.grad_norm)

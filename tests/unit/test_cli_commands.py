@@ -122,7 +122,12 @@ def test_values_may_begin_with_a_dash(run, tmp_path):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda file: file.name)
 def test_what_show_prints_loads_to_an_equal_experiment(run, tmp_path, file):
-    overrides = ["batch.size=16", "curriculum.sampler.name=uniform", "training.clip_norm=null", "training.optimizer.lr=1e-5"]
+    overrides = [
+        "batch.size=16",
+        "curriculum.sampler.name=uniform",
+        "training.clipping.name=none",
+        "training.optimizer.lr=1e-5",
+    ]
     code, out, error = run("config", "show", str(file), *overrides)
     assert (code, error) == (0, "")
     (tmp_path / "shown.yaml").write_text(out)

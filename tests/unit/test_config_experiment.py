@@ -6,6 +6,7 @@ import pytest
 
 from mmtrain.build import _settings
 from mmtrain.config import dump_yaml, load_experiment
+from mmtrain.engine.clipping.norm import NormClippingConfig
 from mmtrain.errors import ConfigError
 
 VALID = """\
@@ -49,9 +50,11 @@ def complaint(load):
 
 
 def test_valid(load):
-    experiment = load("training.optimizer.lr=1e-4", "training.clip_norm=null", "model.sequences.video.name=bilstm")
+    experiment = load("training.optimizer.lr=1e-4", "training.clipping.name=none", "model.sequences.video.name=bilstm")
     assert experiment.training.optimizer.lr == 1e-4
-    assert experiment.training.clip_norm is None
+    assert experiment.training.clipping.name == "none"
+    assert load("training.clipping.max_norm=0.5").training.clipping == NormClippingConfig(max_norm=0.5)
+    assert load().training.clipping == NormClippingConfig(max_norm=1.0)
     assert experiment.model.modalities == ("audio", "video")
     assert experiment.task("funny").head.name == "linear"
 
@@ -62,7 +65,15 @@ WRONG = {
     "traning.epochs=3": "traning: unknown key; did you mean 'training'? Known: batch, curriculum,",
     "epochs=3": "epochs: unknown key; did you mean training.epochs? Known here: batch,",
     "lr=3": "lr: unknown key; did you mean training.optimizer.lr? Known here: batch,",
-    "batch.sise=3": "batch.sise: unknown key; did you mean 'size'? Known: evaluation, micro, prefetch, size",
+    "batch.sise=3": "batch.sise: unknown key; did you mean 'size'? Known: evaluation, micro, on_bad_sample, prefetch, size",
+    "batch.on_bad_sample=drop": "batch.on_bad_sample: input should be 'stop' or 'skip' (found 'drop')",
+    "training.clip_norm=1": "training.clip_norm: unknown key. Known: average, checkpoint_every, clipping,",
+    "training.clipping.name=values": "training.clipping.name: unknown name 'values'; did you mean 'value'? Known: none,",
+    "training.clipping.max_value=1": "training.clipping.max_value: unknown key. Known: max_norm, name",
+    "training.clipping.max_norm=0": "training.clipping.max_norm: input should be greater than 0 (found 0)",
+    "training.clipping={name: value, max_value: .inf}": "training.clipping.max_value: input should be a finite number",
+    "training.on_nonfinite=back": "training.on_nonfinite: input should be 'stop', 'skip' or 'rollback' (found 'back')",
+    "training.detect_anomaly=3": "training.detect_anomaly: input should be a valid boolean",
     "streams.clips.task=[a]": "streams.clips.task: unknown key; did you mean 'tasks'? Known: dataset, modalities, tasks",
     "model.sequences.audio.hidden=2": "model.sequences.audio.hidden: unknown key. Known: name",
     "model.fusion.head=2": "model.fusion.head: unknown key; did you mean 'heads'? Known: attention_dropout, dropout,",

@@ -178,7 +178,7 @@ def test_any_experiment_survives_its_file(folder, runs, store, dataset, task, lr
     base |= {"runs": runs, "seed": seed, "datasets": {dataset: {"store": store}}, "tasks": {task: {}}}
     base["streams"] = {dataset: {"dataset": dataset, "tasks": [task]}}
     base["regularizers"] = {task: {"name": "l2", "strength": strength}}
-    base["training"]["clip_norm"] = clip
+    base["training"]["clipping"] = {"name": "none"} if clip is None else {"name": "norm", "max_norm": clip}
     base["training"]["optimizer"]["lr"] = lr
     experiment = type(loaded).model_validate(base)
     (folder / "dump.yaml").write_text(dump_yaml(experiment), encoding="utf-8")

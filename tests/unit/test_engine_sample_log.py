@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from mmtrain.engine.gradient_norms import GradientNorms
 from mmtrain.engine.sample_log import SampleLog, StepValues, sample_means
 
 ALONE = SimpleNamespace(num_processes=1, process_index=0)
@@ -22,7 +23,7 @@ def values(step: int) -> StepValues:
         }
         for index in ([10 * step, 10 * step + 1], [10 * step + 2])
     ]
-    return StepValues(step, torch.zeros(()), {}, 1.0, {}, micros)
+    return StepValues(step, torch.zeros(()), {}, GradientNorms({"all": 1.0}), {}, micros)
 
 
 def test_batch_terms_stand_beside_the_objective() -> None:

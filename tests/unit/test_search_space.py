@@ -39,7 +39,7 @@ def test_ranges_and_choices(space_of):
         "training.optimizer.lr: {low: 1e-5, high: 1e-2, log: true}\n"
         "batch.size: {low: 8, high: 64, step: 8}\n"
         "model.dim: {low: 8, high: 64, log: true}\n"
-        "training.clip_norm: {low: 0.5, high: 2, step: 0.5}\n"
+        "training.clipping.max_norm: {low: 0.5, high: 2, step: 0.5}\n"
         "model.fusion: {choices: [{name: hca, heads: 8}, {name: concat}]}\n"
     )
     recorder = Recorder()
@@ -48,13 +48,13 @@ def test_ranges_and_choices(space_of):
         ("float", "training.optimizer.lr", 1e-5, 1e-2, None, True),
         ("int", "batch.size", 8, 64, 8, False),
         ("int", "model.dim", 8, 64, 1, True),
-        ("float", "training.clip_norm", 0.5, 2, 0.5, False),
+        ("float", "training.clipping.max_norm", 0.5, 2, 0.5, False),
         ("choice", "model.fusion", ['{"heads": 8, "name": "hca"}', '{"name": "concat"}']),
     ]
     assert overrides_of(values)[1:] == [
         "batch.size=8",
         "model.dim=8",
-        "training.clip_norm=2",
+        "training.clipping.max_norm=2",
         'model.fusion={"name": "concat"}',
     ]
     assert space["model.fusion"].first == {"name": "hca", "heads": 8}

@@ -18,11 +18,12 @@ def require_tensorboard() -> None:
 
 
 class TensorBoardTracker:
-    """Writes to `folder`; what a killed life of the run wrote beyond its checkpoint is purged when a step comes again."""
+    """Writes to `folder`; what a killed life, or a run that went back, wrote beyond its checkpoint is purged."""
 
     def __init__(self, *, folder: Path, console: Console) -> None:
         self._folder = folder
         self._writer: Any = None
+        self._written: dict[str, int] = {}  # name -> its last step
         self._background = Background("TensorBoard", console)
 
     def _open(self, step: int) -> Any:
@@ -34,6 +35,10 @@ class TensorBoardTracker:
         self._background.do(lambda: self._write(scalars, step))
 
     def _write(self, scalars: Mapping[str, float], step: int) -> None:
+        if any(self._written.get(name, 0) >= step for name in scalars):  # the run went back to a checkpoint
+            self._finish()
+            self._writer, self._written = None, {}
+        self._written |= dict.fromkeys(scalars, step)
         self._writer = self._writer or self._open(step)
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
