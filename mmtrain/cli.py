@@ -89,9 +89,7 @@ def ablate(
     *,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
-    rerun_stale: Annotated[
-        bool, typer.Option("--rerun-stale", help="Train anew what other code, or settings, made.")
-    ] = False,
+    rerun_stale: Annotated[bool, typer.Option("--rerun-stale", help="Train anew what other code or settings made.")] = False,
     final: Annotated[list[str] | None, typer.Option("--final", help="A variant, or best: read its test split.")] = None,
 ) -> None:
     """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""

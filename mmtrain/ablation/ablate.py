@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmtrain.ablation.plan import Plan, PlannedRun, Variant, check_plan, read_plan
+from mmtrain.ablation.plan import Plan, PlannedRun, check_plan, read_plan
 from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
 from mmtrain.ablation.readings import Readings, chosen_variants, reading_job
 from mmtrain.ablation.report import Report, build_report, print_report, write_report
@@ -34,7 +34,8 @@ def ablate(
 
     What is finished stays, what is interrupted goes on, what failed is tried again; `rerun_stale` trains anew what other
     code made, and what is of other settings or data. `final`: nothing is trained, the test split of these variants is read.
-    True where every run is finished. Errors: UserError of every kind before the first run begins; Interrupted.
+    True where every run is finished, or, with `final`, every one that was asked for is read.
+    Errors: UserError of every kind before the first run begins; Interrupted.
     """
     plan = read_plan(file, overrides)
     check_plan(file, plan)
@@ -45,12 +46,9 @@ def ablate(
         session.show(jobs)
         return True
     with RunLock(plan.folder):
-        if final:
-            session.read_test(chosen_variants(plan, session.statuses, final), jobs)
-        else:
-            session.train(jobs)
+        whole = session.read_test(final, jobs) if final else session.train(jobs)
     print_report(session.report(), session.console)
-    return all(status.is_finished for status in session.statuses)
+    return whole
 
 
 def command_of(plan: Plan, run: PlannedRun, *, overwrite: bool) -> tuple[str, ...]:
@@ -85,8 +83,8 @@ class _Session:
                 job = self._job(status)
                 self._say(f"OMP_NUM_THREADS={threads_for(jobs)} {shlex.join(job.command)}")
 
-    def train(self, jobs: int) -> None:
-        """Run what is out; the page is written again behind every run."""
+    def train(self, jobs: int) -> bool:
+        """Run what is out, and whether every run is finished then; the page is written again behind every run."""
         out = [status for status in self.statuses if self._is_out(status)]
         runs = {status.run.label: status.run for status in out}
         done, attempts = len(self.statuses) - len(out), attempts_of(self.plan)
@@ -110,10 +108,12 @@ class _Session:
             for label, status in self._found.items():
                 self._found[label] = status_of(self.plan, status.run) if status.state is State.RUNNING else status
             write_report(self.report())
+        return all(status.is_finished for status in self.statuses)
 
-    def read_test(self, variants: Sequence[Variant], jobs: int) -> None:
-        """Read the test split of each run of `variants` that has not been read yet."""
+    def read_test(self, names: Sequence[str], jobs: int) -> bool:
+        """Read the test split of each run of these variants that has not been read yet, and whether all are read then."""
         readings = Readings(self.plan)
+        variants = chosen_variants(self.plan, self.statuses, names)
         runs = {run.label: run for variant in variants for run in self.plan.of(variant)}
         out = [run for run in runs.values() if not readings.is_read(run)]
         for run in (run for run in runs.values() if run not in out):
@@ -129,6 +129,7 @@ class _Session:
 
         self._run([reading_job(self.plan, run) for run in out], jobs, began, ended)
         write_report(self.report())
+        return all(readings.is_read(run) for run in runs.values())
 
     def _run(
         self, jobs: Sequence[Job], at_once: int, began: Callable[[Job], None], ended: Callable[[Job, int], None]

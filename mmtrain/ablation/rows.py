@@ -51,18 +51,20 @@ def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "va
     for variant in plan.variants:
         own = runs[variant]
         defined = {run.seed: run for run in own if np.isfinite(values[run])}
-        difference = None
-        if not variant.is_baseline:
-            try:
+        estimate, difference = over_seeds([values[run] for run in defined.values()]) if defined else None, None
+        try:
+            if len(defined) == 1:
+                estimate = _of_groups(*defined.values(), metric=metric)
+            if not variant.is_baseline:
                 difference = _difference(defined, baseline, values, metric)
-            except DataError as error:
-                notes.append(f"{variant.name} is not compared with {plan.variants[0].name}: {error}")
+        except DataError as error:
+            notes.append(f"{variant.name} has no interval, or is not compared: {error}")
         rows.append(
             VariantRow(
                 variant=variant,
                 seeds=tuple(run.seed for run in own),
                 values=tuple(values[run] for run in own),
-                estimate=_estimate(list(defined.values()), values, metric),
+                estimate=estimate,
                 difference=difference,
                 also={name: _mean([found[run].get(name, _NAN) for run in own]) for name in also},
                 cost=_mean_cost([cost_of(run) for run in own]),
@@ -87,33 +89,28 @@ def _corrected(rows: Sequence[VariantRow]) -> list[VariantRow]:
     return [replace(row, p_holm=corrected.get(row.variant, _NAN)) for row in rows]
 
 
-def _estimate(runs: Sequence[PlannedRun], values: Mapping[PlannedRun, float], metric: str) -> Estimate | None:
-    if len(runs) == 1:
-        return _over_groups(_stamped(runs[0], metric), None, metric.partition("/")[2])
-    return over_seeds([values[run] for run in runs]) if runs else None
-
-
 def _difference(
     runs: Mapping[int, PlannedRun], baseline: Mapping[int, PlannedRun], values: Mapping[PlannedRun, float], metric: str
 ) -> Estimate | None:
     """Of the seeds that both have. Errors: DataError where one pair is left, and its samples are not the same."""
     seeds = [seed for seed in runs if seed in baseline]
     if len(seeds) == 1:
-        return _over_groups(*(_stamped(pair[seeds[0]], metric) for pair in (runs, baseline)), metric.partition("/")[2])
+        return _of_groups(runs[seeds[0]], baseline[seeds[0]], metric=metric)
     return over_seeds([values[runs[seed]] - values[baseline[seed]] for seed in seeds]) if seeds else None
 
 
-def _stamped(run: PlannedRun, metric: str) -> tuple[Path, int]:
-    """The predictions file of the metric's split, and when it was written."""
-    file = run.folder.predictions(metric.partition("/")[0])
-    return file, file.stat().st_mtime_ns if file.is_file() else 0
+def _of_groups(*runs: PlannedRun, metric: str) -> Estimate:
+    """Of one run, or of one less another. Errors: DataError where predictions are missing, or not of the same samples."""
+    split, _, name = metric.partition("/")
+    files = [run.folder.predictions(split) for run in runs]
+    return _over_groups(tuple((file, file.stat().st_mtime_ns if file.is_file() else 0) for file in files), name)
 
 
 @cache
-def _over_groups(file: tuple[Path, int], baseline: tuple[Path, int] | None, metric: str) -> Estimate:
-    """Kept, since the table is written again behind every run."""
-    other = None if baseline is None else read_predictions(baseline[0])
-    return over_groups(read_predictions(file[0]), metric, baseline=other)
+def _over_groups(files: tuple[tuple[Path, int], ...], metric: str) -> Estimate:
+    """Kept as long as no file is written anew, since the table is made again behind every run."""
+    predictions = [read_predictions(file) for file, _ in files]
+    return over_groups(predictions[0], metric, baseline=predictions[1] if len(predictions) > 1 else None)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -85,7 +85,7 @@ def test_ids_stay_whatever_does_not_change_the_training(write):
     """Neither design, seeds, the matrix's name, order, nor free keys are in them; what is trained is."""
     known = ids(read_plan(write()))
     assert all(id_.startswith(f"{name}-") and len(id_) == len(name) + 9 for name, id_ in known.items())
-    assert len(set(id_.rpartition("-")[2] for id_ in known.values())) == len(known)
+    assert len({id_.rpartition("-")[2] for id_ in known.values()}) == len(known)
     fusions = MATRIX["axes"]["fusion"] | {"mean": {"model.fusion": {"name": "mean"}}}
     assert known.items() <= ids(read_plan(write(axes={"fusion": fusions, "lr": MATRIX["axes"]["lr"]}))).items()
     free = {"batch.prefetch": 0, "runs": "here", "training.keep_checkpoints": 5}
@@ -151,7 +151,7 @@ def test_a_later_axis_may_refine_an_earlier_one(write):
 
 
 def test_a_file_that_is_none(tmp_path):
-    with pytest.raises(ConfigError, match="matrix file .*none.yaml does not exist"):
+    with pytest.raises(ConfigError, match=r"matrix file .*none.yaml does not exist"):
         read_matrix(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(ConfigError, match="a matrix is a mapping with the keys name, experiment"):
@@ -165,7 +165,9 @@ def test_a_variant_that_is_no_experiment_is_named(write):
     axes = {"fusion": MATRIX["axes"]["fusion"] | {"conct": {"model.fusion": {"name": "conct"}}}, "lr": {"usual": {}}}
     with pytest.raises(ConfigError) as error:
         read_plan(write(axes=axes))
-    assert "trial.yaml: variant conct-usual: model.fusion.name: unknown name 'conct'; did you mean 'concat'?" in str(error.value)
+    assert "trial.yaml: variant conct-usual: model.fusion.name: unknown name 'conct'; did you mean 'concat'?" in str(
+        error.value
+    )
     assert "command line" not in str(error.value)
 
 

@@ -58,6 +58,7 @@ def test_no_command_shows_help(run, arguments):
         (("train",), ("--config", "--resume", "--overwrite", "KEY=VALUE", "Experiment file")),
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
         (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
+        (("ablate",), ("--jobs", "--dry-run", "--rerun-stale", "--final", "KEY=VALUE", "Matrix file")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
         (("tune",), ("lr", "batch-size", "search")),
         (("tune", "batch-size"), ("--memory-limit", "KEY=VALUE")),
@@ -120,7 +121,7 @@ def test_values_may_begin_with_a_dash(run, tmp_path):
     assert (code, error) == (2, "error: command line: seed: input should be greater than or equal to 0 (found -3)\n")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.name)
 def test_what_show_prints_loads_to_an_equal_experiment(run, tmp_path, file):
     overrides = [
         "batch.size=16",

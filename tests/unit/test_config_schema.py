@@ -10,7 +10,7 @@ import yaml
 from mmtrain.config import file_schema
 from mmtrain.config_file import load_tree
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 # keys whose name says all; any other has a description
 OBVIOUS = {
