@@ -83,8 +83,10 @@ def _statistic(predictions: Predictions, metric: str) -> tuple[Statistic, npt.ND
         return _loss_of_all(list(predictions.values()))
     name, _, measure = metric.partition("/")
     item = _of_stream(predictions, name)
+    losses = item.losses.astype(np.float64)
+    if measure == "loss":
+        return lambda index: float(losses[index].mean()), item.sources
     if measure.startswith("loss"):
-        losses = item.losses
         return lambda index: dict(loss_statistics(losses[index]))[measure], item.sources
     return statistic_of(item, measure), item.sources
 

@@ -92,7 +92,7 @@ def test_whole_groups_are_drawn():
     groups = [number for number, size in enumerate(sizes) for _ in range(size)]
     item = predictions([9.0] * 6, groups, losses=[means[group] for group in groups])
     other = predictions([9.0] * 6, groups, losses=[0.0] * 6)
-    found = over_groups({"mood": item}, "mood/loss", baseline={"mood": other}, num_resamples=20_000)
+    found = over_groups({"mood": item}, "mood/loss", baseline={"mood": other}, num_resamples=10_000)
     draws = list(itertools.product(range(3), repeat=3))
     means_drawn = [sum(sizes[g] * means[g] for g in draw) / sum(sizes[g] for g in draw) for draw in draws]
     share = sum(mean <= 0 for mean in means_drawn) / 27

@@ -77,6 +77,10 @@ def test_a_run_is_what_its_words_make_of_the_experiment(write):
     assert "training.optimizer.lr=0.0001" in run.words
 
 
+def file_of_experiment(matrix: Path) -> Path:
+    return matrix.parent / MATRIX["experiment"]
+
+
 def ids(plan) -> dict[str, str]:
     return {variant.name: variant.id for variant in plan.variants}
 
@@ -95,6 +99,9 @@ def test_ids_stay_whatever_does_not_change_the_training(write):
         {"overrides": MATRIX["overrides"] | free},
     ):
         assert ids(read_plan(write(**changes))).items() <= known.items()
+    base = file_of_experiment(write())
+    base.write_text(yaml.safe_dump(EXPERIMENT | {"name": "another", "seed": 9}))
+    assert ids(read_plan(write())) == known
     other = ids(read_plan(write(overrides={"training.epochs": 3})))
     assert not set(other.values()) & set(known.values())
 
