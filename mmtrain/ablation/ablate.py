@@ -41,11 +41,11 @@ def ablate(
     check_plan(file, plan)
     for run in plan.runs:
         run.folder.check(resume=True, overwrite=False)
-    session = _Session(plan, stdout_console(), rerun_stale=rerun_stale)
     if dry_run:
-        session.show(jobs)
+        _Session(plan, stdout_console(), rerun_stale=rerun_stale).show(jobs)
         return True
     with RunLock(plan.folder):
+        session = _Session(plan, stdout_console(), rerun_stale=rerun_stale)
         whole = session.read_test(final, jobs) if final else session.train(jobs)
     print_report(session.report(), session.console)
     return whole
@@ -87,7 +87,7 @@ class _Session:
         """Run what is out, and whether every run is finished then; the page is written again behind every run."""
         out = [status for status in self.statuses if self._is_out(status)]
         runs = {status.run.label: status.run for status in out}
-        done, attempts = len(self.statuses) - len(out), attempts_of(self.plan)
+        attempts = attempts_of(self.plan)
         write_report(self.report())
 
         def began(job: Job) -> None:
@@ -95,10 +95,9 @@ class _Session:
             self._say(f"{job.label}: begins, log {job.log}")
 
         def ended(job: Job, code: int) -> None:
-            nonlocal done
             attempts.note(runs[job.label], code=0 if code in _STOPPED else code, line=_why(job, code))
             status = self._found[job.label] = status_of(self.plan, runs[job.label])
-            done += status.is_finished
+            done = sum(status.is_finished for status in self.statuses)
             self._say(f"{job.label}: {_state(status)}; {done} of {len(self.statuses)} runs finished")
             write_report(self.report())
 
@@ -131,9 +130,7 @@ class _Session:
         write_report(self.report())
         return all(readings.is_read(run) for run in runs.values())
 
-    def _run(
-        self, jobs: Sequence[Job], at_once: int, began: Callable[[Job], None], ended: Callable[[Job, int], None]
-    ) -> None:
+    def _run(self, jobs: Sequence[Job], at_once: int, began: Began, ended: Ended) -> None:
         said: set[str] = set()
 
         def waits(job: Job) -> None:
