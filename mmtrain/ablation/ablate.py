@@ -17,7 +17,8 @@ from mmtrain.ablation.status import State, Status, attempts_of, status_of, statu
 from mmtrain.engine.console import stdout_console
 from mmtrain.engine.run_lock import RunLock
 
-Began, Ended = Callable[[Job], None], Callable[[Job, int], None]
+Began = Callable[[Job], None]
+Ended = Callable[[Job, int], None]
 _STOPPED = (0, 130, -signal.SIGINT, -signal.SIGTERM)  # by somebody, and not by a fault
 
 
