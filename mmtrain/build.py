@@ -85,7 +85,7 @@ def build_run(
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     writes = on_disk and accelerator.is_main_process
     if writes:
-        begin_run(experiment, accelerator, continues=continues)
+        begin_run(experiment, accelerator, count_parameters(model), continues=continues)
         name_bad_samples(folder, parts.stores)
         if initial is not None and parts.loaded is not None:
             write_initial(folder, initial, parts.loaded)

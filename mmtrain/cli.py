@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, UserError
 
 app = typer.Typer(
@@ -20,14 +21,11 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at experiment files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at feature stores.", no_args_is_help=True)
 curriculum_app = typer.Typer(help="Look at curricula.", no_args_is_help=True)
-tune_app = typer.Typer(help="Find settings by trying them.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(curriculum_app, name="curriculum")
 app.add_typer(tune_app, name="tune")
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
-ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
 Evaluation = Literal["best", "last"]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
@@ -112,6 +110,23 @@ def import_checkpoint(
     typer.echo(f"written to {out}")
 
 
+@app.command()
+def ablate(
+    matrix: Annotated[Path, typer.Argument(help="Matrix file (YAML): experiment, axes, baseline, seeds, metric.")],
+    overrides: Overrides = None,
+    *,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
+    rerun_stale: Annotated[bool, typer.Option("--rerun-stale", help="Train anew what other code or settings made.")] = False,
+    final: Annotated[list[str] | None, typer.Option("--final", help="A variant, or best: read its test split.")] = None,
+) -> None:
+    """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""
+    from mmtrain.ablation.ablate import ablate
+
+    if not ablate(matrix, overrides or [], jobs=jobs, dry_run=dry_run, rerun_stale=rerun_stale, final=final or ()):
+        raise typer.Exit(1)
+
+
 @config_app.command("show")
 def config_show(file: ExperimentFile, overrides: Overrides = None) -> None:
     """Print the whole experiment, or its stages: bases merged, overrides applied, defaults filled in."""
@@ -190,56 +205,8 @@ def curriculum_simulate(
     typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
 
 
-@tune_app.command("lr")
-def tune_lr(
-    config: ExperimentFile,
-    overrides: Overrides = None,
-    *,
-    start: Annotated[float, typer.Option("--start", help="Learning rate of the first step.")] = 1e-7,
-    end: Annotated[float, typer.Option("--end", help="Learning rate of the last step.")] = 1.0,
-    steps: Annotated[int, typer.Option("--steps", min=10, help="Optimizer steps.")] = 100,
-    smoothing: Annotated[float, typer.Option("--smoothing", min=0, max=0.99, help="Of the average that is drawn.")] = 0.8,
-    out: Annotated[Path, typer.Option("--out", help="Folder for lr-range.png and lr-range.json.")] = Path("tune"),
-) -> None:
-    """Learning-rate range test: train up a ramp, and suggest where the loss falls fastest. Leaves no run behind."""
-    from mmtrain.tuning.lr import tune_lr
-
-    tune_lr(config, overrides or [], start=start, end=end, steps=steps, smoothing=smoothing, out=out)
-
-
-@tune_app.command("batch-size")
-def tune_batch_size(
-    config: ExperimentFile,
-    overrides: Overrides = None,
-    memory_limit: Annotated[
-        int | None, typer.Option("--memory-limit", min=1, help="On a CPU: MiB of resident memory of a process.")
-    ] = None,
-) -> None:
-    """The largest batch.micro whose step fits in memory, tried on the longest samples. Leaves no run behind."""
-    from mmtrain.tuning.batch_size import tune_batch_size
-
-    tune_batch_size(config, overrides or [], memory_limit=memory_limit)
-
-
-@tune_app.command("search")
-def tune_search(
-    config: ExperimentFile,
-    space: Annotated[
-        Path, typer.Argument(metavar="SEARCH", help="Keys to search (YAML): {low, high, log, step}, {choices}.")
-    ],
-    overrides: Overrides = None,
-    *,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials of the whole study.")] = 20,
-    startup: Annotated[int, typer.Option("--startup", min=0, help="Complete trials before any is stopped early.")] = 5,
-) -> None:
-    """Search values of any keys with optuna; goes on where it was left. Start it several times to work side by side."""
-    from mmtrain.tuning.search import search
-
-    search(config, space, overrides or [], num_trials=trials, startup=startup)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects; 2 a user's error, named in one message; 3 NaN or Inf; 130 interrupted."""
+    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal."""
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:

@@ -21,6 +21,7 @@ from mmtrain.engine.jsonl import plain, read_jsonl
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
+from mmtrain.objectives.objective import Objective
 from mmtrain.parts import build_objective, build_streams
 from mmtrain.run_checks import is_finished
 from mmtrain.training import build_accelerator, look_once, train_loaded
@@ -161,7 +162,7 @@ def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], numb
         name: FeatureStore(store.path, splits=fold_splits(store, folds[name], number)) for name, store in stores.items()
     }
     try:
-        train, val = _check_run(run, views)
+        train, val, _ = check_run(run, views)
     except UserError as error:
         raise ConfigError(f"{run.name}: {error}\nAnother seed, or fewer folds, divides the samples otherwise") from None
     notes = group_warnings(views)
@@ -177,14 +178,14 @@ def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], numb
     return notes
 
 
-def _check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list[Stream], list[Stream]]:
-    """The streams of both sides; all that a run refuses of its labels is refused."""
+def check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list[Stream], list[Stream], Objective]:
+    """The streams of both sides and what is minimized; all that a run refuses of its labels is refused."""
     tasks = common_tasks(run, stores)
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
     objective = build_objective(run, tasks, train)
     for where, metric in watched_metrics(run, objective.task_names):
         check_metric(where, metric, tasks, objective.pretext, val)
-    return train, val
+    return train, val, objective
 
 
 def classes_in(stream: Stream, task: str) -> set[int]:

@@ -19,6 +19,7 @@ from mmtrain.engine.run import Logs
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.tracking import Tracker
 from mmtrain.errors import CheckpointError
+from mmtrain.models.building import ParameterCount
 
 # A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
@@ -35,7 +36,7 @@ _FREE_KEYS = (
 )
 
 
-def begin_run(experiment: Experiment, accelerator: Accelerator, *, continues: bool) -> None:
+def begin_run(experiment: Experiment, accelerator: Accelerator, parameters: ParameterCount, *, continues: bool) -> None:
     """config.yaml, and in environment.json an entry for every start of the run; a run to be replaced is deleted here."""
     folder = RunFolder(experiment.folder)
     start = describe_environment(
@@ -44,6 +45,7 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, *, continues: bo
         device=str(accelerator.device),
         precision=experiment.training.precision,
     )
+    start["parameters"] = {"total": parameters.total, "trained": parameters.trainable}
     if continues:
         starts = [*json.loads(folder.environment.read_text(encoding="utf-8")), start]
         write_whole(folder.environment, json.dumps(starts, indent=1))

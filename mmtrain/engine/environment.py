@@ -21,7 +21,7 @@ def describe_environment(*, seed: int, num_processes: int, device: str, precisio
         "processes": num_processes,
         "device": device,
         "precision": precision,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: package_version(name) for name in _PACKAGES},
         "hardware": {
             "machine": platform.machine(),
             "system": platform.platform(),
@@ -35,12 +35,13 @@ def describe_environment(*, seed: int, num_processes: int, device: str, precisio
 
 def describe_git(folder: Path) -> dict[str, str | None]:
     """Commit and uncommitted diff of the checkout that holds `folder`; nulls where there is none."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    diff = _git(folder, "diff", "HEAD") if commit else None
+    commit = ask_git(folder, "rev-parse", "HEAD")
+    diff = ask_git(folder, "diff", "HEAD") if commit else None
     return {"commit": commit and commit.strip(), "diff": diff}
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def ask_git(folder: Path, *words: str) -> str | None:
+    """What a git command says of the checkout that holds `folder`; None where it fails."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
@@ -48,7 +49,8 @@ def _git(folder: Path, *words: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Of an installed package; None where it is not."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

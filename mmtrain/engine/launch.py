@@ -10,6 +10,7 @@ from torch import distributed, nn
 _LAUNCHERS = frozenset(
     {"accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
 )
+LAUNCHER_VARIABLE = "MMTRAIN_LAUNCHER"  # the process id of a launcher of our own
 PATIENCE = timedelta(minutes=10)  # how long a process waits for the others; a checkpoint is written within it
 
 
@@ -43,6 +44,8 @@ def cpu_threads(*, local_processes: int) -> int | None:
 
 def launcher_pid() -> int | None:
     """The launcher that started this process and watches it; None where a shell, a job or anything else did."""
+    if os.environ.get(LAUNCHER_VARIABLE, "").isdigit():
+        return int(os.environ[LAUNCHER_VARIABLE])
     pid = os.getppid()
     words, _ = _launcher()
     return pid if any(Path(word).name in _LAUNCHERS for word in words[:4]) else None

@@ -90,3 +90,16 @@ class RunLock:
             return f"process {int(note['pid'])} on {note['host']} trains there since {note['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process trains there"  # which has only just begun, and said nothing yet
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether somebody trains in a folder at this moment."""
+    if not (folder / LOCK).is_file():
+        return False
+    lock = RunLock(folder)
+    try:
+        lock.take()
+    except ConfigError:
+        return True
+    lock.release()
+    return False

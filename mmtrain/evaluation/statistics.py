@@ -38,27 +38,50 @@ def grouped_bootstrap(
     further than the extremes of the resamples. Resamples in which the statistic is NaN (one class only) are
     left out and counted; both bounds are NaN where there are fewer than two groups or half of the resamples are NaN.
     """
+    values, num_groups = resample(statistic, groups, num_resamples=num_resamples, seed=seed)
+    return interval_of(values, num_groups, confidence=confidence)
+
+
+def resample(
+    statistic: Callable[[Index], float], groups: npt.NDArray[Any], *, num_resamples: int = 1000, seed: int
+) -> tuple[npt.NDArray[np.float64], int]:
+    """The statistic of every resample (none where there are fewer than two groups), and the number of groups.
+
+    Equal `groups` and `seed` give equal resamples, so that what two statistics say of them can be paired.
+    """
     _, codes = np.unique(groups, return_inverse=True)
     sizes = np.bincount(codes)
     num_groups = len(sizes)
     if num_groups < 2:
-        return Interval(np.nan, np.nan, num_groups)
+        return np.empty(0), num_groups
     order = np.argsort(codes, kind="stable")
     starts = np.cumsum(sizes) - sizes
     generator = np.random.default_rng(seed)
     values = np.empty(num_resamples)
-    for resample in range(num_resamples):
+    for number in range(num_resamples):
         drawn = generator.integers(num_groups, size=num_groups)
         lengths = sizes[drawn]
         shift = np.repeat(starts[drawn] - (np.cumsum(lengths) - lengths), lengths)
-        values[resample] = statistic(order[shift + np.arange(len(shift))])
+        values[number] = statistic(order[shift + np.arange(len(shift))])
+    return values, num_groups
+
+
+def interval_of(values: npt.NDArray[np.float64], num_groups: int, *, confidence: float = 0.95) -> Interval:
+    """The expanded percentiles of resampled values, as `grouped_bootstrap` says."""
     defined = values[~np.isnan(values)]
-    num_undefined = num_resamples - len(defined)
-    if 2 * len(defined) <= num_resamples:
+    num_undefined = len(values) - len(defined)
+    if 2 * len(defined) <= len(values):
         return Interval(np.nan, np.nan, num_groups, num_undefined)
     tail = _expanded_tail((1 - confidence) / 2, num_groups)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high), num_groups, num_undefined)
+
+
+def share_to_tail(share: float, num_groups: int) -> float:
+    """The tail (1 - confidence) / 2 of the interval whose bound leaves `share` of the resamples outside."""
+    from scipy.special import ndtri, stdtr
+
+    return float(stdtr(num_groups - 1, ndtri(share) / np.sqrt(num_groups / (num_groups - 1))))
 
 
 def _expanded_tail(tail: float, num_groups: int) -> float:

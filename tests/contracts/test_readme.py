@@ -134,6 +134,23 @@ def test_the_image_encoders_of_the_page_are_some():
     assert set(map(type, found)) == set(IMAGE_ENCODERS)
 
 
+def test_the_matrix_of_the_page_is_a_plan(tmp_path):
+    from mmtrain.ablation.plan import read_plan
+
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "clips.yaml").write_text(block("yaml", "configs/clips.yaml"), encoding="utf-8")
+    file = tmp_path / "ablations" / "mine.yaml"
+    file.write_text(block("yaml", "configs/ablations/mine.yaml"), encoding="utf-8")
+    plan = read_plan(file)
+    assert [variant.name for variant in plan.variants] == ["concat-with", "concat-without", "hca-with", "hca-without"]
+    assert len(plan.runs) == 12
+    line = next(line for line in README.splitlines() if line.startswith("Shipped are `fusions`"))
+    shipped = {path.stem for path in (ROOT / "configs" / "ablations").glob("*.yaml")}
+    assert set(re.findall(r"`([^`]+)`", line.partition(".")[0])) == shipped
+    variants = read_plan(ROOT / "configs" / "ablations" / "fusions.yaml").variants
+    assert f"`fusions` has {len(variants)} variants with three seeds" in line
+
+
 def test_the_store_writing_example_runs(tmp_path, monkeypatch):
     from types import SimpleNamespace
 

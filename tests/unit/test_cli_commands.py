@@ -58,6 +58,7 @@ def test_no_command_shows_help(run, arguments):
         (("train",), ("--config", "--resume", "--overwrite", "--profile", "KEY=VALUE", "Experiment file")),
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
         (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
+        (("ablate",), ("--jobs", "--dry-run", "--rerun-stale", "--final", "KEY=VALUE", "Matrix file")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
         (("tune",), ("lr", "batch-size", "search")),
         (("tune", "batch-size"), ("--memory-limit", "KEY=VALUE")),
@@ -134,7 +135,7 @@ def test_values_may_begin_with_a_dash(run, tmp_path):
     assert (code, error) == (2, "error: command line: seed: input should be greater than or equal to 0 (found -3)\n")
 
 
-EXPERIMENTS = sorted(file for file in (ROOT / "configs").rglob("*.yaml") if file.parent.name != "search")
+EXPERIMENTS = sorted(file for file in (ROOT / "configs").rglob("*.yaml") if file.parent.name not in ("search", "ablations"))
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.name)

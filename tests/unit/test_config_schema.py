@@ -10,7 +10,11 @@ import yaml
 from mmtrain.config_file import load_tree
 from mmtrain.config_schema import file_schema
 
-CONFIGS = sorted(file for file in (Path(__file__).parents[2] / "configs").rglob("*.yaml") if file.parent.name != "search")
+CONFIGS = sorted(
+    file
+    for file in (Path(__file__).parents[2] / "configs").rglob("*.yaml")
+    if file.parent.name not in ("search", "ablations")
+)
 KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 # keys whose name says all; any other has a description
 OBVIOUS = {

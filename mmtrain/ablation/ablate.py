@@ -1,0 +1,171 @@
+"""`mmtrain ablate`: run what is out of a matrix on this machine, and say what its variants came to."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mmtrain.ablation.plan import Plan, PlannedRun, check_plan, read_plan
+from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
+from mmtrain.ablation.readings import Readings, chosen_variants, reading_job
+from mmtrain.ablation.report import Report, build_report, print_report, write_report
+from mmtrain.ablation.rows import variant_rows
+from mmtrain.ablation.status import State, Status, attempts_of, status_of, statuses
+from mmtrain.engine.console import stdout_console
+from mmtrain.engine.run_lock import RunLock
+
+Began = Callable[[Job], None]
+Ended = Callable[[Job, int], None]
+_STOPPED = (0, 130, -signal.SIGINT, -signal.SIGTERM)  # by somebody, and not by a fault
+
+
+def ablate(
+    file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    jobs: int = 1,
+    dry_run: bool = False,
+    rerun_stale: bool = False,
+    final: Sequence[str] = (),
+) -> bool:
+    """Bring every run of a matrix to its end, `jobs` at a time, and write runs/<name>/ablation.{md,csv,json}.
+
+    What is finished stays, what is interrupted goes on, what failed is tried again; `rerun_stale` trains anew what other
+    code made, and what is of other settings or data. `final`: nothing is trained, the test split of these variants is read.
+    True where every run is finished, or, with `final`, every one that was asked for is read.
+    Errors: UserError of every kind before the first run begins; Interrupted.
+    """
+    plan = read_plan(file, overrides)
+    check_plan(file, plan)
+    for run in plan.runs:
+        run.folder.check(resume=True, overwrite=False)
+    if dry_run:
+        _Session(plan, stdout_console(), rerun_stale=rerun_stale).show(jobs)
+        return True
+    with RunLock(plan.folder):
+        session = _Session(plan, stdout_console(), rerun_stale=rerun_stale)
+        whole = session.read_test(final, jobs) if final else session.train(jobs)
+    print_report(session.report(), session.console)
+    return whole
+
+
+def command_of(plan: Plan, run: PlannedRun, *, overwrite: bool) -> tuple[str, ...]:
+    """What trains a run, or goes on with it; the same words by hand do the same."""
+    how = "--overwrite" if overwrite else "--resume"
+    return (sys.executable, "-m", "mmtrain.train", "--config", str(plan.experiment_file), *run.words, how)
+
+
+class _Session:
+    """One call of the command: how far every run is, and what is done about it."""
+
+    def __init__(self, plan: Plan, console: Console, *, rerun_stale: bool) -> None:
+        self.plan, self.console, self._rerun_stale = plan, console, rerun_stale
+        self._found = {status.run.label: status for status in statuses(plan)}
+
+    @property
+    def statuses(self) -> list[Status]:
+        return list(self._found.values())
+
+    def report(self) -> Report:
+        readings = Readings(self.plan)
+        tested = [status.run for status in self.statuses if status.is_finished and readings.is_read(status.run)]
+        rows, _ = variant_rows(self.plan, tested, split="test") if tested else ([], [])
+        tested_rows = [row for row in rows if row.seeds]
+        return build_report(self.plan, self.statuses, tested=tested_rows, num_reads=len(readings.records()))
+
+    def show(self, jobs: int) -> None:
+        """Every run, and the commands of those that are out."""
+        for status in self.statuses:
+            self._say(f"# {status.run.label}: {'; '.join(words for words in (_state(status), status.stale) if words)}")
+            if self._is_out(status):
+                job = self._job(status)
+                self._say(f"OMP_NUM_THREADS={threads_for(jobs)} {shlex.join(job.command)}")
+
+    def train(self, jobs: int) -> bool:
+        """Run what is out, and whether every run is finished then; the page is written again behind every run."""
+        out = [status for status in self.statuses if self._is_out(status)]
+        runs = {status.run.label: status.run for status in out}
+        attempts = attempts_of(self.plan)
+        write_report(self.report())
+
+        def began(job: Job) -> None:
+            self._found[job.label] = Status(runs[job.label], State.RUNNING)
+            self._say(f"{job.label}: begins, log {job.log}")
+
+        def ended(job: Job, code: int) -> None:
+            attempts.note(runs[job.label], code=0 if code in _STOPPED else code, line=_why(job, code))
+            status = self._found[job.label] = status_of(self.plan, runs[job.label])
+            done = sum(status.is_finished for status in self.statuses)
+            self._say(f"{job.label}: {_state(status)}; {done} of {len(self.statuses)} runs finished")
+            write_report(self.report())
+
+        try:
+            self._run([self._job(status) for status in out], jobs, began, ended)
+        finally:
+            for label, status in self._found.items():
+                self._found[label] = status_of(self.plan, status.run) if status.state is State.RUNNING else status
+            write_report(self.report())
+        return all(status.is_finished for status in self.statuses)
+
+    def read_test(self, names: Sequence[str], jobs: int) -> bool:
+        """Read the test split of each run of these variants that has not been read yet, and whether all are read then."""
+        readings = Readings(self.plan)
+        variants = chosen_variants(self.plan, self.statuses, names)
+        runs = {run.label: run for variant in variants for run in self.plan.of(variant)}
+        out = [run for run in runs.values() if not readings.is_read(run)]
+        for run in (run for run in runs.values() if run not in out):
+            self._say(f"{run.label}: its test split was read before, and is not read again")
+
+        def began(job: Job) -> None:
+            readings.note(runs[job.label])
+            self._say(f"{job.label}: its test split is read, log {job.log}")
+
+        def ended(job: Job, code: int) -> None:
+            if code:
+                self._say(f"{job.label}: the test split could not be read: {_why(job, code)}")
+
+        self._run([reading_job(self.plan, run) for run in out], jobs, began, ended)
+        write_report(self.report())
+        return all(readings.is_read(run) for run in runs.values())
+
+    def _run(self, jobs: Sequence[Job], at_once: int, began: Began, ended: Ended) -> None:
+        said: set[str] = set()
+
+        def waits(job: Job) -> None:
+            if job.label not in said:
+                said.add(job.label)
+                self._say(f"{job.label}: another process is at work in {job.folder}; waiting for it")
+
+        for job in run_jobs(jobs, at_once=at_once, began=began, ended=ended, waits=waits):
+            self._say(f"{job.label}: passed over, another process is still at work in {job.folder}")
+
+    def _is_out(self, status: Status) -> bool:
+        if status.state in (State.FINISHED, State.MISFIT):
+            return self._is_remade(status)
+        return True
+
+    def _is_remade(self, status: Status) -> bool:
+        return self._rerun_stale and (status.state is State.MISFIT or bool(status.stale))
+
+    def _job(self, status: Status) -> Job:
+        run = status.run
+        log = self.plan.folder / "logs" / f"{run.label}.log"
+        return Job(run.label, command_of(self.plan, run, overwrite=self._is_remade(status)), run.folder.path, log)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _state(status: Status) -> str:
+    return ": ".join(words for words in (status.state.value, status.note) if words)
+
+
+def _why(job: Job, code: int) -> str:
+    """How a process came to its end, in its own words."""
+    if code in _STOPPED:
+        return ""
+    line = last_line(job.log)
+    return f"killed by signal {-code} after: {line}" if code < 0 else line

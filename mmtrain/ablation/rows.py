@@ -1,0 +1,124 @@
+"""What the variants of a matrix came to, and how each differs from the baseline: rows of numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from mmtrain.ablation.plan import Plan, PlannedRun, Variant
+from mmtrain.ablation.results import Cost, cost_of, metrics_of
+from mmtrain.errors import DataError
+from mmtrain.evaluation.comparison import Estimate, holm, over_groups, over_seeds
+from mmtrain.evaluation.metrics import LOWER_IS_BETTER
+from mmtrain.evaluation.prediction_file import read_predictions
+
+_NAN = float("nan")
+LEVEL = 0.05  # below this, a corrected p is marked
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantRow:
+    """One variant. `values`: the metric of each seed in `seeds`, NaN where it is undefined; both grow as runs finish."""
+
+    variant: Variant
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    estimate: Estimate | None  # None: no run of it has the metric yet
+    difference: Estimate | None  # to the baseline; None for itself, or where nothing can be paired yet
+    p_holm: float = _NAN
+    also: Mapping[str, float] = field(default_factory=dict)  # means over the seeds
+    cost: Cost | None = None  # means over the seeds
+
+    @property
+    def is_different(self) -> bool:
+        return self.p_holm < LEVEL
+
+
+def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "val") -> tuple[list[VariantRow], list[str]]:
+    """A row for every variant, in the plan's order, from those of its runs that are finished; and what has to be said.
+
+    Over seeds where a variant (for differences: it and the baseline) has the metric for two or more, else over the groups
+    of the samples that its one run predicted.
+    """
+    metric, *also = (f"{split}/{name.partition('/')[2]}" for name in (plan.matrix.metric, *plan.matrix.also))
+    found = {run: metrics_of(run, split) for run in finished}
+    runs = {variant: [run for run in plan.of(variant) if run in found] for variant in plan.variants}
+    values = {run: metrics.get(metric, _NAN) for run, metrics in found.items()}
+    baseline = {run.seed: run for run in runs[plan.variants[0]] if np.isfinite(values[run])}
+    rows, notes = [], []
+    for variant in plan.variants:
+        own = runs[variant]
+        defined = {run.seed: run for run in own if np.isfinite(values[run])}
+        estimate, difference = over_seeds([values[run] for run in defined.values()]) if defined else None, None
+        try:
+            if len(defined) == 1:
+                estimate = _of_groups(*defined.values(), metric=metric)
+            if not variant.is_baseline:
+                difference = _difference(defined, baseline, values, metric)
+        except DataError as error:
+            notes.append(f"{variant.name} has no interval, or is not compared: {error}")
+        rows.append(
+            VariantRow(
+                variant=variant,
+                seeds=tuple(run.seed for run in own),
+                values=tuple(values[run] for run in own),
+                estimate=estimate,
+                difference=difference,
+                also={name: _mean([found[run].get(name, _NAN) for run in own]) for name in also},
+                cost=_mean_cost([cost_of(run) for run in own]),
+            )
+        )
+    return _corrected(rows), notes
+
+
+def best_row(rows: Sequence[VariantRow], metric: str) -> VariantRow | None:
+    """The row with the best mean of the metric; None where none has one."""
+    known = [row for row in rows if row.estimate is not None]
+    measure = metric.rpartition("/")[2]
+    sign = -1.0 if measure in LOWER_IS_BETTER or measure.startswith("loss") else 1.0
+    return max(known, key=lambda row: sign * _mean(row.values), default=None)
+
+
+def _corrected(rows: Sequence[VariantRow]) -> list[VariantRow]:
+    """Holm's correction over every comparison of the matrix, also those that are out."""
+    others = [row for row in rows if not row.variant.is_baseline]
+    probabilities = [_NAN if row.difference is None else row.difference.p for row in others]
+    corrected = dict(zip((row.variant for row in others), holm(probabilities), strict=True))
+    return [replace(row, p_holm=corrected.get(row.variant, _NAN)) for row in rows]
+
+
+def _difference(
+    runs: Mapping[int, PlannedRun], baseline: Mapping[int, PlannedRun], values: Mapping[PlannedRun, float], metric: str
+) -> Estimate | None:
+    """Of the seeds that both have. Errors: DataError where one pair is left, and its samples are not the same."""
+    seeds = [seed for seed in runs if seed in baseline]
+    if len(seeds) == 1:
+        return _of_groups(runs[seeds[0]], baseline[seeds[0]], metric=metric)
+    return over_seeds([values[runs[seed]] - values[baseline[seed]] for seed in seeds]) if seeds else None
+
+
+def _of_groups(*runs: PlannedRun, metric: str) -> Estimate:
+    """Of one run, or of one less another. Errors: DataError where predictions are missing, or not of the same samples."""
+    split, _, name = metric.partition("/")
+    files = [run.folder.predictions(split) for run in runs]
+    return _over_groups(tuple((file, file.stat().st_mtime_ns if file.is_file() else 0) for file in files), name)
+
+
+@cache
+def _over_groups(files: tuple[tuple[Path, int], ...], metric: str) -> Estimate:
+    """Kept as long as no file is written anew, since the table is made again behind every run."""
+    predictions = [read_predictions(file) for file, _ in files]
+    return over_groups(predictions[0], metric, baseline=predictions[1] if len(predictions) > 1 else None)
+
+
+def _mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if np.isfinite(value)]
+    return float(np.mean(defined)) if defined else _NAN
+
+
+def _mean_cost(costs: Sequence[Cost]) -> Cost | None:
+    if not costs:
+        return None
+    return Cost(**{name: _mean([getattr(cost, name) for cost in costs]) for name in vars(costs[0])})

@@ -1,0 +1,140 @@
+"""Whether two runs, or two sets of runs, differ: paired over seeds or over groups of samples, corrected for their number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mmtrain.errors import DataError
+from mmtrain.evaluation.fold_table import t_interval
+from mmtrain.evaluation.metrics import loss_statistics
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions
+from mmtrain.evaluation.resampling import Statistic, statistic_of
+from mmtrain.evaluation.statistics import Index, interval_of, resample, share_to_tail
+
+ByTask = Mapping[str, Predictions]  # as `read_predictions` gives them
+_NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number, its 95 % interval, and the probability of one as far from 0 if the truth were 0; NaN where undefined."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    num: int  # of the seeds, or of the groups, that it is made over
+    over: Literal["seeds", "groups"]
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Mean of a value per seed and its t-interval; of paired differences this is the paired t-test (n - 1 degrees).
+
+    p is NaN for one value; where all are equal it is 1 for zeros, else 0.
+    """
+    count = len(values)
+    mean = float(np.mean(values)) if count else _NAN
+    low, high = t_interval(values)
+    return Estimate(mean=mean, low=low, high=high, p=_t_test(values), num=count, over="seeds")
+
+
+def _t_test(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return _NAN
+    from scipy.special import stdtr
+
+    error, mean = float(np.std(values, ddof=1)) / len(values) ** 0.5, float(np.mean(values))
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stdtr(len(values) - 1, -abs(mean) / error))
+
+
+def over_groups(
+    predictions: ByTask, metric: str, *, baseline: ByTask | None = None, num_resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """`metric` (`task/name`, `task@stream/name` or `loss`) of one run, less that of `baseline` on the same samples.
+
+    Whole groups are drawn, the same for both runs: a paired bootstrap. Its p is where the interval would just reach 0
+    (Hesterberg 2015), with one resample added to either side so that it is never 0.
+    Errors: DataError where the two runs did not predict the same samples, or it is a rank of a pretext task.
+    """
+    statistic, sources = _statistic(predictions, metric)
+    if baseline is not None:
+        other, _ = _statistic(_aligned(predictions, baseline, metric), metric)
+        whole = statistic
+        statistic = lambda index: whole(index) - other(index)  # noqa: E731
+    values, num_groups = resample(statistic, sources, num_resamples=num_resamples, seed=seed)
+    interval = interval_of(values, num_groups)
+    defined = values[~np.isnan(values)]
+    p = _NAN
+    if not np.isnan(interval.low):
+        below, above = int((defined <= 0).sum()), int((defined >= 0).sum())
+        p = min(1.0, 2 * share_to_tail((min(below, above) + 1) / (len(defined) + 1), num_groups))
+    mean = float(statistic(np.arange(len(sources))))
+    return Estimate(mean=mean, low=interval.low, high=interval.high, p=p, num=num_groups, over="groups")
+
+
+def _statistic(predictions: ByTask, metric: str) -> tuple[Statistic, npt.NDArray[np.int64]]:
+    """A metric as a function of sample indices, and the source [N] of every sample that it speaks of."""
+    if metric == "loss":
+        return _loss_of_all(list(predictions.values()))
+    name, _, measure = metric.partition("/")
+    item = _of_stream(predictions, name)
+    losses = item.losses.astype(np.float64)
+    if measure == "loss":
+        return lambda index: float(losses[index].mean()), item.sources
+    if measure.startswith("loss"):
+        return lambda index: dict(loss_statistics(losses[index]))[measure], item.sources
+    if isinstance(item, PretextPredictions):
+        raise DataError(f"{metric}: a file of predictions holds the losses of pretext tasks alone; give several seeds")
+    return statistic_of(item, measure), item.sources
+
+
+def _of_stream(predictions: ByTask, name: str) -> Predictions:
+    """`task`, or `task@stream`."""
+    task, at, stream = name.partition("@")
+    return predictions[task].subset(predictions[task].streams == stream) if at else predictions[task]
+
+
+def _loss_of_all(items: Sequence[Predictions]) -> tuple[Statistic, npt.NDArray[np.int64]]:
+    """The mean over tasks of their mean losses; a sample of several tasks has one source in all of them."""
+    losses = np.concatenate([item.losses.astype(np.float64) for item in items])
+    tasks = np.repeat(np.arange(len(items)), [len(item) for item in items])
+    names = [f"{stream}\n{group}" for item in items for stream, group in zip(item.streams, item.groups, strict=True)]
+
+    def statistic(index: Index) -> float:
+        drawn, count = tasks[index], len(items)
+        sizes = np.bincount(drawn, minlength=count)
+        sums = np.bincount(drawn, weights=losses[index], minlength=count)
+        return float((sums / sizes).mean()) if sizes.all() else _NAN
+
+    return statistic, np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+
+
+def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:
+    """The baseline, known to be of the same samples in the same order: both files are sorted. Errors: DataError."""
+    tasks = predictions if metric == "loss" else [metric.partition("/")[0].partition("@")[0]]
+    for task in tasks:
+        one, other = predictions[task], baseline.get(task)
+        same = other is not None and len(one) == len(other)
+        if not (same and other is not None and (one.ids == other.ids).all() and (one.streams == other.streams).all()):
+            raise DataError(f"task '{task}': the two runs did not predict the same samples, and cannot be paired")
+    return baseline
+
+
+def holm(probabilities: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down correction: the i-th smallest of m times m - i + 1, never falling, at most 1.
+
+    NaN stays NaN, and counts among the m as the largest: a comparison of the family that is not made yet.
+    """
+    values = np.asarray(probabilities, np.float64)
+    corrected = np.full(len(values), np.nan)
+    largest = 0.0
+    for rank, number in enumerate(np.argsort(values)):  # NaN last
+        if not np.isnan(values[number]):
+            largest = max(largest, min(1.0, (len(values) - rank) * float(values[number])))
+            corrected[number] = largest
+    return [float(value) for value in corrected]

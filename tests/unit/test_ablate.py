@@ -1,0 +1,355 @@
+"""A matrix from call to call, with runs that take no time: what is begun, kept, tried again, compared and said."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from mmtrain.ablation import ablate as module
+from mmtrain.ablation import processes, status
+from mmtrain.ablation.ablate import ablate
+from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
+from mmtrain.ablation.processes import Job
+from mmtrain.engine.code_version import code_now
+from mmtrain.engine.run_lock import RunLock
+from mmtrain.errors import CheckpointError, ConfigError
+from mmtrain.evaluation.prediction_file import write_predictions
+from mmtrain.evaluation.predictions import TaskPredictions
+
+EXPERIMENT = {
+    "name": "base",
+    "datasets": {"a": {"store": "a"}},
+    "streams": {"a": {"dataset": "a", "tasks": ["t"]}},
+    "model": {"dim": 8, "sequences": {"audio": {"name": "linear"}}},
+}
+AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat", "sum", "mean")}}
+# what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice
+RUN = """
+import json, pathlib, shutil, sys
+folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())  # the diff of a checkout may be too long for an argument
+matrix = folder.parent.parent
+shutil.copy(matrix / "ablation.md", matrix / ("seen-%s-%s.md" % (folder.parent.name[:3], folder.name)))
+if how.get("fails"): sys.exit("first\\nlast words")
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.yaml").touch()
+(folder / "environment.json").write_text(json.dumps([how["environment"]]))
+metrics = [{"kind": "evaluation", "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
+    for best, value in ((True, how["value"]), (False, 9.0))]
+windows = [{"step": step, "seconds": seconds, "samples_per_second": rate, "peak_memory_bytes": 2**20 * seconds}
+    for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
+for name, records in (("metrics", metrics), ("timing", windows)):
+    (folder / (name + ".jsonl")).write_text("".join(json.dumps(record) + "\\n" for record in records))
+(folder / "how").write_text(sys.argv[3])
+"""
+TEST = """
+import json, pathlib, sys
+(pathlib.Path(sys.argv[1]) / "evaluation").mkdir(exist_ok=True)
+values = {"step": 4, "metrics": {"test/t/mae": float(sys.argv[2]), "test/loss": 1.0}}
+(pathlib.Path(sys.argv[1]) / "evaluation" / "test.json").write_text(json.dumps(values))
+"""
+
+
+class Bench:
+    """A matrix whose runs are made by a few lines of Python; `values` by variant and seed, `fails` by variant."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.values, self.fails, self.file = root, {}, set(), root / "trial.yaml"
+        (root / "base.yaml").write_text(yaml.safe_dump(EXPERIMENT | {"runs": str(root / "runs")}))
+        self.write()
+
+    def write(self, **changes: Any) -> None:
+        values: dict[str, Any] = {"name": "trial", "experiment": "base.yaml", "axes": AXES, "seeds": [0, 1]}
+        values |= {"baseline": {"fusion": "concat"}, "metric": "val/t/mae", "also": ["val/loss"]} | changes
+        self.file.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    @property
+    def plan(self) -> Plan:
+        return read_plan(self.file)
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "runs" / "trial"
+
+    def run(self, name: str, seed: int = 0) -> Path:
+        return next(run.folder.path for run in self.plan.runs if (run.variant.name, run.seed) == (name, seed))
+
+    def command(self, _: Plan, run: PlannedRun, *, overwrite: bool) -> tuple[str, ...]:
+        parameters = {"total": 1000, "trained": 10}
+        how = {
+            "value": self.values.get((run.variant.name, run.seed), 1.0),
+            "fails": run.variant.name in self.fails,
+            "environment": code_now() | {"parameters": parameters},
+        }
+        mode = "anew" if overwrite else "on"
+        order = self.root / f"{run.variant.id}-{run.seed}.json"
+        order.write_text(json.dumps(how))
+        return (sys.executable, "-S", "-c", RUN, str(run.folder.path), str(order), mode)
+
+    def json(self) -> dict[str, Any]:
+        return json.loads((self.folder / "ablation.json").read_text())
+
+    def variant(self, name: str) -> dict[str, Any]:
+        return next(row for row in self.json()["variants"] if row["variant"] == name)
+
+
+def fake_reading(plan: Plan, run: PlannedRun) -> Job:
+    command = (sys.executable, "-S", "-c", TEST, str(run.folder.path), str(1 + run.seed))
+    return Job(run.label, command, run.folder.path, plan.folder / "logs" / "test.log")
+
+
+def finished(experiment: Any) -> bool:
+    if (experiment.folder / "misfit").exists():
+        raise CheckpointError(
+            "cannot resume, the run was made with other settings:\n  batch.size: was 7, is 32\nPut them back"
+        )
+    return (experiment.folder / "how").exists()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench(tmp_path)
+    monkeypatch.setattr(module, "command_of", made.command)
+    monkeypatch.setattr(module, "check_plan", lambda *_: None)
+    monkeypatch.setattr(module, "reading_job", fake_reading)
+    monkeypatch.setattr(status, "is_finished", finished)
+    monkeypatch.setattr(processes, "_POLL", 0.005)
+    return made
+
+
+def begun(text: str) -> list[str]:
+    return [line.split("-")[0] + line.split("/seed")[1][:2] for line in text.splitlines() if ": begins, log " in line]
+
+
+def test_the_table_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """sum less concat: 0.1 and 0.2; mean 0.15, s sqrt(0.005), error 0.05, t = 3. For 1 degree p = 1 - 2 atan(3) / pi,
+    t(0.975) = 12.706205. mean less concat: 0 twice, p 1. Holm: the smaller p twice, then 1."""
+    bench.values = {("concat", 0): 0.5, ("concat", 1): 0.7, ("sum", 0): 0.6, ("sum", 1): 0.9}
+    bench.values |= {("mean", 0): 0.5, ("mean", 1): 0.7}
+    assert ablate(bench.file)
+    assert begun(capsys.readouterr().out) == ["concat-0", "concat-1", "sum-0", "sum-1", "mean-0", "mean-1"]
+    p = 1 - 2 * math.atan(3) / math.pi
+    row = bench.variant("sum")
+    assert row["values"] == [0.6, 0.9]
+    assert row["estimate"]["mean"] == pytest.approx(0.75)
+    assert row["estimate"]["high"] == pytest.approx(0.75 + 12.706205 * 0.15, abs=1e-5)
+    assert row["difference"] == pytest.approx(
+        {"mean": 0.15, "low": 0.15 - 0.05 * 12.706205, "high": 0.15 + 0.05 * 12.706205, "p": p, "num": 2, "over": "seeds"},
+        abs=1e-6,
+    )
+    assert row["p_holm"] == pytest.approx(2 * p)
+    assert row["also"] == {"val/loss": pytest.approx(1.5)}
+    assert row["cost"] == {
+        "seconds": 13.0,
+        "samples_per_second": 50.0,
+        "parameters": 1000.0,
+        "trained": 10.0,
+        "peak_memory": 7.0,
+    }
+    assert (bench.variant("mean")["difference"]["p"], bench.variant("mean")["p_holm"]) == (1.0, 1.0)
+    assert bench.variant("concat")["difference"] is None
+    page = (bench.folder / "ablation.md").read_text()
+    assert "## trial: val/t/mae, 6 of 6 runs finished" in page
+    line = " ".join(next(line for line in page.splitlines() if line.startswith("| sum")).split())
+    assert line == "| sum | 0.750 | [-1.156, 2.656] | +0.150 | [-0.485, +0.785] | 0.205 | 0.41 | 1.500 | 2 seeds | 2 of 2 |"
+    assert "Open ends" not in page
+    table = (bench.folder / "ablation.csv").read_text().splitlines()
+    assert table[0].startswith("variant,id,axis fusion,value,value_low,value_high,difference,")
+    assert [text.split(",")[0] for text in table] == ["variant", "concat", "sum", "mean"]
+
+
+def test_what_is_finished_stays_and_what_is_new_runs_alone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    ablate(bench.file)
+    capsys.readouterr()
+    assert ablate(bench.file)
+    assert begun(capsys.readouterr().out) == []
+    bench.write(axes={"fusion": AXES["fusion"] | {"gated": {"model.fusion": {"name": "gated"}}}}, seeds=[0, 1, 2])
+    assert ablate(bench.file)
+    assert begun(capsys.readouterr().out) == ["concat-2", "sum-2", "mean-2", "gated-0", "gated-1", "gated-2"]
+    bench.write(design=[["sum"]], seeds=[1])
+    assert ablate(bench.file)
+    assert begun(capsys.readouterr().out) == []
+    assert [row["variant"] for row in bench.json()["variants"]] == ["concat", "sum"]
+    assert bench.variant("sum")["seeds"] == [1]
+
+
+def test_the_page_is_written_behind_every_run(bench: Bench) -> None:
+    ablate(bench.file)
+    seen = {seed: (bench.folder / f"seen-{name}-seed-{seed}.md").read_text() for name, seed in (("con", 0), ("con", 1))}
+    assert "0 of 6 runs finished" in seen[0]
+    assert f"- {bench.run('concat').parent.name}/seed-0: not begun" in seen[0]
+    assert "1 of 6 runs finished" in seen[1]
+    assert "5 of 6 runs finished" in (bench.folder / "seen-mea-seed-1.md").read_text()
+
+
+def test_one_that_fails_is_listed_and_tried_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.fails = {"sum"}
+    assert not ablate(bench.file)
+    label = f"{bench.run('sum').parent.name}/seed-0"
+    assert f"{label}: failed: last words; 2 of 6 runs finished" in capsys.readouterr().out
+    assert f"- {label}: failed: last words" in (bench.folder / "ablation.md").read_text()
+    assert bench.variant("sum")["estimate"] is None
+    assert bench.variant("mean")["p_holm"] == 1.0
+    assert ablate(bench.file, dry_run=True)
+    assert f"# {label}: failed: last words" in capsys.readouterr().out
+    bench.fails = set()
+    assert ablate(bench.file)
+    assert begun(capsys.readouterr().out) == ["sum-0", "sum-1"]
+    assert bench.json()["open"] == []
+
+
+def test_a_dry_run_starts_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablate(bench.file, dry_run=True, jobs=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("OMP_NUM_THREADS=") for line in lines) == 6
+    assert sum(line.endswith(": not begun") for line in lines) == 6
+    assert not (bench.root / "runs").exists()
+
+
+def test_other_code_is_shown_and_trained_anew_when_asked(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    ablate(bench.file)
+    file = bench.run("sum", 1) / "environment.json"
+    before = json.loads(file.read_text())
+    before[0]["versions"]["mmtrain"] = "0.0.1"
+    file.write_text(json.dumps(before))
+    capsys.readouterr()
+    assert ablate(bench.file)
+    out = capsys.readouterr().out
+    label = f"{bench.run('sum').parent.name}/seed-1"
+    assert begun(out) == []
+    assert f"made by mmtrain 0.0.1, now {code_now()['versions']['mmtrain']} (--rerun-stale trains anew): {label}" in out
+    assert ablate(bench.file, rerun_stale=True)
+    assert begun(capsys.readouterr().out) == ["sum-1"]
+    assert [(bench.run("sum", seed) / "how").read_text() for seed in (0, 1)] == ["on", "anew"]
+    assert bench.json()["open"] == []
+
+
+def test_a_run_of_other_settings_is_never_reused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.values = {("sum", 0): 100.0}
+    ablate(bench.file)
+    (bench.run("sum") / "misfit").touch()
+    capsys.readouterr()
+    assert not ablate(bench.file)
+    out = capsys.readouterr().out
+    assert begun(out) == []
+    assert "seed-0: of other settings: batch.size: was 7, is 32 (--rerun-stale trains it anew)" in out
+    assert bench.variant("sum")["seeds"] == [1]
+    assert bench.variant("sum")["values"] == [1.0]
+    (bench.run("sum") / "misfit").unlink()
+
+
+def test_an_undefined_metric_is_said_and_left_out(bench: Bench) -> None:
+    bench.values = {("sum", 1): None}
+    ablate(bench.file)
+    assert bench.variant("sum")["values"] == [1.0, None]
+    said = f"{bench.run('sum').parent.name}: val/t/mae is not defined for seed 1"
+    assert said in bench.json()["open"]
+
+
+def predict(run: Path, values: list[float], split: str = "val") -> None:
+    """Six samples in three groups, all labels 0: the error is the value."""
+    item = TaskPredictions(
+        task="t",
+        kind="regression",
+        classes=(),
+        ids=np.array([f"s{number}" for number in range(len(values))]),
+        streams=np.array(["a"] * len(values)),
+        groups=np.arange(len(values)) // 2,
+        labels=np.zeros(len(values)),
+        logits=np.array(values),
+        probabilities=np.array(values),
+        losses=np.array(values),
+    )
+    write_predictions(run / "predictions" / f"{split}.parquet", [item])
+
+
+def test_one_seed_is_compared_over_groups(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(seeds=[0], axes={"fusion": {name: AXES["fusion"][name] for name in ("concat", "sum")}})
+    for number, name in enumerate(("concat", "sum")):
+        predict(bench.run(name), [value + 0.5 * number for value in (1, 1, 3, 3, 8, 8)])
+    # predictions that stand there already make a folder that is no run yet: here only the comparison matters
+    monkeypatch.setattr("mmtrain.engine.run_folder.RunFolder.check", lambda *_, **__: True)
+    bench.values = {("concat", 0): 4.0, ("sum", 0): 4.5}
+    assert ablate(bench.file)
+    row = bench.variant("sum")
+    assert row["difference"]["over"] == "groups"
+    assert row["difference"]["num"] == 3
+    assert [row["difference"][key] for key in ("mean", "low", "high")] == pytest.approx([0.5] * 3)
+    assert row["estimate"]["mean"] == pytest.approx(4.5)
+    assert "3 groups" in (bench.folder / "ablation.md").read_text()
+    assert "over groups: one seed; bootstrap" in (bench.folder / "ablation.md").read_text()
+    predict(bench.run("sum"), [1.0, 2.0])
+    assert ablate(bench.file)
+    assert bench.variant("sum")["difference"] is None
+    assert "sum has no interval, or is not compared: task 't': the two runs did not predict" in bench.json()["open"][0]
+    (bench.run("sum") / "predictions" / "val.parquet").unlink()
+    assert ablate(bench.file)
+    assert bench.variant("sum")["estimate"]["mean"] == 4.5
+    assert "val.parquet: no such predictions file" in bench.json()["open"][0]
+
+
+def checkpoints(bench: Bench) -> None:
+    for run in (run for run in bench.plan.runs if run.folder.is_run()):
+        folder = run.folder.checkpoints / "step-4"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(run.label)
+        (run.folder.checkpoints / "best").symlink_to("step-4")
+
+
+def reads(bench: Bench) -> list[str]:
+    file = bench.folder / "test_reads.jsonl"
+    return [json.loads(line)["run"] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_the_test_split_is_read_once_and_written_down(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.values = {("sum", 0): 0.5, ("sum", 1): 0.4}
+    ablate(bench.file)
+    checkpoints(bench)
+    assert ablate(bench.file, final=["best", "concat"])
+    labels = [f"{bench.run(name).parent.name}/seed-{seed}" for name in ("sum", "concat") for seed in (0, 1)]
+    assert reads(bench) == labels
+    tested = {row["variant"]: row for row in bench.json()["test"]}
+    assert {name: row["values"] for name, row in tested.items()} == {"concat": [1.0, 2.0], "sum": [1.0, 2.0]}
+    assert tested["sum"]["difference"]["p"] == 1.0
+    page = (bench.folder / "ablation.md").read_text()
+    assert "trial: test/t/mae, read when the variants were chosen" in page
+    assert "the test split was read 4 times for runs of this matrix" in page
+    capsys.readouterr()
+    assert ablate(bench.file, final=[bench.run("sum").parent.name])
+    assert "its test split was read before, and is not read again" in capsys.readouterr().out
+    assert reads(bench) == labels
+    manifest = bench.run("sum", 1) / "checkpoints" / "best" / "manifest.json"
+    manifest.write_text("another training")
+    assert ablate(bench.file, final=["sum"])
+    assert reads(bench) == [*labels, labels[1]]
+
+
+def test_what_final_refuses(bench: Bench) -> None:
+    bench.fails = {"sum"}
+    ablate(bench.file)
+    with pytest.raises(ConfigError, match="--final: no variant 'smu'; did you mean 'sum'"):
+        ablate(bench.file, final=["smu"])
+    with pytest.raises(ConfigError, match=r"--final: sum-.*/seed-0 is failed, and 1 more are not finished; the same"):
+        ablate(bench.file, final=["best"])
+    with pytest.raises(ConfigError, match="/seed-0 is failed"):
+        ablate(bench.file, final=["sum"])
+    assert reads(bench) == []
+    checkpoints(bench)
+    assert ablate(bench.file, final=["mean"])
+    assert len(reads(bench)) == 2
+
+
+def test_one_call_at_a_time(bench: Bench) -> None:
+    with RunLock(bench.folder), pytest.raises(ConfigError, match="is in use: process"):
+        ablate(bench.file)
+
+
+def test_a_folder_of_something_else_is_refused(bench: Bench) -> None:
+    bench.run("sum").mkdir(parents=True)
+    (bench.run("sum") / "letter.txt").touch()
+    with pytest.raises(ConfigError, match="exists and is not a run folder"):
+        ablate(bench.file)

@@ -1,0 +1,115 @@
+"""Commands side by side: order, number, threads, logs, folders in use, and what a signal or an error leaves."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
+from mmtrain.engine.run_lock import RunLock
+from mmtrain.errors import Interrupted
+
+
+def job(root: Path, name: str, code: str) -> Job:
+    return Job(name, (sys.executable, "-S", "-c", code), root / name, root / "logs" / f"{name}.log")
+
+
+class Told:
+    """What `run_jobs` says."""
+
+    def __init__(self) -> None:
+        self.began, self.ended, self.waited = [], [], []
+
+    def run(self, jobs: list[Job], at_once: int = 1, **named: object) -> list[Job]:
+        return run_jobs(
+            jobs,
+            at_once=at_once,
+            began=lambda job: self.began.append(job.label),
+            ended=lambda job, code: self.ended.append((job.label, code)),
+            waits=lambda job: self.waited.append(job.label),
+            **named,
+        )
+
+
+def test_one_after_the_other_with_a_log_each(tmp_path: Path) -> None:
+    told = Told()
+    jobs = [job(tmp_path, "a", "print('one'); print('two\\n')"), job(tmp_path, "b", "raise SystemExit('no\\nreason')")]
+    assert told.run(jobs) == []
+    assert (told.began, told.ended, told.waited) == (["a", "b"], [("a", 0), ("b", 1)], [])
+    assert [last_line(one.log) for one in jobs] == ["two", "reason"]
+    assert jobs[0].log.read_text().startswith(f"$ {sys.executable} -S -c print")
+    told.run(jobs[:1])
+    assert jobs[0].log.read_text().count("$ ") == 2, "a log keeps the attempts before"
+    assert last_line(tmp_path / "none") == ""
+
+
+def test_two_at_a_time_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    assert [threads_for(jobs) for jobs in (1, 2, 9)] == [5, 2, 1]
+    meet = "import pathlib, time, os; p = pathlib.Path(%r); p.joinpath('%s').touch(); print(os.environ['OMP_NUM_THREADS'])\n"
+    meet += "while len(list(p.glob('met-*'))) < 2: time.sleep(0.01)"
+    jobs = [job(tmp_path, name, meet % (str(tmp_path), f"met-{name}")) for name in ("a", "b")]
+    told = Told()
+    told.run(jobs, at_once=2)
+    assert sorted(told.ended) == [("a", 0), ("b", 0)]
+    assert {last_line(one.log) for one in jobs} == {"2"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_for(2) == 3
+
+
+def test_a_folder_in_use_is_put_off_and_then_passed_over(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, name, "pass") for name in ("a", "b")]
+    told = Told()
+    with RunLock(tmp_path / "a"):
+        assert told.run(jobs, patience=0.3) == jobs[:1]
+    assert told.ended == [("b", 0)]
+    assert set(told.waited) == {"a"}
+    assert told.run(jobs[:1]) == []
+
+
+def test_a_signal_lets_the_processes_save(tmp_path: Path) -> None:
+    """The child answers SIGTERM by writing a file; the signal handlers of before are back afterwards."""
+    code = "import signal, sys, pathlib, time\n"
+    code += f"def end(*_): pathlib.Path({str(tmp_path / 'saved')!r}).touch(); sys.exit(130)\n"
+    code += f"signal.signal(signal.SIGTERM, end); pathlib.Path({str(tmp_path / 'up')!r}).touch(); time.sleep(60)"
+    before = signal.getsignal(signal.SIGTERM)
+
+    def interrupt() -> None:
+        while not (tmp_path / "up").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    told = Told()
+    with pytest.raises(Interrupted, match="The same command goes on"):
+        told.run([job(tmp_path, "a", code), job(tmp_path, "b", "pass")])
+    assert (tmp_path / "saved").exists()
+    assert (told.began, told.ended) == (["a"], [])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_error_of_our_own_leaves_no_process(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, "a", "pass"), job(tmp_path, "b", "import time; time.sleep(60)")]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    began = time.monotonic()
+    with pytest.raises(OSError, match="No space left"):
+        run_jobs(jobs, at_once=2, began=lambda _: None, ended=full, waits=lambda _: None)
+    assert time.monotonic() - began < 30
+
+
+def test_the_process_that_starts_is_known_to_those_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmtrain.engine.launch import launcher_pid
+
+    one = job(tmp_path, "a", "import os; print(os.environ['MMTRAIN_LAUNCHER'])")
+    Told().run([one])
+    assert last_line(one.log) == str(os.getpid())
+    monkeypatch.setenv("MMTRAIN_LAUNCHER", "77")
+    assert launcher_pid() == 77
