@@ -121,7 +121,8 @@ def legend(report: Report) -> list[str]:
     if any(estimate is not None and estimate.over == "groups" for estimate in paired):
         lines.append(
             "over groups: one seed; bootstrap over the groups of predictions/val.parquet, the same samples for both of a "
-            "difference. It speaks of other samples for these very weights, and not of other seeds"
+            "difference; p is of the difference over its deviation there (t, groups - 1 degrees). It speaks of other "
+            "samples for these very weights, and not of other seeds"
         )
     if report.num_test_reads:
         lines.append(f"the test split was read {report.num_test_reads} times for runs of this matrix (test_reads.jsonl)")

@@ -12,7 +12,7 @@ from mmtrain.evaluation.fold_table import t_interval
 from mmtrain.evaluation.metrics import loss_statistics
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions
 from mmtrain.evaluation.resampling import Statistic, statistic_of
-from mmtrain.evaluation.statistics import Index, interval_of, resample, share_to_tail
+from mmtrain.evaluation.statistics import Index, interval_of, resample
 
 ByTask = Mapping[str, Predictions]  # as `read_predictions` gives them
 _NAN = float("nan")
@@ -44,12 +44,16 @@ def over_seeds(values: Sequence[float]) -> Estimate:
 def _t_test(values: Sequence[float]) -> float:
     if len(values) < 2:
         return _NAN
+    return _two_sided(float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5, len(values) - 1)
+
+
+def _two_sided(mean: float, error: float, degrees: int) -> float:
+    """Of Student's t; without any spread 1 for a mean of 0, else 0."""
     from scipy.special import stdtr
 
-    error, mean = float(np.std(values, ddof=1)) / len(values) ** 0.5, float(np.mean(values))
     if error == 0:
         return 1.0 if mean == 0 else 0.0
-    return float(2 * stdtr(len(values) - 1, -abs(mean) / error))
+    return float(2 * stdtr(degrees, -abs(mean) / error))
 
 
 def over_groups(
@@ -57,8 +61,9 @@ def over_groups(
 ) -> Estimate:
     """`metric` (`task/name`, `task@stream/name` or `loss`) of one run, less that of `baseline` on the same samples.
 
-    Whole groups are drawn, the same for both runs: a paired bootstrap. Its p is where the interval would just reach 0
-    (Hesterberg 2015), with one resample added to either side so that it is never 0.
+    Whole groups are drawn, the same for both runs: a paired bootstrap. The interval is `grouped_bootstrap`'s; p is of the
+    number over its deviation in the resamples, widened by sqrt(G / (G - 1)), in Student's t of G - 1 degrees. A share of
+    resamples beyond 0 would not do: of a thousand it could never be small enough for a correction.
     Errors: DataError where the two runs did not predict the same samples, or it is a rank of a pretext task.
     """
     statistic, sources = _statistic(predictions, metric)
@@ -68,12 +73,10 @@ def over_groups(
         statistic = lambda index: whole(index) - other(index)  # noqa: E731
     values, num_groups = resample(statistic, sources, num_resamples=num_resamples, seed=seed)
     interval = interval_of(values, num_groups)
-    defined = values[~np.isnan(values)]
-    p = _NAN
+    mean, p = float(statistic(np.arange(len(sources)))), _NAN
     if not np.isnan(interval.low):
-        below, above = int((defined <= 0).sum()), int((defined >= 0).sum())
-        p = min(1.0, 2 * share_to_tail((min(below, above) + 1) / (len(defined) + 1), num_groups))
-    mean = float(statistic(np.arange(len(sources))))
+        error = float(np.nanstd(values)) * (num_groups / (num_groups - 1)) ** 0.5
+        p = _two_sided(mean, error, num_groups - 1)
     return Estimate(mean=mean, low=interval.low, high=interval.high, p=p, num=num_groups, over="groups")
 
 

@@ -77,13 +77,6 @@ def interval_of(values: npt.NDArray[np.float64], num_groups: int, *, confidence:
     return Interval(float(low), float(high), num_groups, num_undefined)
 
 
-def share_to_tail(share: float, num_groups: int) -> float:
-    """The tail (1 - confidence) / 2 of the interval whose bound leaves `share` of the resamples outside."""
-    from scipy.special import ndtri, stdtr
-
-    return float(stdtr(num_groups - 1, ndtri(share) / np.sqrt(num_groups / (num_groups - 1))))
-
-
 def _expanded_tail(tail: float, num_groups: int) -> float:
     from scipy.special import ndtr, stdtrit
 

@@ -9,7 +9,6 @@ import pytest
 from mmtrain.errors import DataError
 from mmtrain.evaluation.comparison import holm, over_groups, over_seeds
 from mmtrain.evaluation.predictions import TaskPredictions
-from mmtrain.evaluation.statistics import share_to_tail
 
 NAN = math.nan
 
@@ -65,13 +64,6 @@ def test_holm_counts_comparisons_that_are_not_made_yet():
     assert holm([NAN, 0.01, 0.02]) == pytest.approx([NAN, 0.03, 0.04], nan_ok=True)
 
 
-def test_the_tail_of_two_groups():
-    """One normal deviate, divided by sqrt(2), as a quantile of Cauchy's distribution: 1/2 - atan(1 / sqrt(2)) / pi."""
-    one_deviate = 0.5 * math.erfc(1 / math.sqrt(2))
-    assert share_to_tail(one_deviate, 2) == pytest.approx(0.5 - math.atan(1 / math.sqrt(2)) / math.pi, abs=1e-9)
-    assert share_to_tail(0.5, 7) == pytest.approx(0.5)
-
-
 def test_the_same_resamples_for_both():
     """Errors far apart between groups, and 0.25 smaller in each sample of one run: a paired difference has no spread."""
     groups = [number // 2 for number in range(12)]
@@ -80,14 +72,14 @@ def test_the_same_resamples_for_both():
     found = over_groups(better, "mood/mae", baseline=worse)
     assert (found.mean, found.low, found.high) == pytest.approx((-0.25, -0.25, -0.25))
     assert (found.num, found.over) == (6, "groups")
-    assert found.p == pytest.approx(2 * share_to_tail(1 / 1001, 6))
+    assert found.p == pytest.approx(0, abs=1e-12)
     alone = over_groups(better, "mood/mae")
     assert alone.mean == pytest.approx(6.25)
     assert alone.high - alone.low > 3
 
 
 def test_whole_groups_are_drawn():
-    """Three groups, whose mean differences are -1, 0 and 4: of the 27 draws 7 have a sum below 0, 1 has it at 0."""
+    """Of the 27 draws of three groups: their deviation s gives t = (11 / 6) / (s sqrt(3 / 2)), p = 1 - t / sqrt(t^2 + 2)."""
     sizes, means = (1, 2, 3), (-1.0, 0.0, 4.0)
     groups = [number for number, size in enumerate(sizes) for _ in range(size)]
     item = predictions([9.0] * 6, groups, losses=[means[group] for group in groups])
@@ -95,9 +87,8 @@ def test_whole_groups_are_drawn():
     found = over_groups({"mood": item}, "mood/loss", baseline={"mood": other}, num_resamples=10_000)
     draws = list(itertools.product(range(3), repeat=3))
     means_drawn = [sum(sizes[g] * means[g] for g in draw) / sum(sizes[g] for g in draw) for draw in draws]
-    share = sum(mean <= 0 for mean in means_drawn) / 27
-    assert share == 8 / 27
-    assert found.p == pytest.approx(2 * share_to_tail(share, 3), abs=0.02)
+    t = 11 / 6 / (float(np.std(means_drawn)) * math.sqrt(3 / 2))
+    assert found.p == pytest.approx(1 - t / math.sqrt(t * t + 2), abs=0.01)
     assert found.mean == pytest.approx(11 / 6)
     assert (found.low, found.high) == pytest.approx((-1.0, 4.0))
 

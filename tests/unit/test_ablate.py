@@ -31,7 +31,7 @@ AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat",
 # what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice
 RUN = """
 import json, pathlib, shutil, sys
-folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())  # the diff of a checkout may be too long for an argument
+folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())
 matrix = folder.parent.parent
 shutil.copy(matrix / "ablation.md", matrix / ("seen-%s-%s.md" % (folder.parent.name[:3], folder.name)))
 if how.get("fails"): sys.exit("first\\nlast words")
