@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
 from mmtrain.data.keys import group_key, text_key
-from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
@@ -52,8 +52,7 @@ class Stream:
         self.name, self.store, self.split = name, store, split
         self.tasks: dict[str, TaskSchema] = {task: store.task(task) for task in tasks}
         self.modalities = tuple(modality for modality in modalities if modality in store.schema.modalities)
-        self._has_text = TEXT in modalities
-        self._has_second = SECOND_TEXT in modalities and store.has_column(SECOND_TEXT)
+        self.texts = tuple(column for column in TEXTS if column in modalities and store.has_column(column))
         self._labels = {task: store.labels(task) for task in tasks}
         labelled = {task: mask for task, (_, mask) in self._labels.items()}
         present = self._present() if pretext else {}
@@ -96,10 +95,11 @@ class Stream:
     def _present(self) -> dict[str, Mask]:
         """[N] each, of the whole store."""
         found = {modality: self.store.lengths(modality) > 0 for modality in self.modalities}
-        if not self._has_text:
-            return found
-        trimmed = pc.utf8_trim_whitespace(pc.fill_null(self.store.column(TEXT), ""))
-        return {TEXT: np.asarray(pc.not_equal(trimmed, "").to_numpy(), bool)} | found
+        return {column: self._written(column) for column in self.texts} | found
+
+    def _written(self, column: str) -> Mask:
+        trimmed = pc.utf8_trim_whitespace(pc.fill_null(self.store.column(column), ""))
+        return np.asarray(pc.not_equal(trimmed, "").to_numpy(), bool)
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""
@@ -111,9 +111,11 @@ class Stream:
         return self._labels[task][0]
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """A measure of each sample's cost by position, [N]: characters of text, or the longest modality's rows."""
-        if self._has_text:
-            return self.store.text_lengths[self.indices]
+        """A measure of each sample's cost by position, [N]: characters of its texts, or the longest modality's rows."""
+        if self.texts:
+            written = [self.store.characters(column)[self.indices] for column in self.texts]
+            total: npt.NDArray[np.int64] = np.sum(written, axis=0, dtype=np.int64)
+            return total
         parts = [self.store.lengths(modality)[self.indices] for modality in self.modalities]
         return np.max(parts, axis=0) if parts else np.zeros(len(self), np.int64)
 
@@ -132,15 +134,15 @@ class Stream:
                 features[modality] = rows
         labels = {task: values[index] for task, (values, labelled) in self._labels.items() if labelled[index]}
         name = self.store.sample_id(index)
-        written = self.store.text(index) if self._has_text or self._spoken else ""
+        written = self.store.text(index) if TEXT in self.texts or self._spoken else ""
         return Sample(
             id=name,
             index=index,
-            text=written if self._has_text else "",
+            text=written if TEXT in self.texts else "",
             features=features,
             labels=labels,
             pretext=frozenset(task for task, spoken in self._spoken.items() if spoken[index]),
             group=group_key(self.store.name, name, self.store.group(index)) if self._spoken else 0,
             text_key=text_key(self.store.name, name, written) if self._spoken else 0,
-            second_text=self.store.text(index, SECOND_TEXT) if self._has_second else "",
+            second_text=self.store.text(index, SECOND_TEXT) if SECOND_TEXT in self.texts else "",
         )

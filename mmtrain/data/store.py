@@ -154,6 +154,13 @@ class FeatureStore:
         """Characters of each sample's text, [N]."""
         return np.asarray(pc.fill_null(self.column("text_characters"), 0), dtype=np.int64)
 
+    def characters(self, column: str) -> npt.NDArray[np.int64]:
+        """Characters of each sample's text in a column, [N]; 0 where it has none."""
+        if column == TEXT:
+            return self.text_lengths
+        lengths = pc.utf8_length(self.column(column).cast(pa.string()))
+        return np.asarray(pc.fill_null(lengths, 0), dtype=np.int64)
+
     def split(self, name: str) -> npt.NDArray[np.int64]:
         """Indices of the samples of a split, ascending, without those that are left out."""
         found: npt.NDArray[np.int64] = np.flatnonzero(pc.equal(self.column("split"), name).to_numpy()).astype(np.int64)

@@ -7,7 +7,6 @@ import numpy as np
 
 from mmtrain.data.batch import Batch
 from mmtrain.data.dataset import Stream
-from mmtrain.data.schema import TEXT
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.run import Run
@@ -25,12 +24,13 @@ def longest_samples(streams: Sequence[Stream], tokenizer: Tokenizer | None, coun
             rows = stream.store.lengths(modality)[stream.indices]
             for position in np.argsort(-rows, kind="stable")[:count].tolist():
                 lengths.setdefault(modality, []).append((int(rows[position]), (number, position)))
-        if tokenizer is not None:
-            characters = stream.store.text_lengths[stream.indices]
+        for column in stream.texts:
+            assert tokenizer is not None, "a stream of texts is read with a tokenizer"
+            characters = stream.store.characters(column)[stream.indices]
             candidates = np.argsort(-characters, kind="stable")[: max(count, _TOKENIZED)].tolist()
-            tokens = tokenizer([stream.sample(position).text for position in candidates])
+            tokens = tokenizer([stream.store.text(int(stream.indices[position]), column) for position in candidates])
             for position, ids in zip(candidates, tokens, strict=True):
-                lengths.setdefault(TEXT, []).append((len(ids), (number, position)))
+                lengths.setdefault(column, []).append((len(ids), (number, position)))
     return {
         modality: [place for _, place in sorted(found, key=lambda item: -item[0])[:count]]
         for modality, found in lengths.items()

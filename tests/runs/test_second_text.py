@@ -7,9 +7,13 @@ import pyarrow as pa
 import pytest
 
 from mmtrain.cli import main
+from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
+from mmtrain.data.store import FeatureStore
 from mmtrain.data.writer import StoreWriter
+from mmtrain.models.encoders.text import TransformersTextConfig
 from mmtrain.training import train_experiment
+from mmtrain.tuning.worst_step import longest_samples
 
 WORDS = ("fish", "king", "ship", "gold", "water", "sea")
 
@@ -60,6 +64,36 @@ def test_pairs_are_trained_and_scored(experiment, tmp_path):
     assert (result.evaluations["val/similarity/pearson"] > 0.5).all()
     assert (result.evaluations["val/similarity/spearman"] > 0.5).all()
     assert len(result.steps["loss/similarity"]) == 8
+
+
+def test_a_pair_of_texts_is_present_counted_and_measured(tmp_path):
+    stream = Stream(
+        "pairs",
+        FeatureStore(pairs_store(tmp_path / "store")),
+        split="train",
+        tasks=["similarity"],
+        modalities=["second_text"],
+    )
+    both = Stream("pairs", stream.store, split="train", tasks=["similarity"], modalities=["text", "second_text"])
+    assert {name: mask.all() for name, mask in both.present().items()} == {"text": True, "second_text": True}
+    assert list(stream.present()) == ["second_text"]
+    sample = both.sample(5)
+    assert both.lengths()[5] == len(sample.text) + len(sample.second_text)
+    assert (stream.sample(5).text, stream.lengths()[5]) == ("", len(sample.second_text))
+
+
+def test_the_longest_of_both_texts_is_found(tmp_path, tiny_bert):
+    stream = Stream(
+        "pairs",
+        FeatureStore(pairs_store(tmp_path / "s")),
+        split="train",
+        tasks=["similarity"],
+        modalities=["text", "second_text"],
+    )
+    tokenizer = TransformersTextConfig(path=str(tiny_bert), max_tokens=32).build_tokenizer()
+    found = longest_samples([stream], tokenizer, 3)
+    longest = max(len(tokenizer([stream.sample(position).second_text])[0]) for position in range(len(stream)))
+    assert len(tokenizer([stream.sample(found["second_text"][0][1]).second_text])[0]) == longest
 
 
 @pytest.mark.parametrize(
