@@ -13,8 +13,9 @@ from mmtrain.config import load_experiment
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.foreign_weights.conversion import convert
 from mmtrain.foreign_weights.hiccap import HiccapScheme
+from mmtrain.models.building import build_model
 from mmtrain.models.hiccap_legacy import VARIANTS, HiccapLegacy, Lengths, Padded, pad, probabilities
-from mmtrain.models.model import MultimodalModel, build_model
+from mmtrain.models.model import MultimodalModel
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "hiccap"
 FOUR = ("mature", "gory", "slapstick", "sarcasm")

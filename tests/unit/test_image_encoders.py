@@ -188,7 +188,7 @@ def test_pixels_and_features_are_read_by_their_own_encoders() -> None:
 def test_a_config_of_images_imports_no_torchvision() -> None:
     code = """
 import sys
-from mmtrain.models.model import ModelConfig
+from mmtrain.models.config import ModelConfig
 from mmtrain.data.augment import ColorJitterConfig, RotationConfig
 ModelConfig(images={"image": {"name": "torchvision", "model": "resnet18"}})
 RotationConfig().build(), ColorJitterConfig().build()

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from mmtrain.data.batch import Keys, MaskedSequence
+from mmtrain.models.building import build_model
+from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
-from mmtrain.models.model import ModelConfig, MultimodalModel, build_model
+from mmtrain.models.model import MultimodalModel
 from mmtrain.models.views import ModelViews
 from mmtrain.objectives.pretext.projection import PairHead, Scalar
 
