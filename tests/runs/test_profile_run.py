@@ -51,6 +51,8 @@ def test_a_profiled_run_has_the_bits_of_a_plain_one(
     assert found["measured_steps"] == 2
     assert {phases[name]["steps"] for name in ("data", "forward", "backward", "optimizer", "loop")} == {2}
     assert (phases["evaluation"]["times"], phases["evaluation"]["steps"]) == (4, 20)
+    # of those at 3, 6, 8, 9, 10, 12, 15, 18 and 20, two (which stand for 1 and 2 steps) come while it traces
+    assert (phases["checkpoint"]["times"], phases["checkpoint"]["steps"]) == (7, 17)
     assert all(entry["ms_per_step"] > 0 for entry in phases.values())
     assert 100 < found["peak_memory_mib"] < 100_000
     seen = marks(runs / "own" / "profile" / "trace.json.gz")
