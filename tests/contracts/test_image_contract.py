@@ -45,9 +45,10 @@ def built(request: pytest.FixtureRequest) -> MultimodalModel:
     )
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for momentum in (1.0, 0.1):  # running statistics that are not those of the first day
+        model.train()
         for norm in norms:
-            norm.momentum = momentum
-        model.train()(padded(real_frames()))
+            norm.momentum, norm.training = momentum, True  # also of what is frozen, else the frames hardly show
+        model(padded(real_frames()))
     return model
 
 

@@ -153,14 +153,13 @@ def test_a_metric_that_no_validation_sample_can_give_is_refused(fields: Path, tm
     fields.write_text(yaml.safe_dump(values))
     from mmtrain.data.dataset import Stream
 
-    labels = Stream.labels
+    labelled = Stream.labelled
 
     def without(self: Stream, task: str) -> Any:
-        numbers, labelled = labels(self, task)
-        return numbers, labelled & (task != "rare" or self.split != "val")
+        return labelled(self, task) & (task != "rare" or self.split != "val")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stream, "labels", without)
+        patch.setattr(Stream, "labelled", without)
         with pytest.raises(ConfigError, match="no validation sample carries a label of 'rare'"):
             train_experiment(fields, ["selection.metric=val/rare/auroc"])
     assert not (tmp_path / "runs").exists()
