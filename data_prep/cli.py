@@ -10,6 +10,7 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
+from data_prep.cli_stores import app as stores_app
 from data_prep.failures import MediaError
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Raw media and foreign formats to feature stores.",
     rich_markup_mode=None,
 )
+app.add_typer(stores_app)
 
 
 @app.command()
