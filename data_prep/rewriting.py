@@ -46,6 +46,7 @@ def table_schema(store: FeatureStore) -> pa.Schema:
 
 def read_pieces(store: FeatureStore, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """samples.parquet piece by piece; `columns` None: all of them. Errors: DataError for a damaged file."""
+    table_schema(store)
     file = store.path / "samples.parquet"
     pieces = pq.ParquetFile(file).iter_batches(_PIECE, columns=columns)
     while True:
