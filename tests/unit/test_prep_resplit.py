@@ -56,6 +56,37 @@ def test_labels_are_spread_to_the_sample_too(labels, ratios, seed):
             assert abs(have - share * total) <= slack
 
 
+def test_many_labels_do_not_outweigh_the_shares():
+    """Twelve samples of each label would each be divided 10, 1 and 1: in all 83 % for train."""
+    groups = {f"g{number}": {"samples": 1, f"label {number // 12}": 1} for number in range(1200)}
+    assert _held(groups, divide(groups, ratios=(0.8, 0.1, 0.1), seed=0)) == [960, 120, 120]
+
+
+def _distance(groups, sides, ratios) -> float:
+    """What `divide` makes small, in a plain loop."""
+    keys = sorted({key for counts in groups.values() for key in counts})
+    found = 0.0
+    for key in keys:
+        held, weight = _held(groups, sides, key), len(keys) if key == "samples" else 1
+        for have, share in zip(held, ratios, strict=True):
+            found += weight * (have - share * sum(held)) ** 2 / (share * sum(held)) if share else 0
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=6, max_size=20), RATIOS, st.integers(0, 99))
+def test_no_single_group_would_be_better_elsewhere(sizes, ratios, seed):
+    groups = {f"g{place}": {"samples": size, "rare": min(rare, size)} for place, (size, rare) in enumerate(sizes)}
+    groups["g0"]["rare"] = 1
+    sides = divide(groups, ratios=ratios, seed=seed)
+    least = _distance(groups, sides, ratios)
+    for group, own in sides.items():
+        if list(sides.values()).count(own) > 1:
+            for split, share in zip(SPLITS, ratios, strict=True):
+                if share:
+                    assert _distance(groups, sides | {group: split}, ratios) >= least - 1e-6
+
+
 def test_a_case_by_hand():
     """Of groups of 8, 1 and 1 samples only one division is exact."""
     groups = {"small": {"samples": 1}, "large": {"samples": 8}, "other": {"samples": 1}}
@@ -124,9 +155,18 @@ def test_samples_without_a_group_stand_alone(tmp_path):
 
 
 def test_rare_labels_count_as_one(tmp_path):
-    path = synthesize(tmp_path / "source", samples=200, groups=200, tasks={"tags": "multilabel"}, unlabelled=0)
-    balance, _ = split_store(path, out=tmp_path / "new", ratios=(0.98, 0.01, 0.01), stratify=["tags"])
-    assert [item.samples for item in balance.values()] == [196, 2, 2]
+    """Fifty samples whose tags no other has are shared out as one label is, not all kept for train."""
+    classes = tuple("abcdef")
+    with StoreWriter(
+        tmp_path / "source", name="clips", tasks={"tags": TaskSchema(kind="multilabel", classes=classes)}
+    ) as writer:
+        for index in range(100):
+            tags = [int(bit) for bit in f"{max(index - 49, 0):06b}"]
+            writer.add(id=f"s{index}", split="train", group="", text="hi", labels={"tags": tags})
+    split_store(tmp_path / "source", out=tmp_path / "new", ratios=(0.8, 0.1, 0.1), stratify=["tags"])
+    rows = FeatureStore(tmp_path / "new").table.to_pylist()
+    assert Counter(row["split"] for row in rows) == {"train": 80, "val": 10, "test": 10}
+    assert Counter(row["split"] for row in rows if any(row["tags"])) == {"train": 40, "val": 5, "test": 5}
 
 
 @pytest.mark.parametrize(
