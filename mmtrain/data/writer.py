@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -137,12 +138,19 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
+        if kind is not None:
+            self._abandon()
             return
-        self._table.close()
-        for files in self._features.values():
-            files.abandon()
+        try:
+            self.close()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        for part in (self._table.close, *(files.abandon for files in self._features.values())):
+            with suppress(OSError):  # a full disk refuses what is left in a buffer
+                part()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _flush(self) -> None:

@@ -184,6 +184,19 @@ def test_mistakes_end_in_one_message(tmp_path, arguments, message):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("limit", [20_000, 200_000])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, limit):
+    """No file may grow beyond the limit: the features meet it while they are written, or at the end of a small table."""
+    _run("synth", "--out", "source", "--samples", 400, "--modality", "audio=64", "--missing", 0, folder=tmp_path)
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); from data_prep.cli import main; "
+        "import sys; sys.argv = ['data_prep', 'cast', 'source', '--dtype', 'float16', '--out', 'new']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (2, "File too large; no store is written\n")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
+
+
 def test_help_imports_nothing_heavy(tmp_path):
     heavy = ("torch", "transformers", "PIL", "soundfile", "pyarrow")
     code = f"import sys, data_prep.cli; print([name for name in {heavy} if name in sys.modules])"
