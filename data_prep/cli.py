@@ -4,12 +4,14 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EROFS
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 
+from data_prep.cli_stores import app as stores_app
 from data_prep.failures import MediaError
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
@@ -20,6 +22,7 @@ app = typer.Typer(
     help="Raw media and foreign formats to feature stores.",
     rich_markup_mode=None,
 )
+app.add_typer(stores_app)
 
 
 @app.command()
@@ -155,9 +158,14 @@ def _rows(modality: str, value: str) -> int | FrameShape:
 
 
 def main() -> None:
-    """Run a command; a UserError becomes one message on stderr and exit code 2."""
+    """Run a command; a UserError, and a disk that is full or closed, become one message on stderr and exit code 2."""
     try:
         app(prog_name="python -m data_prep")
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(3 if isinstance(error, MediaError) else 2)
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT, EFBIG, EROFS, EACCES):
+            raise
+        sys.stderr.write(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; no store is written\n")
+        sys.exit(2)

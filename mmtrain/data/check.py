@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmtrain.data.bad_samples import rows_not_finite
+from mmtrain.data.check_statistics import check_statistics
 from mmtrain.data.check_table import MAX_SHOWN, Defect, cap, read_ids, scan_table
 from mmtrain.data.schema import ModalitySchema, Shard, StoreSchema
 from mmtrain.data.store import map_shard, read_schema
@@ -30,6 +31,8 @@ def check_store(path: Path) -> list[str]:
     bare = None if scan.has_text is None or len(scan.has_text) != schema.samples else ~scan.has_text
     for name, modality in schema.modalities.items():
         found, lengths = _check_modality(path, name, modality)
+        if not found and scan.is_train is not None and len(scan.is_train) == schema.samples:
+            found += check_statistics(path, name, modality, scan.is_train)
         defects += found
         bare = None if bare is None or lengths is None else bare & (lengths == 0)
     if bare is not None:

@@ -51,10 +51,11 @@ class Tally:
 
 @dataclass
 class TableScan:
-    """What one pass over the table found; `has_text` is bool [N], None where that cannot be told."""
+    """What one pass over the table found; `has_text` and `is_train` are bool [N], None where that cannot be told."""
 
     defects: list[Defect] = field(default_factory=list)
     has_text: npt.NDArray[np.bool_] | None = None
+    is_train: npt.NDArray[np.bool_] | None = None
 
 
 def scan_table(file: Path, schema: StoreSchema) -> TableScan:
@@ -68,7 +69,7 @@ def scan_table(file: Path, schema: StoreSchema) -> TableScan:
         scan.defects += _check_columns(table.schema_arrow, schema)
         _scan_pieces(file, table, schema, scan)
     except UNREADABLE as error:
-        scan.has_text = None
+        scan.has_text = scan.is_train = None
         scan.defects.append(Defect(None, "samples.parquet", f"not a readable parquet file ({_one_line(error)})"))
     return scan
 
@@ -100,6 +101,7 @@ def _scan_pieces(file: Path, table: pq.ParquetFile, schema: StoreSchema, scan: T
     wrong = {defect.column for defect in scan.defects}
     columns = [name for name in (*OWN_COLUMNS, *schema.tasks) if name in table.schema_arrow.names and name not in wrong]
     hashes, has_text, sides = [np.empty(0, np.int64)], [np.empty(0, bool)], dict[str, str]()
+    is_train = [np.empty(0, bool)]
     found: dict[str, Tally] = {}
     start = 0
     for piece in table.iter_batches(_PIECE, columns=columns):
@@ -110,11 +112,14 @@ def _scan_pieces(file: Path, table: pq.ParquetFile, schema: StoreSchema, scan: T
             hashes.append(np.array([hash(name) for name in read["id"].to_pylist()], np.int64))
         if TEXT in read:
             has_text.append(np.array([bool((text or "").strip()) for text in read[TEXT].to_pylist()], bool))
+        if "split" in read:
+            is_train.append(np.array([split == "train" for split in read["split"].to_pylist()], bool))
         start += len(piece)
     for tally in found.values():
         scan.defects += tally.lines()
     scan.defects += cap(_duplicates(file, np.concatenate(hashes)))
     scan.has_text = np.concatenate(has_text) if TEXT in columns else None
+    scan.is_train = np.concatenate(is_train) if "split" in columns else None
 
 
 def _check_piece(

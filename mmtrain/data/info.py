@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmtrain.data.schema import SPLITS, TEXT, FeatureSpec, TaskSchema
+from mmtrain.data.schema import SPLITS, TEXT, FeatureSpec, Statistics, TaskSchema
 from mmtrain.data.store import FeatureStore
 
 PERCENTILES = (5, 50, 95, 100)
@@ -45,6 +45,7 @@ class StoreInfo:
     groups: Mapping[str, int]
     tasks: Mapping[str, Mapping[str, LabelInfo]]  # task -> split -> labels
     lengths: Mapping[str, LengthInfo]  # modality -> lengths
+    statistics: Mapping[str, Statistics]  # modality -> those of its rows in train; without the modalities that have none
 
 
 def describe_store(path: Path) -> StoreInfo:
@@ -66,6 +67,7 @@ def describe_store(path: Path) -> StoreInfo:
         groups={split: int(pc.count_distinct(groups.take(own)).as_py()) for split, own in members.items()},
         tasks=tasks,
         lengths=lengths,
+        statistics={name: spec.statistics for name, spec in store.schema.modalities.items() if spec.statistics},
     )
 
 
@@ -109,6 +111,9 @@ def print_info(path: Path, console: Console) -> None:
         rate = f"{item.missing} ({item.missing / max(info.samples, 1):.1%})"
         lengths.add_row(modality, rate, item.unit, *(f"{value:.0f}" for value in item.percentiles.values()))
     console.print(lengths)
+    for modality, statistics in info.statistics.items():
+        done = "normalized when read" if statistics.normalize else "statistics recorded, not applied"
+        console.print(f"{modality}: {done} ({statistics.rows} rows of train)", markup=False, highlight=False, soft_wrap=True)
 
 
 def _task_table(info: StoreInfo) -> Table:

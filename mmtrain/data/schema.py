@@ -1,7 +1,7 @@
 """What dataset.json says of a store: modalities, tasks, files with their hashes, licence, provenance."""
 
 import math
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -66,10 +66,10 @@ class FeatureSpec(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_empty_shape(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Stores of features are written, and fingerprinted, as they were before there were pixels."""
+    def _without_empty_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Stores of features are written, and fingerprinted, as they were before there were pixels and statistics."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "shape" or value is not None}
+        return {key: value for key, value in values.items() if key not in ("shape", "statistics") or value is not None}
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -87,10 +87,31 @@ class Shard(Section):
     rows: int = Field(ge=0)
 
 
+class Statistics(Section):
+    """Mean and standard deviation of every dimension of a modality, over the rows of the samples of train."""
+
+    rows: int = Field(gt=0, description="Rows they were measured over.")
+    mean: tuple[float, ...]
+    deviation: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="Of the population: divided by the rows.")
+    normalize: bool = Field(description="Whether rows are read as (row - mean) / deviation.")
+
+
 class ModalitySchema(FeatureSpec):
     """A modality as it lies on disk."""
 
     shards: tuple[Shard, ...]
+    statistics: Statistics | None = Field(default=None, description="Of features; pixels have none.")
+
+    @model_validator(mode="after")
+    def _statistics_fit(self) -> Self:
+        if self.statistics is not None:
+            widths = len(self.statistics.mean), len(self.statistics.deviation)
+            if self.shape is not None or widths != (self.dim, self.dim):
+                raise ValueError(
+                    f"statistics of {widths[0]} means and {widths[1]} deviations; {self.dim} of each were expected, "
+                    "of pixels none"
+                )
+        return self
 
 
 class FileRecord(Section):

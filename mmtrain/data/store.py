@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from mmtrain.data.labels import decode_labels, describe_labels
+from mmtrain.data.normalize import Normalizer
 from mmtrain.data.schema import TEXT, ModalitySchema, Shard, StoreSchema, TaskSchema
 from mmtrain.errors import DataError
 
@@ -95,6 +96,11 @@ class FeatureStore:
         self._shards: dict[str, list[tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]]] = {}
         for name, modality in self.schema.modalities.items():
             self._shards[name] = [map_shard(self.path / shard.file, modality, shard) for shard in modality.shards]
+        self._normalizers = {
+            name: Normalizer(modality.statistics)
+            for name, modality in self.schema.modalities.items()
+            if modality.statistics is not None and modality.statistics.normalize
+        }
         self._firsts = {
             name: np.array([shard.first for shard in modality.shards], dtype=np.int64)
             for name, modality in self.schema.modalities.items()
@@ -172,7 +178,16 @@ class FeatureStore:
         return np.concatenate(parts) if parts else np.zeros(len(self), np.int64)
 
     def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
-        """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), a view of the mapped file; T = 0 where it has none."""
+        """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), T = 0 where it has none.
+
+        Normalized, float32, where dataset.json says so; else a view of the mapped file.
+        """
+        normalizer = self._normalizers.get(modality)
+        rows = self.stored_rows(modality, index)
+        return rows if normalizer is None else normalizer(rows)
+
+    def stored_rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
+        """The same as they lie on disk: a view of the mapped file."""
         which = int(np.searchsorted(self._firsts[modality], index, side="right")) - 1
         values, offsets = self._shards[modality][which]
         local = index - int(self._firsts[modality][which])

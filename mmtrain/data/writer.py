@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,12 +55,7 @@ class StoreWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        if self.path.exists() and not overwrite:
-            raise DataError(f"{self.path} exists already; choose another folder or pass --overwrite")
-        if self.path.exists() and not (self.path / "dataset.json").is_file():
-            raise DataError(
-                f"{self.path} exists and is not a feature store, so it is not overwritten; choose another folder"
-            )
+        check_target(self.path, overwrite=overwrite)
         self.name, self.licence, self.provenance = name, licence, dict(provenance or {})
         self.modalities, self.tasks = dict(modalities or {}), dict(tasks or {})
         self._arrow = pa.schema(
@@ -136,27 +132,25 @@ class StoreWriter:
             licence=self.licence,
             provenance=self.provenance,
         )
-        with (self._folder / "dataset.json").open("w", encoding="utf-8") as handle:
-            handle.write(schema.model_dump_json(indent=2) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        replaced = self.path.with_name(self.path.name + ".replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if self.path.exists():
-            self.path.rename(replaced)
-        self._folder.rename(self.path)
-        shutil.rmtree(replaced, ignore_errors=True)
+        publish(self._folder, self.path, schema)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
+        if kind is not None:
+            self._abandon()
             return
-        self._table.close()
-        for files in self._features.values():
-            files.abandon()
+        try:
+            self.close()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        for part in (self._table.close, *(files.abandon for files in self._features.values())):
+            with suppress(OSError):  # a full disk refuses what is left in a buffer
+                part()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _flush(self) -> None:
@@ -168,6 +162,28 @@ class StoreWriter:
             first, last = self._pending[0]["id"], self._pending[-1]["id"]
             raise DataError(f"store '{self.name}', samples '{first}' to '{last}': {error}") from None
         self._pending = []
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Errors: DataError where there is something that a new store may not replace."""
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists already; choose another folder or pass --overwrite")
+    if path.exists() and not (path / "dataset.json").is_file():
+        raise DataError(f"{path} exists and is not a feature store, so it is not overwritten; choose another folder")
+
+
+def publish(folder: Path, path: Path, schema: StoreSchema) -> None:
+    """Complete a folder of data files by its dataset.json, and make it visible as `path`, in the place of what was there."""
+    with (folder / "dataset.json").open("w", encoding="utf-8") as handle:
+        handle.write(schema.model_dump_json(indent=2) + "\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    replaced = path.with_name(path.name + ".replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        path.rename(replaced)
+    folder.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _record(file: Path) -> FileRecord:

@@ -112,6 +112,30 @@ def test_synth_as_typed_is_repeated_by_its_seed(tmp_path):
     assert check_store(tmp_path / "a") == []
 
 
+def test_stores_are_made_of_stores_as_typed(tmp_path):
+    for name, seed in (("one", 1), ("two", 2)):
+        _run("synth", "--out", name, "--name", name, "--samples", 60, "--seed", seed, folder=tmp_path)
+    steps = [
+        (["merge", "one", "two", "--out", "all", "--prefix-ids"], "all: written\n"),
+        (["filter", "all", "--where", "audio.rows > 0", "--out", "heard"], "heard: written\n1"),
+        (
+            ["split", "heard", "--stratify", "funny", "--ratios", "0.6", "0.2", "0.2", "--seed", 3, "--out", "divided"],
+            "divided: written\ntrain: ",
+        ),
+        (["cast", "divided", "--dtype", "float16", "--out", "small"], "small: written\naudio: largest error 0.00"),
+        (["stats", "small"], "audio: "),
+        (["stats", "small", "--out", "ready", "--normalize"], "ready: written\naudio: "),
+    ]
+    for arguments, output in steps:
+        done = _run(*arguments, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert done.stdout.startswith(output)
+    assert check_store(tmp_path / "ready") == []
+    store = FeatureStore(tmp_path / "ready")
+    rows = np.concatenate([store.rows("audio", index) for index in store.split("train")])
+    np.testing.assert_allclose(rows.std(axis=0), 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -127,6 +151,14 @@ def test_synth_as_typed_is_repeated_by_its_seed(tmp_path):
             "--modality image=3x0x8: write a width of 1 or more, such as image=16, or 3 x height x width of pixels, such as "
             "image=3x16x16",
         ),
+        (["cast", "y", "--out", "x", "--dtype", "int8"], "--dtype int8: write one of float16, float32"),
+        (["merge", "y", "--out", "x"], "merge y: write two stores or more"),
+        (
+            ["stats", "y", "--normalize"],
+            "--normalize: the store itself stays as it is; name the folder of a new one by --out",
+        ),
+        (["filter", "y", "--out", "x", "--where", "a == 1"], "y is not a feature store: it has no dataset.json"),
+        (["split", "y", "--out", "x", "--ratios", "1", "1", "1"], "--ratios 1 1 1: write three shares of 1 for train, val"),
         (["extract", "one.csv", "--out", "x", "--size", "8"], "--size: only --image pixels and --video pixels read it"),
         (
             ["extract", "one.csv", "--out", "x", "--video", "pixels", "--frames-per-second", "0"],
@@ -150,6 +182,19 @@ def test_mistakes_end_in_one_message(tmp_path, arguments, message):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith(message)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("limit", [20_000, 200_000])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, limit):
+    """No file may grow beyond the limit: the features meet it while they are written, or at the end of a small table."""
+    _run("synth", "--out", "source", "--samples", 400, "--modality", "audio=64", "--missing", 0, folder=tmp_path)
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); from data_prep.cli import main; "
+        "import sys; sys.argv = ['data_prep', 'cast', 'source', '--dtype', 'float16', '--out', 'new']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (2, "File too large; no store is written\n")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
 
 
 def test_help_imports_nothing_heavy(tmp_path):
