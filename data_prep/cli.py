@@ -11,6 +11,7 @@ from rich.console import Console
 
 from data_prep.failures import MediaError
 from data_prep.import_cli import app as import_app
+from data_prep.import_cli import exports as export_app
 from data_prep.options import read_pairs
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 
 
 @app.command()

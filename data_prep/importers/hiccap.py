@@ -1,6 +1,7 @@
 """The files of HICCAP: token lists and labels in JSON, I3D and VGGish rows in .npy, to a store for configs/hiccap."""
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,8 @@ import pyarrow as pa
 from data_prep.failures import Failure
 from data_prep.fetch.record import sha256
 from data_prep.importers.arrays import Rows, check_rows, file_name, read_rows
-from data_prep.importers.writing import Outcome, Sample, Target, write_store
+from data_prep.importers.target import Outcome, Target
+from data_prep.importers.writing import Sample, write_store
 from mmtrain.data.schema import SPLITS, FeatureSpec, TaskSchema
 from mmtrain.errors import DataError
 
@@ -204,7 +206,7 @@ def _features(clip: str, folders: Folders) -> tuple[dict[str, Rows], tuple[Failu
     for modality, spec in folders.specs.items():
         folder, ends = parts[modality]
         files = [(folder or Path()) / file_name(clip + end) for end in ends]
-        if any(file.exists() for file in files):  # of two files that are not both there the missing one is a flaw
+        if any(os.path.exists(file) for file in files):  # of two files that are not both there the missing one is a flaw
             try:
                 features[modality] = _sum(files, spec)
             except DataError as error:

@@ -12,7 +12,8 @@ from data_prep.fetch.record import sha256
 from data_prep.importers.arrays import Rows
 from data_prep.importers.mmsa_labels import Question, check_length, find_questions
 from data_prep.importers.restricted_pickle import read_pickle
-from data_prep.importers.writing import Outcome, Sample, Target, write_store
+from data_prep.importers.target import Outcome, Target
+from data_prep.importers.writing import Sample, write_store
 from mmtrain.data.schema import FeatureSpec
 from mmtrain.errors import DataError
 

@@ -1,18 +1,17 @@
 """Samples of a foreign format into a store, one at a time: what failed is reported by name, what is missing is counted."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
 from data_prep.failures import Failure, MediaError
 from data_prep.fetch.record import write_text
 from data_prep.importers.arrays import Rows
+from data_prep.importers.target import Outcome, Target
 from data_prep.progress import track
 from mmtrain.data.schema import FeatureSpec, TaskSchema
 from mmtrain.data.writer import Label, StoreWriter
@@ -33,43 +32,6 @@ class Sample:
     flaws: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True)
-class Target:
-    """The store to be, and what is said while it is written."""
-
-    out: Path
-    console: Console
-    name: str = ""
-    licence: str = ""
-    allow_failures: int = 0
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Errors: DataError where the store exists already, before anything is read."""
-        if self.out.exists() and not self.overwrite:
-            raise DataError(f"{self.out} exists already; choose another folder or pass --overwrite")
-
-    def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    @property
-    def report(self) -> Path:
-        """The file that lists what failed."""
-        return self.out.with_name(self.out.name + ".failures.jsonl")
-
-
-@dataclass
-class Outcome:
-    """What became of the samples."""
-
-    samples: int = 0
-    failures: list[Failure] = field(default_factory=list)  # samples left out
-    flaws: list[Failure] = field(default_factory=list)  # modalities left out of samples that were kept
-    missing: Counter[str] = field(default_factory=Counter)  # modality -> samples without it
-    sides: dict[str, str] = field(default_factory=dict)  # group -> its split
-    torn: set[str] = field(default_factory=set)  # groups in more than one split
-
-
 def write_store(
     target: Target,
     samples: Iterable[Sample | Failure],
@@ -80,8 +42,9 @@ def write_store(
     tasks: Mapping[str, TaskSchema],
     provenance: Mapping[str, Any],
     columns: Mapping[str, pa.DataType] | None = None,
+    licence: str = "",
 ) -> Outcome:
-    """Write the store and `<out>.failures.jsonl`. `total`: how many samples there are; `name`: where none was asked for.
+    """Write the store and `<out>.failures.jsonl`; `name`, `licence`: where `target` has none; `total`: of all samples.
 
     Errors: MediaError, after all samples were tried and with no store written, where more failed than are allowed.
     """
@@ -92,7 +55,7 @@ def write_store(
         modalities=modalities,
         tasks=tasks,
         columns=columns,
-        licence=target.licence,
+        licence=target.licence or licence,
         overwrite=target.overwrite,
     ) as writer:
         steps = track(range(total), f"importing {writer.name}", console=target.console)
