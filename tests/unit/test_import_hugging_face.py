@@ -156,6 +156,7 @@ def test_rows_and_a_second_text(tmp_path, run):
     ("rows", "flags", "words"),
     [
         ({"label": [0, 5, 1]}, FLAGS, "row 1: column 'label' is '5', a number from 0 to 1 was expected"),
+        ({"label": [0, -2, 1]}, FLAGS, "row 1: column 'label' is '-2', a number from 0 to 1 was expected"),
         ({"sentence": [1, 2, 3]}, FLAGS, "column 'sentence' is '1', a text was expected"),
         (
             {"score": [1.0, float("nan"), 2.0]},
@@ -227,6 +228,17 @@ def test_folders_that_do_not_fit_are_named(tmp_path, run):
     save_parquet(tmp_path / "two" / "train", **{"0000": table(), "0001": pa.table({"sentence": ["a"]})})
     code, said, _ = run("two", *FLAGS, "--overwrite")
     assert (code, "0001.parquet has no column 'label'" in said) == (2, True)
+
+
+def test_files_that_are_not_of_the_set_are_not_read(tmp_path, run):
+    save_to_disk(tmp_path / "saved", {"train": table()})
+    (tmp_path / "saved" / "train" / "data-00001-of-00009.arrow").write_bytes(b"of an earlier save")
+    code, said, store = run("saved", *FLAGS)
+    assert (code, len(store)) == (0, 3), said
+    save_parquet(tmp_path / "files", train=table())
+    (tmp_path / "files" / "cache-0123.arrow").write_bytes(b"of a transform")
+    code, said, store = run("files", *FLAGS, "--overwrite")
+    assert (code, len(store)) == (0, 3), said
 
 
 def test_a_truncated_arrow_file_is_named_with_its_row(tmp_path, run):
