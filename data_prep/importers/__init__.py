@@ -1,1 +1,1 @@
-"""Foreign formats to feature stores and back: one file a format, and a row of this table for each of its commands."""
+"""Foreign formats to feature stores and back: one file for the door of each format, others for its parts."""
