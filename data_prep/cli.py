@@ -3,7 +3,6 @@
 import math
 import re
 import sys
-from collections.abc import Sequence
 from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EROFS
 from pathlib import Path
 from typing import Annotated, get_args
@@ -13,6 +12,9 @@ from rich.console import Console
 
 from data_prep.cli_stores import app as stores_app
 from data_prep.failures import MediaError
+from data_prep.import_cli import app as import_app
+from data_prep.import_cli import exports as export_app
+from data_prep.options import read_pairs
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
 
@@ -23,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(stores_app)
+app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 
 
 @app.command()
@@ -68,7 +72,7 @@ def extract_command(  # noqa: PLR0917 - one parameter per option
     """
     from data_prep.extract import extract
 
-    tasks = _pairs(task or [], "--task")
+    tasks = read_pairs(task or [], "--task")
     of_pixels = {"size": size, "frames_per_second": frames_per_second}
     given = {key: value for key, value in of_pixels.items() if value is not None}
     if given and "pixels" not in (video, image):
@@ -109,9 +113,11 @@ def synth(  # noqa: PLR0917 - one parameter per option
     from data_prep.synth import synthesize
 
     kinds: dict[str, TaskKind] = {}
-    for key, value in _pairs(task or ["funny=binary"], "--task").items():
+    for key, value in read_pairs(task or ["funny=binary"], "--task").items():
         kinds[key] = _kind(key, value)
-    widths = {key: _rows(key, value) for key, value in _pairs(modality or ["audio=16", "video=24"], "--modality").items()}
+    widths = {
+        key: _rows(key, value) for key, value in read_pairs(modality or ["audio=16", "video=24"], "--modality").items()
+    }
     synthesize(
         out,
         name=name,
@@ -125,17 +131,6 @@ def synth(  # noqa: PLR0917 - one parameter per option
         overwrite=overwrite,
     )
     typer.echo(f"{out}: {samples} samples, tasks {', '.join(kinds)}, modalities text, {', '.join(widths)}")
-
-
-def _pairs(items: Sequence[str], option: str) -> dict[str, str]:
-    """Repeated `name=value` options as a mapping."""
-    pairs: dict[str, str] = {}
-    for item in items:
-        key, sign, value = item.partition("=")
-        if not (key and sign and value) or key in pairs:
-            raise ConfigError(f"{option} {item}: write name=value, each name once")
-        pairs[key] = value
-    return pairs
 
 
 def _kind(task: str, value: str) -> TaskKind:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from data_prep.columns import further_columns, further_values, is_number
+from data_prep.foreign_tables import FOREIGN_TABLES, read_as_lines
 from data_prep.split import count_by_group, split_groups
 from mmtrain.data.schema import OWN_COLUMNS, SPLITS, TaskKind, TaskSchema
 from mmtrain.data.writer import Label
@@ -59,7 +60,7 @@ class Manifest:
 
 
 def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Manifest:
-    """Read a CSV (or JSONL) manifest. `tasks`: column -> kind, beside or instead of the sidecar's.
+    """Read a CSV (or JSONL, JSON or Parquet) manifest. `tasks`: column -> kind, beside or instead of the sidecar's.
 
     Errors: DataError naming the line and column of whatever is not as it should be.
     """
@@ -70,7 +71,7 @@ def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Mani
     columns = rows[0][1].keys()
     if "id" not in columns:
         raise DataError(f"{file} has no column 'id'; it has {', '.join(columns)}")
-    sidecar = _sidecar(file.with_suffix(".json"))
+    sidecar = _sidecar(file)
     schemas = dict(sidecar.tasks)
     for task, kind in (tasks or {}).items():
         schemas[task] = _declare(file, task, kind, [row.get(task, "") for _, row in rows])
@@ -97,6 +98,8 @@ def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Mani
 
 
 def _read(file: Path) -> str:
+    if file.suffix in FOREIGN_TABLES:
+        return read_as_lines(file)
     try:
         return file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -107,7 +110,7 @@ def _read(file: Path) -> str:
 
 def _rows(file: Path, content: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells of each sample, as strings; all samples have the same columns."""
-    if file.suffix == ".jsonl":
+    if file.suffix in (".jsonl", *FOREIGN_TABLES):
         objects = [
             (number, _object(file, number, line)) for number, line in enumerate(content.split("\n"), 1) if line.strip()
         ]
@@ -146,8 +149,9 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
-def _sidecar(file: Path) -> Sidecar:
-    if not file.is_file():
+def _sidecar(manifest: Path) -> Sidecar:
+    file = manifest.with_suffix(".json")
+    if file == manifest or not file.is_file():
         return Sidecar()
     try:
         return Sidecar.model_validate_json(file.read_bytes())
