@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -151,12 +152,20 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-            return
-        self._table.close()
-        for files in self._features.values():
-            files.abandon()
+        try:
+            if kind is None:
+                self.close()
+        except BaseException:
+            self._abandon()
+            raise
+        if kind is not None:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Remove the partial store, also where a full disk does not take what was still to be written."""
+        for finish in (self._table.close, *(files.abandon for files in self._features.values())):
+            with suppress(OSError, ValueError):
+                finish()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _flush(self) -> None:
