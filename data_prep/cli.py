@@ -41,9 +41,9 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         Path, typer.Argument(help="CSV, JSONL or Parquet: id, split, group, text, audio, video, ...; or a folder of media.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
-    audio: Annotated[str | None, typer.Option(help="Extractor for sound: logmel, mfcc, vggish-rows.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Extractor for sound: logmel, mfcc, vggish-rows, hf:MODEL.")] = None,
     video: Annotated[
-        str | None, typer.Option(help="Extractor for the column video: resnet18, r3d_18, ..., pixels, image-rows.")
+        str | None, typer.Option(help="Extractor for the column video: resnet18, r3d_18, hf:MODEL, pixels, ...")
     ] = None,
     image: Annotated[str | None, typer.Option(help="Extractor for the column image: pixels, resnet18, ...")] = None,
     weights: Annotated[
@@ -56,6 +56,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     frames_per_second: Annotated[
         float | None, typer.Option(help="Rate at which a video is read; of pixels also that of frames in folders.")
     ] = None,
+    rows_per_second: Annotated[float | None, typer.Option(help="Of --audio hf:...: rate of the rows (default 2).")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures or windows in one pass of a backbone.")] = None,
     device: Annotated[str | None, typer.Option(help="Where backbones run: cpu (the default), cuda, cuda:1, mps.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Backbones in half precision; their rows are float16.")] = False,
@@ -86,14 +87,16 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     """
     from data_prep.extract import extract
 
-    if frames_per_second is not None and not 0 < frames_per_second < math.inf:
-        raise ConfigError(f"--frames-per-second {frames_per_second}: write a number above 0")
+    for name, rate in (("frames", frames_per_second), ("rows", rows_per_second)):
+        if rate is not None and not 0 < rate < math.inf:
+            raise ConfigError(f"--{name}-per-second {rate}: write a number above 0")
     options = {
         "size": size,
         "frames_per_second": frames_per_second,
         "batch_size": batch_size,
         "device": device,
         "half": half or None,
+        "rows_per_second": rows_per_second,
     }
     wanted = {"audio": audio, "video": video, "image": image}
     failures = extract(

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from data_prep.extractors.clip_backbone import VIDEO_BACKBONES, ClipBackbone
 from data_prep.extractors.frame_backbone import IMAGE_BACKBONES, FrameBackbone
+from data_prep.extractors.hf_audio import HuggingFaceAudio
+from data_prep.extractors.hf_vision import HuggingFaceVision
 from data_prep.extractors.image_rows import ImageRows
 from data_prep.extractors.logmel import LogMel
 from data_prep.extractors.mfcc import Mfcc
@@ -49,4 +51,11 @@ IMAGE: Table = {
     "pixels": Pixels,
     **{model: partial(FrameBackbone, model=model, frames_per_second=None) for model in IMAGE_BACKBONES},
 }
+# by PREFIX and the name or folder of the model, which is the option `path`
+HUGGING_FACE: Table = {
+    "audio": HuggingFaceAudio,
+    "image": partial(HuggingFaceVision, frames_per_second=None),
+    "video": HuggingFaceVision,
+}
+PREFIX = "hf:"
 TABLES: Mapping[str, Table] = {"audio": AUDIO, "image": IMAGE, "video": VIDEO}

@@ -29,7 +29,7 @@ class Backbone:
         if weights != RANDOM:
             _fill(net, model, _from_registry(known, model) if weights == REGISTRY else read_weights(Path(weights)))
         name = f"{model}: {known}" if weights == REGISTRY else weights if weights == RANDOM else Path(weights).name
-        self.weights = {name: _hash(net) if weights in (RANDOM, REGISTRY) else _file_hash(Path(weights))}
+        self.weights = {name: hash_weights(net) if weights in (RANDOM, REGISTRY) else _file_hash(Path(weights))}
         classifier = [key for key, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d)][
             -1
         ]
@@ -110,10 +110,12 @@ def _from_registry(known: Any, model: str) -> dict[str, Tensor]:
     return weights
 
 
-def _hash(net: nn.Module) -> str:
+def hash_weights(net: nn.Module) -> str:
+    """One sha256 over names, types and values of all tensors of a model that is on the CPU."""
     digest = hashlib.sha256()
     for name, value in net.state_dict().items():
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode() + value.contiguous().numpy().tobytes())
+        content = value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode() + content)
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from data_prep.extractors import TABLES, Extractor
+from data_prep.extractors import HUGGING_FACE, PREFIX, TABLES, Extractor
 from mmtrain.errors import ConfigError
 
 Maker = Callable[..., Extractor]
@@ -21,7 +21,8 @@ def choose(
     makers = {modality: find_maker(modality, name) for modality, name in wanted.items()}
     for option in options:
         if not any(_takes(maker, option) for maker in makers.values()):
-            takers = [f"--{key} {name}" for key, table in TABLES.items() for name in table if _takes(table[name], option)]
+            tables = {key: {**table, f"{PREFIX}...": HUGGING_FACE[key]} for key, table in TABLES.items()}
+            takers = [f"--{key} {name}" for key, table in tables.items() for name in table if _takes(table[name], option)]
             raise ConfigError(f"--{option.replace('_', '-')}: only {' and '.join(takers)} read it")
     for name in weights:
         if not any(wanted[modality] == name and _takes(maker, "weights") for modality, maker in makers.items()):
@@ -36,10 +37,15 @@ def choose(
 
 
 def find_maker(modality: str, name: str) -> Maker:
-    """Errors: ConfigError where the modality's table has no such extractor."""
+    """Errors: ConfigError where the modality's table has no such extractor, and it is no model of Hugging Face either."""
     table = TABLES[modality]
+    if name.startswith(PREFIX) and name != PREFIX:
+        return partial(HUGGING_FACE[modality], path=name.removeprefix(PREFIX))
     if name not in table:
-        raise ConfigError(f"--{modality} {name}: unknown extractor; write one of {', '.join(table)}")
+        raise ConfigError(
+            f"--{modality} {name}: unknown extractor; write one of {', '.join(table)}, or {PREFIX} and the name or folder "
+            "of a Hugging Face model"
+        )
     return table[name]
 
 
