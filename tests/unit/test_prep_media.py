@@ -60,6 +60,21 @@ def test_matroska_and_mp4_say_the_same(tmp_path: Path, clip: Path, part: Span) -
     assert abs(len(read_sound(file, 16_000, part)) - len(read_sound(clip, 16_000, part))) < 1100  # an AAC frame more
 
 
+def test_a_container_whose_clock_begins_late(tmp_path: Path, clip: Path) -> None:
+    """MPEG transport streams begin at 1.4 s, and are looked through without an index."""
+    silent, file = write_video(tmp_path / "silent.ts", rate=None), write_video(tmp_path / "clip.ts")
+    for part in (WHOLE, span("2.5", "3.5")):
+        assert bright(silent, 10, part) == bright(clip, 10, part)
+        first = np.argmax(np.abs(read_sound(file, 16_000, part)) > 0.2) / 16_000
+        assert first == pytest.approx(3.0 - float(part.start), abs=0.15)  # the encoder's delay is not said in this form
+
+
+def test_rounded_time_stamps_make_no_gaps(tmp_path: Path) -> None:
+    """Matroska says milliseconds, a frame of 1024 samples at 44.1 kHz lasts 23.22."""
+    sound = read_sound(write_video(tmp_path / "clip.mkv", rate=44_100), 44_100)
+    assert np.abs(sound - (beep(44_100, 4.0) * 32_000).astype(np.int16) / 32_768).max() < 1e-6
+
+
 @pytest.mark.parametrize(("part", "first"), [(WHOLE, 3.0), (span("2.5", "3.5"), 0.5), (span("3", "3.2"), 0.0)])
 def test_the_beep_is_in_its_place(clip: Path, part: Span, first: float) -> None:
     sound = read_sound(clip, 16_000, part)
