@@ -60,8 +60,14 @@ def test_matroska_and_mp4_say_the_same(tmp_path: Path, clip: Path, part: Span) -
     assert abs(len(read_sound(file, 16_000, part)) - len(read_sound(clip, 16_000, part))) < 1100  # an AAC frame more
 
 
-def test_a_container_whose_clock_begins_late(tmp_path: Path, clip: Path) -> None:
-    """MPEG transport streams begin at 1.4 s, and are looked through without an index."""
+def test_a_container_whose_clock_begins_late(tmp_path: Path) -> None:
+    """The flash is 1.5 s behind the first picture, whatever the clock says then."""
+    file = write_video(tmp_path / "late.mkv", times=[1.5 + k / 10 for k in range(25)], rate=None)
+    assert bright(file, 10) == ([15, 16, 17, 18], 25)
+    assert bright(file, 10, span("1.2", "2.2")) == ([3, 4, 5, 6], 10)
+
+
+def test_a_container_without_an_index(tmp_path: Path, clip: Path) -> None:
     silent, file = write_video(tmp_path / "silent.ts", rate=None), write_video(tmp_path / "clip.ts")
     for part in (WHOLE, span("2.5", "3.5")):
         assert bright(silent, 10, part) == bright(clip, 10, part)
