@@ -43,50 +43,78 @@ def fetch(
 
 
 @app.command("extract")
-def extract_command(  # noqa: PLR0917 - one parameter per option
-    manifest: Annotated[Path, typer.Argument(help="CSV (or JSONL) file: id, split, group, text, audio, video, image, ...")],
+def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV, JSONL or Parquet: id, split, group, text, audio, video, ...; or a folder of media.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
-    audio: Annotated[str | None, typer.Option(help="Extractor for the column audio: logmel.")] = None,
-    video: Annotated[str | None, typer.Option(help="Extractor for the column video: image-rows, pixels.")] = None,
-    image: Annotated[str | None, typer.Option(help="Extractor for the column image: pixels, image-rows.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Extractor for sound: logmel, mfcc, vggish-rows, hf:MODEL.")] = None,
+    video: Annotated[
+        str | None, typer.Option(help="Extractor for the column video: resnet18, r3d_18, hf:MODEL, pixels, ...")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Extractor for the column image: pixels, resnet18, ...")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="extractor=FILE, =torchvision (the default) or =random, repeatable: weights of a backbone."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Of pixels: width and height that is stored (default 224).")
     ] = None,
-    frames_per_second: Annotated[float | None, typer.Option(help="Of pixels: rate of the frames in the folders.")] = None,
+    frames_per_second: Annotated[
+        float | None, typer.Option(help="Rate at which a video is read; of pixels also that of frames in folders.")
+    ] = None,
+    rows_per_second: Annotated[float | None, typer.Option(help="Of --audio hf:...: rate of the rows (default 2).")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures or windows in one pass of a backbone.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where backbones run: cpu (the default), cuda, cuda:1, mps.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Backbones in half precision; their rows are float16.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Samples extracted at a time; the store does not depend on it.")] = 1,
     task: Annotated[list[str] | None, typer.Option(help="column=kind, repeatable; beside those of the sidecar.")] = None,
-    allow_failures: Annotated[int, typer.Option(help="Leave out up to so many samples whose media cannot be read.")] = 0,
+    allow_failures: Annotated[int, typer.Option(min=0, help="Leave out up to so many samples that cannot be read.")] = 0,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Media may lie outside of the manifest's folder.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ) -> None:
-    """Turn a manifest and its media into a feature store.
+    """Turn a manifest and its media into a feature store; the same command goes on with one that was stopped.
 
-    Only `id` is required. Paths are relative to the manifest and stay inside its folder. A cell of `image` or `video` names
-    a picture, for pixels also a folder of frames. An empty cell is a missing modality or label; without the column `group` a
-    sample is its own group; without `split`, groups are divided 70/15/15.
+    Only `id` is required. Paths are relative to the manifest and stay inside its folder. A cell of `audio` names a sound or
+    a video file; where no cell of it is filled, the sound is that of the column `video`. A cell of `video` names a video, or
+    (image-rows, pixels, resnet18 and the like) a picture, for pixels also a folder of frames; of `image` a picture. The text
+    stands in `text`, in the file that `text_file` names, or in `subtitles` (SRT, WebVTT, ASS). `start` and `end` (seconds)
+    cut sound, video and subtitles.
+    An empty cell is a missing modality or label; without the column `group` a sample is its own group; without `split`,
+    groups are divided 70/15/15. A folder is read as [split/][label/]name.suffix; files of one name are one sample.
 
     Which columns are tasks: a sidecar beside the manifest (data.csv -> data.json) says
     {"name": ..., "licence": ..., "tasks": {"mood": {"kind": "multiclass", "classes": ["glad", "sad"]}}}, or --task
     mood=multiclass, whose classes are the sorted values of the column. Kinds: binary (0 or 1), multiclass, multilabel
     (names with | between, - for none of them), regression.
 
-    Exit code 3: media files could not be read; STORE.failures.jsonl lists them.
+    Exit code 3: samples could not be read; STORE.failures.jsonl lists them.
     """
     from data_prep.extract import extract
 
-    tasks = read_pairs(task or [], "--task")
-    of_pixels = {"size": size, "frames_per_second": frames_per_second}
-    given = {key: value for key, value in of_pixels.items() if value is not None}
-    if given and "pixels" not in (video, image):
-        raise ConfigError(f"--{next(iter(given)).replace('_', '-')}: only --image pixels and --video pixels read it")
-    if frames_per_second is not None and not 0 < frames_per_second < math.inf:
-        raise ConfigError(f"--frames-per-second {frames_per_second}: write a number above 0")
+    for name, rate in (("frames", frames_per_second), ("rows", rows_per_second)):
+        if rate is not None and not 0 < rate < math.inf:
+            raise ConfigError(f"--{name}-per-second {rate}: write a number above 0")
+    options = {
+        "size": size,
+        "frames_per_second": frames_per_second,
+        "batch_size": batch_size,
+        "device": device,
+        "half": half or None,
+        "rows_per_second": rows_per_second,
+    }
+    wanted = {"audio": audio, "video": video, "image": image}
     failures = extract(
         manifest,
         out=out,
-        audio=audio,
-        video=video,
-        image=image,
-        options={"pixels": given},
-        tasks=tasks,
+        wanted={modality: name for modality, name in wanted.items() if name is not None},
+        options={key: value for key, value in options.items() if value is not None},
+        weights=read_pairs(weights or [], "--weights"),
+        tasks=read_pairs(task or [], "--task"),
+        workers=workers,
+        allow_outside=allow_outside,
         allow_failures=allow_failures,
         overwrite=overwrite,
         console=Console(stderr=True),

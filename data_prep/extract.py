@@ -1,155 +1,143 @@
 """A manifest and its media files to a feature store; a file that cannot be read is named, never replaced by zeros."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
-from data_prep.extractors import AUDIO, IMAGE, VIDEO, Extractor, Table
+from data_prep.extractors import Extractor
+from data_prep.extractors.choose import choose
 from data_prep.failures import Failure, MediaError
 from data_prep.fetch.record import write_text
-from data_prep.manifest import MEDIA, Entry, Manifest, read_manifest
+from data_prep.finished import finished_rows, full_disk
+from data_prep.manifest import MEDIA, Manifest, read_manifest
 from data_prep.progress import track
+from data_prep.provenance import describe_extraction, describe_extractor
+from data_prep.sample import Samples, columns_of
+from data_prep.workers import work_through
 from mmtrain.data.writer import StoreWriter
-from mmtrain.errors import ConfigError, DataError
-
-Features = dict[str, npt.NDArray[np.number]]
-Options = Mapping[str, Mapping[str, int | float]]  # extractor -> its own options
+from mmtrain.errors import DataError
+from mmtrain.extras import require
 
 
 def extract(
     manifest: Path,
     *,
     out: Path,
-    audio: str | None = None,
-    video: str | None = None,
-    image: str | None = None,
-    options: Options | None = None,
+    wanted: Mapping[str, str],
+    options: Mapping[str, Any] | None = None,
+    weights: Mapping[str, str] | None = None,
     tasks: Mapping[str, str] | None = None,
+    workers: int = 1,
+    allow_outside: bool = False,
     allow_failures: int = 0,
     overwrite: bool = False,
     console: Console,
 ) -> list[Failure]:
-    """Write the store; returns the samples left out because a file of theirs cannot be read (`<out>.failures.jsonl`).
+    """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
 
-    `audio`, `video`, `image`: the extractor of that column, with its `options`.
+    `wanted`: modality -> extractor; `options` and `weights`: as `choose`. What is extracted is kept beside the store until
+    that is whole: the same command goes on where an earlier one was stopped, and ends with the same bytes.
 
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
     """
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
-    read = read_manifest(manifest, tasks=tasks)
-    wanted = (("audio", audio, AUDIO), ("video", video, VIDEO), ("image", image, IMAGE))
-    extractors = _choose(read, wanted, options or {})
+    makers = choose(wanted, options=options or {}, weights=weights or {})
+    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True)
+    report = out.with_name(out.name + ".failures.jsonl")
+    _stop_beyond(allow_failures, read.failures, read, report)
+    sound_of_video = not any("audio" in entry.media for entry in read.entries)
+    _check_files(read, wanted, sound_of_video=sound_of_video)
+    columns = columns_of(read)
+    extractors = {modality: make() for modality, make in makers.items()}
+    used = {modality: getattr(make, "keywords", {}) for modality, make in makers.items()}
     for note in _notes(read, extractors):
         console.print(note, markup=False, highlight=False)
-    report = out.with_name(out.name + ".failures.jsonl")
-    failures: list[Failure] = []
-    with StoreWriter(
-        out,
-        name=read.name,
-        modalities={modality: extractor.spec for modality, extractor in extractors.items()},
-        tasks=read.tasks,
-        columns=read.columns,
-        licence=read.licence,
-        provenance=_provenance(read, extractors),
-        overwrite=overwrite,
-    ) as writer:
-        for entry in track(read.entries, f"extracting {read.name}", console=console):
-            features = _features(entry, extractors)
-            if isinstance(features, Failure):
-                failures.append(features)
-            else:
-                _add(writer, entry, features)
-        _report(report, failures)
-        if len(failures) > allow_failures:
-            raise MediaError(_summary(failures, read, report, allow_failures))
+    with finished_rows(out) as finished:
+        samples = Samples(
+            extractors=extractors,
+            identities={key: describe_extractor(extractors[key], used[key]) for key in extractors},
+            finished=finished,
+            sound_of_video=sound_of_video,
+            has_cues=len(columns) > len(read.columns),
+        )
+        failures = [*read.failures, *_extract_all(read, samples, workers, console)]
+        _stop_beyond(allow_failures, failures, read, report)
+        left_out = {failure.id for failure in failures if failure.modality != "manifest"}
+        try:
+            with StoreWriter(
+                out,
+                name=read.name,
+                modalities={modality: extractor.spec for modality, extractor in extractors.items()},
+                tasks=read.tasks,
+                columns=columns,
+                licence=read.licence,
+                provenance=describe_extraction(read, extractors, used),
+                overwrite=overwrite,
+            ) as writer:
+                for entry in read.entries:
+                    if entry.id not in left_out:
+                        samples.add(writer, entry)
+        except OSError as error:
+            raise full_disk(out, error) from None
     return failures
 
 
+def _extract_all(read: Manifest, samples: Samples, workers: int, console: Console) -> list[Failure]:
+    """The samples whose files cannot be read, in the manifest's order."""
+    failures: list[Failure] = []
+    encodings: Counter[str] = Counter()
+    results = work_through(read.entries, samples.extract, workers=workers)
+    for result in track(results, f"extracting {read.name}", total=len(read.entries), console=console):
+        if isinstance(result, Failure):
+            failures.append(result)
+        elif result.encoding:
+            encodings[result.encoding] += 1
+    for encoding, count in encodings.items():
+        console.print(f"{count} texts are not UTF-8 and were read as {encoding}; save them as UTF-8 where this is wrong")
+    return failures
+
+
+def _check_files(read: Manifest, wanted: Mapping[str, str], *, sound_of_video: bool) -> None:
+    """Errors: DataError where an extractor has no file at all to read, ConfigError where a package is missing for texts."""
+    for modality in wanted:
+        columns = ("audio", "video") if modality == "audio" and sound_of_video else (modality,)
+        if not any(column in entry.media for entry in read.entries for column in columns):
+            raise DataError(f"{read.file} names no file in a column '{modality}'; leave --{modality} out or fill the column")
+    if any("subtitles" in entry.media for entry in read.entries):
+        require("reading subtitles", ("pysubs2",), extra="prep")
+
+
 def _notes(read: Manifest, extractors: Mapping[str, Extractor]) -> Iterator[str]:
-    """What of the manifest does not go into the store, and could."""
+    """What of the manifest does not go into the store, and could; and what should not be taken for features."""
     if not read.tasks:
         yield f"{read.file} has no task: say which columns are labels by --task column=kind, or in its sidecar"
     for modality in MEDIA:
         count = sum(modality in entry.media for entry in read.entries)
         if count and modality not in extractors:
             yield f"column '{modality}' ({count} files) is left out: name an extractor by --{modality}"
-
-
-def _choose(read: Manifest, wanted: Iterable[tuple[str, str | None, Table]], options: Options) -> dict[str, Extractor]:
-    """The extractors asked for, by modality; each has a file to read."""
-    chosen: dict[str, Extractor] = {}
-    for modality, name, table in wanted:
-        if name is not None:
-            if name not in table:
-                raise ConfigError(f"--{modality} {name}: unknown extractor; write one of {', '.join(table)}")
-            if not any(modality in entry.media for entry in read.entries):
-                raise DataError(
-                    f"{read.file} names no file in a column '{modality}'; leave --{modality} out or fill the column"
-                )
-            chosen[modality] = table[name](**options.get(name, {}))
-    return chosen
-
-
-def _add(writer: StoreWriter, entry: Entry, features: Features) -> None:
-    writer.add(
-        id=entry.id,
-        split=entry.split,
-        group=entry.group,
-        text=entry.text,
-        features=features,
-        labels=entry.labels,
-        columns=entry.further,
-    )
-
-
-def _features(entry: Entry, extractors: Mapping[str, Extractor]) -> Features | Failure:
-    features: Features = {}
     for modality, extractor in extractors.items():
-        file = entry.media.get(modality)
-        if file is not None:
-            try:
-                features[modality] = extractor(file)
-            except DataError as error:
-                return Failure(entry.id, modality, str(file), str(error))
-    return features
+        if "random" in extractor.weights:
+            yield f"warning: --{modality} {extractor.spec.extractor} has random weights; its rows are for trying things out"
 
 
-def _provenance(read: Manifest, extractors: Mapping[str, Extractor]) -> dict[str, object]:
-    return {
-        "made_by": "python -m data_prep extract",
-        "manifest": read.file.name,
-        "manifest_sha256": read.sha256,
-        "extractors": {
-            modality: {
-                "name": extractor.spec.extractor,
-                "version": extractor.spec.extractor_version,
-                "weights_sha256": extractor.weights,
-            }
-            for modality, extractor in extractors.items()
-        },
-    }
-
-
-def _report(file: Path, failures: Sequence[Failure]) -> None:
-    """Write failures.jsonl, or remove that of an earlier attempt."""
+def _stop_beyond(allowed: int, failures: Sequence[Failure], read: Manifest, report: Path) -> None:
+    """Write failures.jsonl, or remove that of an earlier attempt. Errors: MediaError where there are more than allowed."""
     if failures:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, "".join(json.dumps(vars(failure), ensure_ascii=False) + "\n" for failure in failures))
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_text(report, "".join(json.dumps(vars(failure), ensure_ascii=False) + "\n" for failure in failures))
     else:
-        file.unlink(missing_ok=True)
-
-
-def _summary(failures: Sequence[Failure], read: Manifest, report: Path, allowed: int) -> str:
-    first = failures[0]
-    return (
-        f"{len(failures)} of {len(read.entries)} samples in {read.file} name a file that cannot be read "
-        f"({allowed} allowed): no store was written. The first: sample '{first.id}', {first.modality} {first.file}: "
-        f"{first.reason}. "
-        f"All: {report}. Mend the files, or leave these samples out with --allow-failures {len(failures)}"
+        report.unlink(missing_ok=True)
+    if len(failures) <= allowed:
+        return
+    first, total = failures[0], len(read.entries) + len(read.failures)
+    raise MediaError(
+        f"{len(failures)} of {total} samples in {read.file} cannot be read ({allowed} allowed): no store was written. "
+        f"The first: sample '{first.id}', {first.modality} {first.file}: {first.reason}. "
+        f"All: {report}. Mend them, or leave these samples out with --allow-failures {len(failures)}"
     )

@@ -1,12 +1,9 @@
 """Reading a manifest: which samples, which media, which labels; everything is checked before anything is extracted."""
 
-import csv
-import hashlib
-import io
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +11,9 @@ import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from data_prep.columns import further_columns, further_values, is_number
-from data_prep.foreign_tables import FOREIGN_TABLES, read_as_lines
+from data_prep.failures import Failure
+from data_prep.manifest_rows import NONE_OF_THEM, read_rows
+from data_prep.media.span import Span
 from data_prep.split import count_by_group, split_groups
 from mmtrain.data.schema import OWN_COLUMNS, SPLITS, TaskKind, TaskSchema
 from mmtrain.data.writer import Label
@@ -22,7 +21,8 @@ from mmtrain.errors import DataError
 from mmtrain.section import Section
 
 MEDIA = ("audio", "video", "image")
-NONE_OF_THEM = "-"
+TEXTS = ("text_file", "subtitles")
+SPAN = ("start", "end")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Entry:
     split: str
     group: str
     text: str
-    media: Mapping[str, Path]  # modality -> file; left out where the cell is empty
+    media: Mapping[str, Path]  # modality, text_file or subtitles -> file; left out where the cell is empty
+    span: Span  # of audio, video and subtitles
     labels: Mapping[str, Label]  # task -> label; left out where the cell is empty
     further: Mapping[str, float | str | None]  # column -> value; None where the cell is empty
 
@@ -57,21 +58,27 @@ class Manifest:
     tasks: Mapping[str, TaskSchema]
     columns: Mapping[str, pa.DataType]  # of `Entry.further`
     entries: Sequence[Entry] = field(repr=False)
+    failures: Sequence[Failure] = ()  # rows that are no sample
 
 
-def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Manifest:
-    """Read a CSV (or JSONL, JSON or Parquet) manifest. `tasks`: column -> kind, beside or instead of the sidecar's.
+def read_manifest(
+    file: Path, *, tasks: Mapping[str, str] | None = None, allow_outside: bool = False, collect: bool = False
+) -> Manifest:
+    """Read a CSV, JSONL or Parquet manifest, or a folder of media.
+
+    `tasks`: column -> kind, beside or instead of the sidecar's. `allow_outside`: media may lie outside of the manifest's
+    folder. `collect`: a row that is no sample (an id that comes twice, an unknown label, ...) is left out and told in
+    `Manifest.failures`, where else it is an error.
 
     Errors: DataError naming the line and column of whatever is not as it should be.
     """
-    content = _read(file)
-    rows = list(_rows(file, content))
+    rows, digest = read_rows(file)
     if not rows:
         raise DataError(f"{file} has no samples")
     columns = rows[0][1].keys()
     if "id" not in columns:
         raise DataError(f"{file} has no column 'id'; it has {', '.join(columns)}")
-    sidecar = _sidecar(file)
+    sidecar = _sidecar(file.with_suffix(".json"))
     schemas = dict(sidecar.tasks)
     for task, kind in (tasks or {}).items():
         schemas[task] = _declare(file, task, kind, [row.get(task, "") for _, row in rows])
@@ -79,79 +86,22 @@ def read_manifest(file: Path, *, tasks: Mapping[str, str] | None = None) -> Mani
         if task not in columns:
             raise DataError(f"{file} has no column '{task}' for the task of that name; it has {', '.join(columns)}")
     splits = _splits(file, rows) if "split" not in columns else {}
-    further = further_columns([row for _, row in rows], {*OWN_COLUMNS, *MEDIA, *schemas})
-    entries, seen, sides = [], dict[str, int](), dict[str, tuple[str, int]]()
+    further = further_columns([row for _, row in rows], {*OWN_COLUMNS, *MEDIA, *TEXTS, *SPAN, *schemas})
+    reader = _Reader(file, schemas, splits, further, allow_outside)
+    entries, failures = [], []
     for line, row in rows:
-        entry = _entry(file, line, row, schemas, splits, further=further)
-        if entry.id in seen:
-            raise DataError(f"{file}, line {line}: the id '{entry.id}' stands in line {seen[entry.id]} too; ids are unique")
-        seen[entry.id] = line
-        split, first = sides.setdefault(entry.group, (entry.split, line))
-        if split != entry.split:
-            raise DataError(
-                f"{file}, line {line}: group '{entry.group}' is in {entry.split}, in line {first} it is in {split}; what "
-                "shares a source stays on one side. Change the split, or leave that column out to have groups divided"
-            )
-        entries.append(entry)
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    return Manifest(file, digest, sidecar.name or file.stem, sidecar.licence, schemas, further, entries)
+        try:
+            entries.append(reader.read(line, row))
+        except DataError as error:
+            if not collect:
+                raise
+            failures.append(Failure(row["id"], "manifest", str(file), str(error)))
+    name = sidecar.name or (file.resolve().name if file.is_dir() else file.stem)
+    return Manifest(file, digest, name, sidecar.licence, schemas, further, entries, failures)
 
 
-def _read(file: Path) -> str:
-    if file.suffix in FOREIGN_TABLES:
-        return read_as_lines(file)
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-
-
-def _rows(file: Path, content: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each sample, as strings; all samples have the same columns."""
-    if file.suffix in (".jsonl", *FOREIGN_TABLES):
-        objects = [
-            (number, _object(file, number, line)) for number, line in enumerate(content.split("\n"), 1) if line.strip()
-        ]
-        columns = dict.fromkeys(key for _, cells in objects for key in cells)
-        yield from ((number, {key: _cell(cells.get(key)) for key in columns}) for number, cells in objects)
-        return
-    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
-    try:
-        names = reader.fieldnames or ()
-        for name in names:
-            if names.count(name) > 1:
-                raise DataError(f"{file}, line 1: the column '{name}' stands there twice; give each a name of its own")
-        for row in reader:
-            if None in row or None in row.values():
-                columns_named = len(reader.fieldnames or ())
-                raise DataError(f"{file}, line {reader.line_num}: not as many cells as the {columns_named} columns")
-            yield reader.line_num, dict(row)
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: not CSV ({error})") from None
-
-
-def _object(file: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        cells = json.loads(line)
-    except (ValueError, RecursionError):
-        cells = None
-    if not isinstance(cells, dict):
-        raise DataError(f"{file}, line {number}: not a JSON object")
-    return cells
-
-
-def _cell(value: Any) -> str:
-    """A JSON value as a CSV cell would hold it."""
-    if isinstance(value, list):
-        return "|".join(map(str, value)) or NONE_OF_THEM
-    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
-
-
-def _sidecar(manifest: Path) -> Sidecar:
-    file = manifest.with_suffix(".json")
-    if file == manifest or not file.is_file():
+def _sidecar(file: Path) -> Sidecar:
+    if not file.is_file():
         return Sidecar()
     try:
         return Sidecar.model_validate_json(file.read_bytes())
@@ -182,45 +132,89 @@ def _splits(file: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> dict[s
     return sides
 
 
-def _entry(
-    file: Path,
-    line: int,
-    row: Mapping[str, str],
-    tasks: Mapping[str, TaskSchema],
-    splits: Mapping[str, str],
-    *,
-    further: Mapping[str, pa.DataType],
-) -> Entry:
-    name = row["id"]
-    if not name:
-        raise DataError(f"{file}, line {line}: the id is empty")
-    group = row.get("group") or name
-    split = row["split"] if "split" in row else splits[group]
-    if split not in SPLITS:
-        raise DataError(f"{file}, line {line}, sample '{name}': split '{split}'; write one of {', '.join(SPLITS)}")
-    where = f"{file}, line {line}, sample '{name}', column"
-    media = {modality: _inside(file, row[modality], f"{where} '{modality}'") for modality in MEDIA if row.get(modality)}
-    labels = {}
-    for task, schema in tasks.items():
-        if row[task].strip():
-            try:
-                labels[task] = parse_label(schema, row[task].strip())
-            except ValueError as error:
-                raise DataError(f"{file}, line {line}, sample '{name}', column '{task}': {error}") from None
-    return Entry(name, split, group, row.get("text", ""), media, labels, further_values(row, further))
+class _Reader:
+    """Rows to entries, one after the other; what they may not share is remembered."""
+
+    def __init__(
+        self,
+        file: Path,
+        tasks: Mapping[str, TaskSchema],
+        splits: Mapping[str, str],
+        further: Mapping[str, pa.DataType],
+        allow_outside: bool,
+    ) -> None:
+        self._file, self._tasks, self._splits, self._further = file, tasks, splits, further
+        self._allow_outside = allow_outside
+        self._lines: dict[str, int] = {}  # of each id
+        self._sides: dict[str, tuple[str, int]] = {}  # split and line of each group
+
+    def read(self, line: int, row: Mapping[str, str]) -> Entry:
+        """Errors: DataError where the row is no sample, or none beside those before it."""
+        where = f"{self._file}, line {line}"
+        entry = self._entry(where, row)
+        if entry.id in self._lines:
+            raise DataError(f"{where}: the id '{entry.id}' stands in line {self._lines[entry.id]} too; ids are unique")
+        split, first = self._sides.get(entry.group, (entry.split, line))
+        if split != entry.split:
+            raise DataError(
+                f"{where}: group '{entry.group}' is in {entry.split}, in line {first} it is in {split}; what "
+                "shares a source stays on one side. Change the split, or leave that column out to have groups divided"
+            )
+        self._lines[entry.id], self._sides[entry.group] = line, (split, first)
+        return entry
+
+    def _entry(self, where: str, row: Mapping[str, str]) -> Entry:
+        name = row["id"]
+        if not name:
+            raise DataError(f"{where}: the id is empty")
+        where = f"{where}, sample '{name}'"
+        group = row.get("group") or name
+        split = row["split"] if "split" in row else self._splits[group]
+        if split not in SPLITS:
+            raise DataError(f"{where}: split '{split}'; write one of {', '.join(SPLITS)}")
+        media = {
+            column: _inside(self._file, row[column], f"{where}, column '{column}'", allow_outside=self._allow_outside)
+            for column in (*MEDIA, *TEXTS)
+            if row.get(column)
+        }
+        if sum(bool(row.get(column)) for column in ("text", *TEXTS)) > 1:
+            raise DataError(f"{where}: its text stands in more than one of the columns text, {', '.join(TEXTS)}; keep one")
+        labels = {}
+        for task, schema in self._tasks.items():
+            if row[task].strip():
+                try:
+                    labels[task] = parse_label(schema, row[task].strip())
+                except ValueError as error:
+                    raise DataError(f"{where}, column '{task}': {error}") from None
+        further = further_values(row, self._further)
+        return Entry(name, split, group, row.get("text", ""), media, _span(where, row), labels, further)
 
 
-def _inside(file: Path, cell: str, where: str) -> Path:
+def _span(where: str, row: Mapping[str, str]) -> Span:
+    """The columns start and end; empty: from the file's beginning, to its end."""
+    times: dict[str, Fraction | None] = {}
+    for column in SPAN:
+        cell = row.get(column, "").strip()
+        if cell and not (is_number(cell) and 0 <= float(cell) < math.inf):
+            raise DataError(f"{where}, column '{column}': '{cell}' is not a time; write seconds, 0 or more")
+        times[column] = Fraction(str(float(cell))) if cell else None
+    start, end = times["start"] or Fraction(0), times["end"]
+    if end is not None and end <= start:
+        raise DataError(f"{where}: the clip ends at {float(end):g} s and starts at {float(start):g} s")
+    return Span(start, end)
+
+
+def _inside(file: Path, cell: str, where: str, *, allow_outside: bool = False) -> Path:
     """The media file that a cell names, refused where it leaves the manifest's folder, also by a symbolic link."""
-    folder = file.parent.resolve()
+    folder = (file if file.is_dir() else file.parent).resolve()
     try:
         target = (folder / cell).resolve()
         if target.resolve() != target:
             raise ValueError("a link in it leads to itself")  # and what stands behind it was not resolved
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{where}: {cell!r} is not a path ({error})") from None
-    if not target.is_relative_to(folder):
-        raise DataError(f"{where}: '{cell}' leads out of {folder}; move the file into it")
+    if not allow_outside and not target.is_relative_to(folder):
+        raise DataError(f"{where}: '{cell}' leads out of {folder}; move the file into it, or pass --allow-outside")
     return target
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data_prep.media.span import WHOLE, Span
 from mmtrain.data.schema import FeatureSpec
 from mmtrain.errors import DataError
 
@@ -28,9 +29,12 @@ class ImageRows:
         self.rows_of = lru_cache(maxsize=_REMEMBERED)(self._extract)
         self.spec = FeatureSpec(dim=DIM, dtype="float16", extractor="image-rows/efficientnet-lite0", extractor_version="1")
         self.weights = {WEIGHTS: WEIGHTS_SHA256}
+        self.frames_per_second = None
 
-    def __call__(self, file: Path) -> npt.NDArray[np.float16]:
-        """Rows [10, 1280] of a picture. Errors: DataError where it cannot be read."""
+    def __call__(self, file: Path, span: Span = WHOLE) -> npt.NDArray[np.float16]:
+        """Rows [10, 1280] of a picture. Errors: DataError where it cannot be read, or a part of its time is asked for."""
+        if span != WHOLE:
+            raise DataError("a picture has no time; leave start and end empty, or name it in the column 'image'")
         return self.rows_of(file)
 
     def _extract(self, file: Path) -> npt.NDArray[np.float16]:

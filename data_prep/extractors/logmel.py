@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_prep.extractors.mel import FRAMES_PER_SECOND, RATE, MelSpectrum, mean_rows
+from data_prep.media.sound import read_sound
+from data_prep.media.span import WHOLE, Span
 from mmtrain.data.schema import FeatureSpec
-from mmtrain.errors import DataError
+from mmtrain.extras import require
 
-RATE = 16_000
-WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 FRAMES_PER_ROW = 10
 BANDS = 64
 FLOOR = 1e-6  # amplitude; digital silence is -6 and speech lies between -3 and 1, so that silence is no outlier
@@ -22,53 +23,15 @@ class LogMel:
     """
 
     def __init__(self) -> None:
-        try:
-            import soundfile
-            import soxr
-        except ImportError as error:
-            raise DataError(f"--audio logmel needs the package {error.name}. Write: pip install 'mmtrain[prep]'") from None
-        from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
-
-        self._soundfile, self._resample, self._spectrogram = soundfile, soxr.resample, spectrogram
-        self._filters = mel_filter_bank(
-            num_frequency_bins=FFT // 2 + 1,
-            num_mel_filters=BANDS,
-            min_frequency=0.0,
-            max_frequency=RATE / 2,
-            sampling_rate=RATE,
-            mel_scale="htk",
-        )
-        self._window = window_function(WINDOW, "hann")
+        require("the extractor logmel", ("av", "soxr"), extra="prep")
+        self._spectrum = MelSpectrum(bands=BANDS, lowest=0.0, highest=RATE / 2, floor=FLOOR)
         self.spec = FeatureSpec(
-            dim=BANDS, rows_per_second=RATE / HOP / FRAMES_PER_ROW, extractor="logmel", extractor_version="1"
+            dim=BANDS, rows_per_second=FRAMES_PER_SECOND / FRAMES_PER_ROW, extractor="logmel", extractor_version="1"
         )
         self.weights: dict[str, str] = {}
+        self.frames_per_second = None
 
-    def __call__(self, file: Path) -> npt.NDArray[np.float32]:
-        """Rows [T, 64] of a sound file, float32. Errors: DataError where it cannot be read or is shorter than a frame."""
-        try:
-            sound, rate = self._soundfile.read(str(file), dtype="float32", always_2d=True)
-        except (self._soundfile.SoundFileError, OSError) as error:
-            raise DataError(f"not a readable sound file ({error})") from None
-        mono = sound.mean(axis=1)
-        if rate != RATE and len(mono):
-            mono = self._resample(mono, rate, RATE)
-        if len(mono) < WINDOW:
-            raise DataError(f"{len(mono)} samples of sound at {RATE} Hz, at least {WINDOW} are needed")
-        if not np.isfinite(mono).all():
-            raise DataError("the sound holds NaN or Inf")
-        frames = self._spectrogram(
-            mono,
-            self._window,
-            WINDOW,
-            HOP,
-            fft_length=FFT,
-            mel_filters=self._filters,
-            power=1.0,
-            log_mel="log10",
-            mel_floor=FLOOR,
-        ).T
-        starts = np.arange(0, len(frames), FRAMES_PER_ROW)
-        counts = np.diff(np.append(starts, len(frames)))
-        means = np.add.reduceat(frames, starts) / counts[:, None]
-        return np.asarray(means, dtype=np.float32)
+    def __call__(self, file: Path, span: Span = WHOLE) -> npt.NDArray[np.float32]:
+        """Rows [T, 64] of a sound or video file, float32. Errors: DataError where it cannot be read or is below 25 ms."""
+        frames = self._spectrum(read_sound(file, RATE, span))
+        return mean_rows(frames, FRAMES_PER_ROW).astype(np.float32)

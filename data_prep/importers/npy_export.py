@@ -11,7 +11,8 @@ from rich.console import Console
 
 from data_prep.fetch.record import write_json
 from data_prep.importers.arrays import file_name
-from data_prep.manifest import NONE_OF_THEM, parse_label
+from data_prep.manifest import parse_label
+from data_prep.manifest_rows import NONE_OF_THEM
 from data_prep.progress import track
 from mmtrain.data.schema import OWN_COLUMNS, TaskSchema
 from mmtrain.data.store import FeatureStore
@@ -36,7 +37,7 @@ def export_npy(store: FeatureStore, *, out: Path, console: Console) -> int:
         partial.mkdir(parents=True, exist_ok=True)
         files = 0
         with (partial / "table.jsonl").open("w", encoding="utf-8") as table:
-            steps = track(range(len(store)), f"exporting {store.name}", console=console)
+            steps = track(range(len(store)), f"exporting {store.name}", total=len(store), console=console)
             for index, row in zip(steps, _rows(store), strict=True):
                 table.write(json.dumps(row, ensure_ascii=False) + "\n")
                 files += _save_rows(store, partial, index, row["id"])
@@ -51,7 +52,7 @@ def export_npy(store: FeatureStore, *, out: Path, console: Console) -> int:
 def _save_rows(store: FeatureStore, folder: Path, index: int, sample: str) -> int:
     files = 0
     for modality in store.schema.modalities:
-        rows = store.rows(modality, index)
+        rows = store.stored_rows(modality, index)  # as they lie, not normalized
         if len(rows):
             name = file_name(sample)
             if len(name.encode()) > _MAX_NAME:

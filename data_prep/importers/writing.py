@@ -58,8 +58,7 @@ def write_store(
         licence=target.licence or licence,
         overwrite=target.overwrite,
     ) as writer:
-        steps = track(range(total), f"importing {writer.name}", console=target.console)
-        for _, sample in zip(steps, samples, strict=False):
+        for sample in track(samples, f"importing {writer.name}", total=total, console=target.console):
             _add(writer, sample, outcome)
         _report(target.report, outcome)
         if len(outcome.failures) > target.allow_failures:

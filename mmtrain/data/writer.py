@@ -138,18 +138,19 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None:
-            self._abandon()
-            return
         try:
-            self.close()
+            if kind is None:
+                self.close()
         except BaseException:
             self._abandon()
             raise
+        if kind is not None:
+            self._abandon()
 
     def _abandon(self) -> None:
+        """Remove the partial store, also where a full disk does not take what was still to be written."""
         for part in (self._table.close, *(files.abandon for files in self._features.values())):
-            with suppress(OSError):  # a full disk refuses what is left in a buffer
+            with suppress(OSError, ValueError):
                 part()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -169,7 +169,7 @@ def test_stores_are_made_of_stores_as_typed(tmp_path):
             "--image pixel: unknown extractor; write one of image-rows",
         ),
         (["extract", "none.csv", "--out", "x"], "none.csv cannot be read (No such file or directory)"),
-        (["extract", "one.csv", "--out", "x", "--audio", "mfcc"], "--audio mfcc: unknown extractor; write one of logmel"),
+        (["extract", "one.csv", "--out", "x", "--audio", "mel"], "--audio mel: unknown extractor; write one of logmel"),
         (
             ["extract", "one.csv", "--out", "x", "--audio", "logmel"],
             "one.csv names no file in a column 'audio'; leave --audio out",

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.extractors import AUDIO, VIDEO, image_rows
 from data_prep.extractors.logmel import BANDS, LogMel
-from mmtrain.errors import DataError
+from mmtrain.errors import ConfigError, DataError
 
 soundfile = pytest.importorskip("soundfile")
 Image = pytest.importorskip("PIL.Image")
@@ -65,9 +65,9 @@ def test_a_file_that_is_no_sound(tmp_path, logmel):
 
 
 def test_sound_without_its_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "soundfile", None)
+    monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(
-        DataError, match=r"--audio logmel needs the package soundfile\. Write: pip install 'mmtrain\[prep\]'"
+        ConfigError, match=r"the extractor logmel needs soxr, which this Python lacks: pip install 'mmtrain\[prep\]'"
     ):
         AUDIO["logmel"]()
 

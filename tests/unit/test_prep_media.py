@@ -1,0 +1,170 @@
+"""Video and sound read by their time stamps: the flash and the beep are where they are, whatever the file's form."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from real_media import BRIGHT, beep, write_video
+
+from data_prep.extractors import AUDIO, VIDEO
+from data_prep.media.frames import frames_at
+from data_prep.media.sound import read_sound
+from data_prep.media.span import WHOLE, Span
+from mmtrain.errors import DataError
+
+soundfile = pytest.importorskip("soundfile")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("media") / "clip.mp4")
+
+
+def bright(file: Path, rate: float, span: Span = WHOLE) -> tuple[list[int], int]:
+    """Rows that show the flash, and how many rows there are."""
+    levels = [frame.mean() for frame in frames_at(file, rate, span)]
+    return [row for row, level in enumerate(levels) if level > BRIGHT / 2], len(levels)
+
+
+def span(start: str, end: str | None) -> Span:
+    return Span(Fraction(start), None if end is None else Fraction(end))
+
+
+@pytest.mark.parametrize(
+    ("rate", "part", "rows"),
+    [
+        (5, WHOLE, ([15, 16], 20)),  # 3.0 and 3.2 s
+        (10, WHOLE, ([30, 31, 32, 33], 40)),
+        (40, WHOLE, (list(range(120, 136)), 160)),  # each picture stands for four rows
+        (5, span("2.5", "3.5"), ([3, 4], 5)),  # rows at 2.5, 2.7, 2.9, 3.1 and 3.3 s
+        (5, span("2.5", None), ([3, 4], 8)),
+        (0.5, WHOLE, ([], 2)),
+    ],
+)
+def test_the_flash_is_in_its_row(clip: Path, rate: float, part: Span, rows: tuple[list[int], int]) -> None:
+    assert bright(clip, rate, part) == rows
+
+
+def test_a_variable_frame_rate_is_told_by_its_times(tmp_path: Path) -> None:
+    times = [0.0, 0.033, 0.9, 1.7, 2.99, 3.0, 3.39, 3.4, 3.9]
+    file = write_video(tmp_path / "phone.mp4", times=times, rate=None)
+    assert bright(file, 5, span("0", "3.9")) == ([15, 16], 20)
+    assert bright(file, 5, span("2.95", "3.95")) == ([1, 2], 5)  # 2.95 shows the picture of 1.7
+
+
+@pytest.mark.parametrize("part", [WHOLE, span("2.5", "3.5")])
+def test_matroska_and_mp4_say_the_same(tmp_path: Path, clip: Path, part: Span) -> None:
+    file = write_video(tmp_path / "clip.mkv")
+    assert bright(file, 10, part) == bright(clip, 10, part)
+    assert abs(len(read_sound(file, 16_000, part)) - len(read_sound(clip, 16_000, part))) < 1100  # an AAC frame more
+
+
+def test_a_container_whose_clock_begins_late(tmp_path: Path) -> None:
+    """The flash is 1.5 s behind the first picture, whatever the clock says then."""
+    file = write_video(tmp_path / "late.mkv", times=[1.5 + k / 10 for k in range(25)], rate=None)
+    assert bright(file, 10) == ([15, 16, 17, 18], 25)
+    assert bright(file, 10, span("1.2", "2.2")) == ([3, 4, 5, 6], 10)
+
+
+def test_a_container_without_an_index(tmp_path: Path, clip: Path) -> None:
+    silent, file = write_video(tmp_path / "silent.ts", rate=None), write_video(tmp_path / "clip.ts")
+    for part in (WHOLE, span("2.5", "3.5")):
+        assert bright(silent, 10, part) == bright(clip, 10, part)
+        first = np.argmax(np.abs(read_sound(file, 16_000, part)) > 0.2) / 16_000
+        assert first == pytest.approx(3.0 - float(part.start), abs=0.15)  # the encoder's delay is not said in this form
+
+
+def test_rounded_time_stamps_make_no_gaps(tmp_path: Path) -> None:
+    """Matroska says milliseconds, a frame of 1024 samples at 44.1 kHz lasts 23.22."""
+    sound = read_sound(write_video(tmp_path / "clip.mkv", rate=44_100), 44_100)
+    assert np.abs(sound - (beep(44_100, 4.0) * 32_000).astype(np.int16) / 32_768).max() < 1e-6
+
+
+@pytest.mark.parametrize(("part", "first"), [(WHOLE, 3.0), (span("2.5", "3.5"), 0.5), (span("3", "3.2"), 0.0)])
+def test_the_beep_is_in_its_place(clip: Path, part: Span, first: float) -> None:
+    sound = read_sound(clip, 16_000, part)
+    assert np.argmax(np.abs(sound) > 0.2) / 16_000 == pytest.approx(first, abs=0.01)
+    if part.end is not None:
+        assert len(sound) == (part.end - part.start) * 16_000
+
+
+def test_sound_that_begins_later_than_the_pictures_is_behind_silence(tmp_path: Path) -> None:
+    sound = read_sound(write_video(tmp_path / "late.mkv", delay=0.5), 16_000)
+    assert np.argmax(np.abs(sound) > 0.2) / 16_000 == pytest.approx(3.5, abs=0.01)
+
+
+def test_flash_and_beep_are_in_the_rows_of_their_time(clip: Path) -> None:
+    """Both modalities have a row every 100 ms; logmel's k-th is over the frames centered on k/10 to k/10 + 0.09 s."""
+    logmel, pixels = AUDIO["logmel"](), VIDEO["pixels"](size=2, frames_per_second=10.0)
+    loud = logmel(clip, WHOLE).max(axis=1)
+    assert [row for row, level in enumerate(loud) if level > -1] == [30, 31, 32, 33]
+    assert [row for row, picture in enumerate(pixels(clip, WHOLE)) if picture.mean() > BRIGHT / 2] == [30, 31, 32, 33]
+
+
+@pytest.mark.parametrize(
+    ("rate", "subtype", "channels"),
+    [(8_000, "PCM_U8", 1), (96_000, "PCM_24", 2), (44_100, "FLOAT", 6), (16_000, "PCM_16", 1)],
+)
+def test_any_sound_becomes_one_signal(tmp_path: Path, rate: int, subtype: str, channels: int) -> None:
+    wave = np.zeros((rate * 4, channels))
+    wave[:, 0] = beep(rate, 4.0) * 1.5
+    soundfile.write(tmp_path / "tone.wav", wave, rate, subtype=subtype)
+    sound = read_sound(tmp_path / "tone.wav", 16_000)
+    assert len(sound) == 64_000
+    middle = sound[round(3.1 * 16_000) : round(3.3 * 16_000)]
+    assert np.sqrt((middle**2).mean()) == pytest.approx(0.75 / np.sqrt(2) / channels, rel=0.03)  # the mean of all channels
+    assert np.abs(sound[: 2 * 16_000]).max() < 0.01
+    part = read_sound(tmp_path / "tone.wav", 16_000, span("2.5", "3.5"))
+    assert np.abs(part[800:-800] - sound[40_800:55_200]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.mp4", b"", r"\(the file is empty\)"),
+        ("noise.mp4", b"noise" * 200, r"\(Invalid data"),
+        ("absent.mp4", None, r"\(No such file"),
+        ("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nclip.mp4\n#EXT-X-ENDLIST\n", r"\(Invalid"),
+        ("concat.mp4", b"ffconcat version 1.0\nfile clip.mp4\n", r"\(Invalid"),
+    ],
+)
+def test_a_file_that_is_no_medium_says_why(
+    tmp_path: Path, clip: Path, name: str, content: bytes | None, reason: str
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"not a readable video {reason}"):
+        list(frames_at(tmp_path / name, 5))
+    with pytest.raises(DataError, match=f"not a readable sound file {reason}"):
+        read_sound(tmp_path / name, 16_000)
+
+
+def test_tracks_and_times_that_are_not_there(tmp_path: Path, clip: Path) -> None:
+    silent = write_video(tmp_path / "silent.mp4", rate=None, seconds=0.5)
+    with pytest.raises(DataError, match="no audio track; where a clip has no sound, leave its cell in a column"):
+        read_sound(silent, 16_000)
+    soundfile.write(tmp_path / "tone.wav", beep(8000, 4.0), 8000)
+    with pytest.raises(DataError, match="the file has no video track"):
+        list(frames_at(tmp_path / "tone.wav", 5))
+    with pytest.raises(DataError, match=r"its video ends at 4\.00 s, before the clip \(3 s to 9 s\) does"):
+        list(frames_at(clip, 5, span("3", "9")))
+    with pytest.raises(DataError, match=r"its audio ends at 4\.00 s, before the clip \(3 s to 9 s\) does"):
+        read_sound(tmp_path / "tone.wav", 16_000, span("3", "9"))
+    with pytest.raises(DataError, match=r"no picture from 4\.5 s to the end; it ends at 4\.00 s"):
+        list(frames_at(clip, 5, span("4.5", None)))
+    with pytest.raises(DataError, match=r"no sound from 4\.5 s to the end; it ends at 4\.00 s"):
+        read_sound(tmp_path / "tone.wav", 16_000, span("4.5", None))
+
+
+def test_a_video_that_was_cut_short_is_damaged(tmp_path: Path, clip: Path) -> None:
+    content = bytearray(clip.read_bytes())
+    begin = content.index(b"mdat")
+    end = content.index(b"moov") - 4
+    content[begin + (end - begin) // 8 : end] = bytes(end - begin - (end - begin) // 8)  # the index is whole
+    (tmp_path / "cut.mp4").write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged|Invalid data"):
+        list(frames_at(tmp_path / "cut.mp4", 5))
+    with pytest.raises(DataError, match=r"damaged|Invalid data"):
+        read_sound(tmp_path / "cut.mp4", 16_000)
