@@ -78,7 +78,7 @@ def read_manifest(
     columns = rows[0][1].keys()
     if "id" not in columns:
         raise DataError(f"{file} has no column 'id'; it has {', '.join(columns)}")
-    sidecar = _sidecar(file.with_suffix(".json"))
+    sidecar = _sidecar(file)
     schemas = dict(sidecar.tasks)
     for task, kind in (tasks or {}).items():
         schemas[task] = _declare(file, task, kind, [row.get(task, "") for _, row in rows])
@@ -100,8 +100,9 @@ def read_manifest(
     return Manifest(file, digest, name, sidecar.licence, schemas, further, entries, failures)
 
 
-def _sidecar(file: Path) -> Sidecar:
-    if not file.is_file():
+def _sidecar(manifest: Path) -> Sidecar:
+    file = manifest.with_suffix(".json")
+    if file == manifest or not file.is_file():
         return Sidecar()
     try:
         return Sidecar.model_validate_json(file.read_bytes())

@@ -68,7 +68,7 @@ def _csv(file: Path, content: str) -> Iterator[Row]:
 
 def _jsonl(file: Path, content: str) -> Iterator[Row]:
     yield from _alike(
-        [(number, _object(file, number, line)) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+        file, [(number, _object(file, number, line)) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     )
 
 
@@ -82,12 +82,16 @@ def _json(file: Path, content: str) -> Iterator[Row]:
         rows = [{"id": key, **row} if isinstance(row, dict) else row for key, row in rows.items()]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file} is neither a list of objects nor an object of objects by id")
-    yield from _alike(list(enumerate(rows, 1)))
+    yield from _alike(file, list(enumerate(rows, 1)))
 
 
-def _alike(objects: list[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+def _alike(file: Path, objects: list[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
     columns = dict.fromkeys(key for _, cells in objects for key in cells)
-    yield from ((number, {key: _cell(cells.get(key)) for key in columns}) for number, cells in objects)
+    for number, cells in objects:
+        try:
+            yield number, {key: _cell(cells.get(key)) for key in columns}
+        except TypeError as error:
+            raise DataError(f"{file}, line {number}: {error}") from None
 
 
 def _object(file: Path, number: int, line: str) -> dict[str, Any]:
@@ -114,13 +118,18 @@ def _parquet(file: Path, content: bytes) -> Iterator[Row]:
             raise DataError(f"{file}: the column '{name}' stands there twice; give each a name of its own")
     rows = (cells for batch in table.to_batches() for cells in batch.to_pylist())
     for number, cells in enumerate(rows, start=1):
-        yield number, {key: _cell(value) for key, value in cells.items()}
+        try:
+            yield number, {key: _cell(value) for key, value in cells.items()}
+        except TypeError as error:
+            raise DataError(f"{file}, row {number}: {error}") from None
 
 
 def _cell(value: Any) -> str:
-    """A value as a CSV cell would hold it."""
+    """A value as a CSV cell would hold it. Errors: TypeError for what none can hold."""
     if isinstance(value, list):
         return "|".join(map(str, value)) or NONE_OF_THEM
+    if not isinstance(value, str | int | float | None):
+        raise TypeError(f"a cell is neither text nor number nor a list of them but {type(value).__name__}: {value}")
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 

@@ -143,9 +143,9 @@ def test_a_table_may_be_csv_json_or_parquet(folder, run):
     [
         ("t.json", "{", "t.json is not JSON"),
         ("t.json", "3", "t.json is neither a list of objects nor an object of objects by id"),
-        ("t.json", "[3]", "t.json, line 1: not a JSON object"),
+        ("t.json", "[3]", "t.json is neither a list of objects nor an object of objects by id"),
         ("t.json", "[]", "t.json has no samples"),
-        ("t.parquet", "PAR1", "t.parquet is not a readable Parquet file"),
+        ("t.parquet", "PAR1", "t.parquet is not Parquet"),
         ("t.csv", "name\nb\n", "t.csv has no column 'id'"),
     ],
 )
