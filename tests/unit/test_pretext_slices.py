@@ -15,6 +15,9 @@ class Plan:
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
         return np.zeros(10, np.int64), np.arange(10)
 
+    def passes(self, step: int) -> np.ndarray:  # noqa: ARG002
+        return np.zeros(10, np.int64)
+
     def weights(self, step: int) -> np.ndarray:  # noqa: ARG002
         return np.arange(10, dtype=np.float32)
 
