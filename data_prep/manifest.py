@@ -15,8 +15,8 @@ from data_prep.failures import Failure
 from data_prep.manifest_rows import NONE_OF_THEM, read_rows
 from data_prep.media.span import Span
 from data_prep.split import count_by_group, split_groups
+from mmtrain.data.sample_row import Label
 from mmtrain.data.schema import OWN_COLUMNS, SPLITS, TaskKind, TaskSchema
-from mmtrain.data.writer import Label
 from mmtrain.errors import DataError
 from mmtrain.section import Section
 

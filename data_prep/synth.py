@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmtrain.data.sample_row import Label
 from mmtrain.data.schema import SPLITS, FeatureSpec, FrameShape, TaskKind, TaskSchema
-from mmtrain.data.writer import Label, StoreWriter
+from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
 
 _FILLERS = ("the", "a", "fish", "clip", "is", "was", "very", "who", "what", "you", "i", "we", "here", "there")

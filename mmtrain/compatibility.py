@@ -23,7 +23,10 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
     Errors: DataError.
     """
     stores = {}
+    used = {stream.dataset for stream in experiment.streams.values()}
     for name, dataset in experiment.datasets.items():
+        if name not in used:
+            continue  # of another stage, say
         store = FeatureStore(dataset.store)
         left_out = _bad_samples(experiment, name, store) if experiment.batch.on_bad_sample == "skip" else {}
         splits = None

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from mmtrain.data.sample_row import Label
 from mmtrain.data.schema import TaskKind, TaskSchema
-from mmtrain.data.writer import Label
 from mmtrain.errors import ConfigError
 
 _NONE = -1  # what the field writes where a test set keeps its labels to itself

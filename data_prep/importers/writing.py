@@ -13,8 +13,9 @@ from data_prep.fetch.record import write_text
 from data_prep.importers.arrays import Rows
 from data_prep.importers.target import Outcome, Target
 from data_prep.progress import track
+from mmtrain.data.sample_row import Label
 from mmtrain.data.schema import FeatureSpec, TaskSchema
-from mmtrain.data.writer import Label, StoreWriter
+from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
 
 

@@ -35,6 +35,8 @@ def read_schema(path: Path) -> StoreSchema:
     try:
         return StoreSchema.model_validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
+            raise DataError(f"there is no store {path}; `python -m data_prep` makes stores (`--help`)") from None
         raise DataError(f"{path} is not a feature store: it has no dataset.json") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror})") from None

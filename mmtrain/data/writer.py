@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmtrain.data.feature_files import FeatureFiles
+from mmtrain.data.sample_row import Label, sample_row
 from mmtrain.data.schema import OWN_COLUMNS, FeatureSpec, FileRecord, ModalitySchema, StoreSchema, TaskSchema
 from mmtrain.errors import DataError
 
@@ -26,8 +27,6 @@ _TASK_TYPES = {
     "multilabel": pa.list_(pa.int8()),
     "regression": pa.float64(),
 }
-
-Label = int | float | Sequence[int] | None
 
 
 class StoreWriter:
@@ -90,7 +89,7 @@ class StoreWriter:
         id: str,  # noqa: A002 - the column's name
         split: str,
         group: str,
-        text: str = "",
+        text: str | None = "",
         features: Mapping[str, npt.NDArray[np.number]] | None = None,
         labels: Mapping[str, Label] | None = None,
         columns: Mapping[str, Any] | None = None,
@@ -99,16 +98,20 @@ class StoreWriter:
 
         `features`: rows [T, D] of a modality, or pixels [T, 3, H, W] uint8.
         """
-        features, labels = features or {}, labels or {}
+        features = {name: np.asarray(rows) for name, rows in (features or {}).items() if rows is not None}
+        labels = labels or {}
         if id in self._ids:
             raise DataError(f"store '{self.name}': sample id '{id}' comes twice")
         unknown = (set(features) - set(self.modalities)) | (set(labels) - set(self.tasks))
         if unknown:
-            raise DataError(f"store '{self.name}', sample '{id}': unknown modality or task {', '.join(sorted(unknown))}")
+            known = ", ".join([*self.modalities, *self.tasks]) or "none"
+            raise DataError(
+                f"store '{self.name}', sample '{id}': unknown modality or task {', '.join(sorted(unknown))}; it has {known}"
+            )
         for key, files in self._features.items():
             files.check(id, features.get(key))
-        row = {"id": id, "split": split, "group": group, "text": text, "text_characters": len(text)}
-        row |= {task: labels.get(task) for task in self.tasks} | dict(columns or {})
+        own = sample_row(self.name, id=id, split=split, group=group, text=text, labels=labels, tasks=self.tasks)
+        row = own | dict(columns or {})
         for key, files in self._features.items():
             files.add(features.get(key))
         self._ids.add(id)
@@ -117,7 +120,12 @@ class StoreWriter:
             self._flush()
 
     def close(self) -> None:
-        """Finish all files, hash them, write dataset.json and make the store visible under its name."""
+        """Finish all files, hash them, write dataset.json and make the store visible under its name.
+
+        Errors: DataError where no sample was added.
+        """
+        if not self._ids:
+            raise DataError(f"store '{self.name}': no sample was added, so there is nothing to write")
         self._flush()
         self._table.close()
         shards = {key: files.close() for key, files in self._features.items()}

@@ -213,7 +213,8 @@ def test_an_empty_split(complaint, without_text, tmp_path, splits, empty):
 def test_a_store_that_is_not_there_or_is_none(complaint, without_text, tmp_path):
     file = without_text()
     expected = "is not a feature store: it has no dataset.json"
-    assert complaint("train", "-c", file, f"datasets.clips.store={tmp_path}/no") == f"{tmp_path}/no {expected}"
+    gone = complaint("train", "-c", file, f"datasets.clips.store={tmp_path}/no")
+    assert gone == f"there is no store {tmp_path}/no; `python -m data_prep` makes stores (`--help`)"
     assert complaint("train", "-c", file, f"datasets.clips.store={tmp_path}") == f"{tmp_path} {expected}"
     assert complaint("train", "-c", file, f"datasets.clips.store={file}") == f"{file} {expected}"
     (tmp_path / "odd").mkdir()

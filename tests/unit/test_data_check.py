@@ -212,7 +212,8 @@ def test_lies_in_dataset_json(tmp_path):
     assert check_store(path)[0].startswith(f"{path / 'dataset.json'}: modalities.audio.shards.0.file")
     _edit(path, lambda schema: schema.clear())
     assert len(check_store(path)) == 1
-    assert check_store(tmp_path / "nowhere")[0].endswith("is not a feature store: it has no dataset.json")
+    assert check_store(tmp_path)[0].endswith("is not a feature store: it has no dataset.json")
+    assert check_store(tmp_path / "nowhere")[0].startswith(f"there is no store {tmp_path}/nowhere; ")
 
 
 def test_another_number_of_samples_than_promised(tmp_path):

@@ -1,6 +1,8 @@
 """The feature store: what was written is read back, and every bad sample or file is named."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def _rows(dtype: str) -> st.SearchStrategy:
 @given(data=st.data())
 def test_round_trip(tmp_path_factory, dtype, data):
     """Ragged, absent and zero-length rows, over one shard or several, come back bit by bit with their labels."""
-    samples = data.draw(st.lists(st.tuples(_rows(dtype), LABELS, st.text(max_size=8)), max_size=8))
+    samples = data.draw(st.lists(st.tuples(_rows(dtype), LABELS, st.text(max_size=8)), min_size=1, max_size=8))
     path = tmp_path_factory.mktemp("round") / "store"
     spec = {"audio": FeatureSpec(dim=3, dtype=dtype)}
     shard_bytes = data.draw(st.sampled_from([1, 30, 1 << 20]))
@@ -134,12 +136,49 @@ def test_a_bad_sample_is_named(tmp_path, sample, message):
     assert len(FeatureStore(tmp_path / "store")) == 2
 
 
-def test_a_label_that_the_column_cannot_hold_is_refused(tmp_path):
+WRONG_SAMPLES = [
+    ({"labels": {"funny": 2}}, "the label of 'funny' is 2, 0 or 1 (binary) was expected"),
+    ({"labels": {"funny": "yes"}}, "the label of 'funny' is 'yes', 0 or 1 (binary) was expected"),
+    ({"labels": {"funny": math.nan}}, "the label of 'funny' is nan, 0 or 1 (binary) was expected"),
+    ({"labels": {"mood": math.inf}}, "the label of 'mood' is inf, a finite number was expected"),
+    ({"labels": {"mood": [1.0]}}, "the label of 'mood' is [1.0], a finite number was expected"),
+    ({"labels": {"fun": 1}}, "unknown modality or task fun; it has "),
+    ({"split": "dev"}, "split is 'dev'; write one of train, val, test"),
+    ({"id": ""}, "the id is empty"),
+    ({"id": 5}, "id is 5, a text was expected"),
+    ({"group": None}, "group is None, a text was expected"),
+    ({"text": 5}, "text is 5, a text was expected"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG_SAMPLES, ids=str)
+def test_a_sample_that_is_none_is_refused_by_name(tmp_path, changes, message):
+    given = {"id": "a", "split": "train", "group": "g"} | changes
     with (
-        pytest.raises(DataError, match="store 'clips', samples 'a' to 'a'"),
+        pytest.raises(DataError, match=re.escape(message)) as error,
         StoreWriter(tmp_path / "store", name="clips", tasks=TASKS) as writer,
     ):
-        writer.add(id="a", split="train", group="g", labels={"funny": 1000})
+        writer.add(**given)
+    assert str(error.value).startswith(f"store 'clips', sample '{given['id']}': ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_notebook_gives_is_taken(tmp_path):
+    """Rows as lists, no text, booleans and numpy's numbers."""
+    with StoreWriter(tmp_path / "store", name="clips", modalities={"audio": FeatureSpec(dim=2)}, tasks=TASKS) as writer:
+        labels = {"funny": np.True_, "mood": np.float32(0.5)}
+        writer.add(id="a", split="train", group="g", text=None, features={"audio": [[1, 2], [3, 4]]}, labels=labels)
+        writer.add(id="b", split="val", group="h", features={"audio": None})
+    store = FeatureStore(tmp_path / "store")
+    assert store.rows("audio", 0).tolist() == [[1, 2], [3, 4]]
+    assert store.text(0) == ""
+    assert [store.labels(task)[0].tolist() for task in ("funny", "mood")] == [[1, 0], [0.5, 0]]
+
+
+def test_a_store_without_samples_is_not_written(tmp_path):
+    with pytest.raises(DataError, match="store 'clips': no sample was added"), StoreWriter(tmp_path / "s", name="clips"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

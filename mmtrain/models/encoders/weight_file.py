@@ -23,8 +23,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             return tensors
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file makes these libraries raise anything
-        first = str(error).strip().split("\n")[0]
-        raise ConfigError(f"weights: {file} cannot be read as safetensors or as a state dict of torch ({first})") from None
+        raise ConfigError(
+            f"weights: {file} cannot be read as safetensors or as a state dict of torch ({type(error).__name__}); save "
+            "`model.state_dict()` alone"
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ConfigError(f"weights: {file} holds more than tensors by name; save `model.state_dict()` alone")
     return {str(name): value for name, value in found.items()}
