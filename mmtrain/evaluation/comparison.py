@@ -122,10 +122,34 @@ def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:
     tasks = predictions if metric == "loss" else [metric.partition("/")[0].partition("@")[0]]
     for task in tasks:
         one, other = predictions[task], baseline.get(task)
-        same = other is not None and len(one) == len(other)
-        if not (same and other is not None and (one.ids == other.ids).all() and (one.streams == other.streams).all()):
+        if other is None or not _are_alike(one, other):
             raise DataError(f"task '{task}': the two runs did not predict the same samples, and cannot be paired")
     return baseline
+
+
+def require_same_samples(predictions: ByTask, baseline: ByTask, metric: str) -> None:
+    """Errors: DataError where two runs predicted other samples in what a metric speaks of, as far as both have its tasks."""
+    names = list(predictions) if metric == "loss" else [metric.partition("/")[0]]
+    for name in names:
+        task = name.partition("@")[0]
+        if task not in predictions or task not in baseline:
+            continue
+        one, other = (_of_stream(item, name) for item in (predictions, baseline))
+        if not _are_alike(one, other):
+            num_alike = len(_samples(one) & _samples(other))
+            raise DataError(
+                f"task '{task}': the two runs did not predict the same samples ({len(one)} and {len(other)}, of them "
+                f"{num_alike} the same), and their difference would be one of samples too"
+            )
+
+
+def _samples(predictions: Predictions) -> set[tuple[str, str]]:
+    return set(zip(predictions.streams.tolist(), predictions.ids.tolist(), strict=True))
+
+
+def _are_alike(one: Predictions, other: Predictions) -> bool:
+    """Of the same samples in the same order."""
+    return len(one) == len(other) and bool((one.ids == other.ids).all() and (one.streams == other.streams).all())
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
