@@ -34,8 +34,8 @@ class Estimate:
 def over_seeds(values: Sequence[float]) -> Estimate:
     """Mean of a value per seed and its t-interval; of paired differences this is the paired t-test (n - 1 degrees).
 
-    p is NaN for one value. Values that are equal, up to rounding, show no spread to measure by: p is 1 for zeros, and else it
-    and the interval are NaN.
+    p is NaN for one value. Where all are equal, up to rounding, no spread is there to measure by: p is 1 for zeros,
+    and else it and the interval are NaN.
     """
     count = len(values)
     mean = float(np.mean(values)) if count else _NAN
