@@ -192,6 +192,7 @@ def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> L
         prefetch=experiment.batch.prefetch,
         pin_memory=accelerator.device.type == "cuda",
         augment=Augmentation(rows, seed=experiment.seed) if rows else None,
+        compares=bool(experiment.pretext),
     )
 
 

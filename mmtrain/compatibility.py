@@ -1,5 +1,6 @@
 """Whether the stores of an experiment fit together, and what they have in common."""
 
+import json
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -36,10 +37,21 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
     return stores
 
 
+def stores_key(experiment: Experiment) -> str:
+    """All of an experiment that its opened stores depend on: two with one key may share them."""
+    skips = experiment.batch.on_bad_sample == "skip"
+    read = {name: sorted(_modalities_read(experiment, name)) for name in experiment.datasets} if skips else None
+    return json.dumps([experiment.resolved()["datasets"], read])
+
+
+def _modalities_read(experiment: Experiment, dataset: str) -> set[str]:
+    streams = [stream for stream in experiment.streams.values() if stream.dataset == dataset]
+    return {name for stream in streams for name in stream.modalities or experiment.model.modalities}
+
+
 def _bad_samples(experiment: Experiment, dataset: str, store: FeatureStore) -> dict[int, str]:
     """Those of one store in what its streams read; the same on all processes, of which the first one looks, file by file."""
-    streams = [stream for stream in experiment.streams.values() if stream.dataset == dataset]
-    read = {name for stream in streams for name in stream.modalities or experiment.model.modalities}
+    read = _modalities_read(experiment, dataset)
     found: dict[int, str] = {}
     for name, modality in store.schema.modalities.items():
         for shard in modality.shards if name in read else ():

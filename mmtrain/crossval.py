@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 
-from mmtrain.compatibility import common_tasks, group_warnings
+from mmtrain.compatibility import common_tasks, group_warnings, open_stores
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.folds import Folds, assign_folds, fold_splits, read_folds, read_origin, write_folds
@@ -54,7 +54,8 @@ def cross_validate(
     folds = {name: _folds(experiment, name, store, num_folds, resume=resume) for name, store in stores.items()}
     runs = [fold_experiment(experiment, number) for number in range(1, num_folds + 1)]
     notes = _notes(experiment)
-    notes += [line for number, run in enumerate(runs, start=1) for line in check_fold(run, stores, folds, number)]
+    kept = open_stores(experiment)  # folds are of all samples, runs of those that are not left out
+    notes += [line for number, run in enumerate(runs, start=1) for line in check_fold(run, kept, folds, number)]
     look_once(accelerator, lambda: [RunFolder(run.folder).check(resume=resume, overwrite=overwrite) for run in runs])
     accelerator.wait_for_everyone()  # all have looked into the folder
     if console is not None:
@@ -159,7 +160,9 @@ def _first_tasks(experiment: Experiment) -> dict[str, str]:
 def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], number: int) -> list[str]:
     """What a person should know of a fold. Errors: ConfigError naming the fold, where its run would be refused."""
     views = {
-        name: FeatureStore(store.path, splits=fold_splits(store, folds[name], number)) for name, store in stores.items()
+        name: FeatureStore(store.path, splits=fold_splits(store, folds[name], number), left_out=store.left_out)
+        for name, store in stores.items()
+        if name in folds
     }
     try:
         train, val, _ = check_run(run, views)

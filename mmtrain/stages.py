@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def train_stages(staged: Staged, *, resume: bool, overwrite: bool, profile_steps
         raise ConfigError("training.deterministic: it holds for a whole process; write it outside of the stages")
     accelerator = build_accelerator(runs[0])
     console = main_console(accelerator)
-    done = look_once(accelerator, lambda: _look(runs, resume=resume, overwrite=overwrite))
+    begun = look_once(accelerator, lambda: _begun(runs, resume=resume, overwrite=overwrite))
+    done = _num_finished(runs, begun) if resume else 0  # every process asks: it may take all of them to look into stores
+    look_once(accelerator, lambda: _refuse_later(runs, done, overwrite=overwrite))
     for run in runs if overwrite else runs[done + 1 :]:  # nothing is deleted for what cannot be built
         _try(run, staged.folder)
     accelerator.wait_for_everyone()
@@ -72,8 +75,8 @@ def train_stages(staged: Staged, *, resume: bool, overwrite: bool, profile_steps
     rows: list[StageRow] = []
     for number, (stage, run) in enumerate(staged.stages.items()):
         if number >= done:
-            begun = resume and look_once(accelerator, RunFolder(run.folder).is_run)
-            train_loaded(run, build_accelerator(run), resume=begun, overwrite=overwrite, profile_steps=profile_steps)
+            goes_on = resume and look_once(accelerator, RunFolder(run.folder).is_run)
+            train_loaded(run, build_accelerator(run), resume=goes_on, overwrite=overwrite, profile_steps=profile_steps)
         elif console is not None:
             console.print(f"{run.name}: finished already", markup=False, highlight=False)
         if console is not None:
@@ -85,19 +88,25 @@ def train_stages(staged: Staged, *, resume: bool, overwrite: bool, profile_steps
     return rows
 
 
-def _look(runs: Sequence[Experiment], *, resume: bool, overwrite: bool) -> int:
-    """How many stages are finished and stay. Errors: ConfigError where a folder is taken, or a stage is there too early."""
-    begun = [RunFolder(run.folder).check(resume=resume, overwrite=overwrite) for run in runs]
-    done = 0
-    while resume and done < len(runs) and begun[done] and is_finished(runs[done]):
-        done += 1
+def _begun(runs: Sequence[Experiment], *, resume: bool, overwrite: bool) -> list[bool]:
+    """Whether each stage has a run to go on with. Errors: ConfigError where a folder is taken."""
+    return [RunFolder(run.folder).check(resume=resume, overwrite=overwrite) for run in runs]
+
+
+def _num_finished(runs: Sequence[Experiment], begun: Sequence[bool]) -> int:
+    """How many stages are finished and stay. Errors: CheckpointError where one was made with other settings."""
+    return sum(1 for _ in takewhile(lambda pair: pair[1] and is_finished(pair[0]), zip(runs, begun, strict=True)))
+
+
+def _refuse_later(runs: Sequence[Experiment], done: int, *, overwrite: bool) -> bool:
+    """True. Errors: ConfigError where a stage is there too early."""
     for run in runs[done + 1 :]:
         if RunFolder(run.folder).is_run() and not overwrite:
             raise ConfigError(
                 f"cannot resume: {run.folder} has begun, and {runs[done].folder} before it is not finished: it was deleted "
                 f"or replaced. Delete {run.folder} too, or start anew with --overwrite"
             )
-    return done
+    return True
 
 
 def _try(run: Experiment, folder: Path) -> None:

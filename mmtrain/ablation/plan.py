@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtrain.ablation.matrix import Matrix, Values, read_matrix, undoes
-from mmtrain.compatibility import common_tasks, open_stores
+from mmtrain.compatibility import common_tasks, open_stores, stores_key
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.config_yaml import COMMAND_LINE
 from mmtrain.crossval import check_run
@@ -152,12 +152,11 @@ def check_plan(file: Path, plan: Plan) -> None:
     for variant in plan.variants:
         experiment = plan.of(variant)[0].experiment
         try:
-            datasets = json.dumps(experiment.resolved()["datasets"])
-            if datasets not in opened:
-                opened[datasets] = open_stores(experiment)
-            tasks = common_tasks(experiment, opened[datasets])
-            _, val, objective = check_run(experiment, opened[datasets])
-            for key, metric in (("metric", plan.matrix.metric), *(("also", name) for name in plan.matrix.also)):
-                check_metric(key, metric, tasks, objective.pretext, val)
+            if (key := stores_key(experiment)) not in opened:
+                opened[key] = open_stores(experiment)
+            tasks = common_tasks(experiment, opened[key])
+            _, val, objective = check_run(experiment, opened[key])
+            for where, metric in (("metric", plan.matrix.metric), *(("also", name) for name in plan.matrix.also)):
+                check_metric(where, metric, tasks, objective.pretext, val)
         except UserError as error:
             raise type(error)(f"{file}: variant {variant.name}: {error}") from None

@@ -10,11 +10,12 @@ import numpy as np
 from mmtrain.ablation.plan import Plan, PlannedRun, Variant
 from mmtrain.ablation.results import Cost, cost_of, metrics_of
 from mmtrain.errors import DataError
-from mmtrain.evaluation.comparison import Estimate, holm, over_groups, over_seeds
+from mmtrain.evaluation.comparison import Estimate, holm, over_groups, over_seeds, require_same_samples
 from mmtrain.evaluation.metrics import LOWER_IS_BETTER
 from mmtrain.evaluation.prediction_file import read_predictions
 
 _NAN = float("nan")
+Files = tuple[tuple[Path, int], ...]
 LEVEL = 0.05  # below this, a corrected p is marked
 
 
@@ -92,22 +93,42 @@ def _corrected(rows: Sequence[VariantRow]) -> list[VariantRow]:
 def _difference(
     runs: Mapping[int, PlannedRun], baseline: Mapping[int, PlannedRun], values: Mapping[PlannedRun, float], metric: str
 ) -> Estimate | None:
-    """Of the seeds that both have. Errors: DataError where one pair is left, and its samples are not the same."""
+    """Of the seeds that both have. Errors: DataError where the samples of a pair are not the same."""
     seeds = [seed for seed in runs if seed in baseline]
+    for seed in seeds:
+        _require_same_samples(runs[seed], baseline[seed], metric)
     if len(seeds) == 1:
         return _of_groups(runs[seeds[0]], baseline[seeds[0]], metric=metric)
     return over_seeds([values[runs[seed]] - values[baseline[seed]] for seed in seeds]) if seeds else None
 
 
-def _of_groups(*runs: PlannedRun, metric: str) -> Estimate:
-    """Of one run, or of one less another. Errors: DataError where predictions are missing, or not of the same samples."""
-    split, _, name = metric.partition("/")
-    files = [run.folder.predictions(split) for run in runs]
-    return _over_groups(tuple((file, file.stat().st_mtime_ns if file.is_file() else 0) for file in files), name)
+def _require_same_samples(one: PlannedRun, other: PlannedRun, metric: str) -> None:
+    """Errors: DataError. Where a run has no predictions, nothing can be said of its samples."""
+    files, name = _files([one, other], metric)
+    if all(written for _, written in files):
+        _compare_samples(files, name)
 
 
 @cache
-def _over_groups(files: tuple[tuple[Path, int], ...], metric: str) -> Estimate:
+def _compare_samples(files: Files, metric: str) -> None:
+    one, other = (read_predictions(file) for file, _ in files)
+    require_same_samples(one, other, metric)
+
+
+def _files(runs: Sequence[PlannedRun], metric: str) -> tuple[Files, str]:
+    """The runs' predictions, each with when it was written (0: never), and the metric's name in them."""
+    split, _, name = metric.partition("/")
+    files = [run.folder.predictions(split) for run in runs]
+    return tuple((file, file.stat().st_mtime_ns if file.is_file() else 0) for file in files), name
+
+
+def _of_groups(*runs: PlannedRun, metric: str) -> Estimate:
+    """Of one run, or of one less another. Errors: DataError where predictions are missing, or not of the same samples."""
+    return _over_groups(*_files(runs, metric))
+
+
+@cache
+def _over_groups(files: Files, metric: str) -> Estimate:
     """Kept as long as no file is written anew, since the table is made again behind every run."""
     predictions = [read_predictions(file) for file, _ in files]
     return over_groups(predictions[0], metric, baseline=predictions[1] if len(predictions) > 1 else None)

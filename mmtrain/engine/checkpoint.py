@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mmtrain.errors import CheckpointError
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
+_REPLACED = ".replaced.partial"
 Tensors = dict[str, Tensor]
 
 
@@ -39,7 +41,7 @@ def save_checkpoint(root: Path, step: int, checkpoint: Checkpoint) -> Path:
     Errors: CheckpointError where the disk refuses it (full, or over a limit); what was there before is untouched.
     """
     final = step_folder(root, step)
-    partial, replaced = (root / f".{final.name}.{word}partial" for word in ("", "replaced."))
+    partial, replaced = root / f".{final.name}.partial", root / f".{final.name}{_REPLACED}"
     try:
         for litter in (partial, replaced):
             shutil.rmtree(litter, ignore_errors=True)
@@ -161,8 +163,10 @@ def _fault(folder: Path, name: str, expected: tuple[int, str] | None, is_present
 def newest_valid(root: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint and the complaints about newer ones; None where there is no checkpoint at all.
 
+    One that a killed save had moved aside, and had not put another in place of, is put back first.
     Errors: CheckpointError where there are checkpoints and none is whole.
     """
+    _put_back(root)
     complaints = []
     for folder in _steps(root):
         try:
@@ -174,6 +178,17 @@ def newest_valid(root: Path) -> tuple[Path | None, list[str]]:
     if complaints:
         raise CheckpointError("no checkpoint of this run is whole:\n" + "\n".join(complaints))
     return None, []
+
+
+def _put_back(root: Path) -> None:
+    """Give whole checkpoints that were moved aside their names back, where nothing took those; several processes may try."""
+    for aside in root.glob(f".step-*{_REPLACED}"):
+        final = root / aside.name.removeprefix(".").removesuffix(_REPLACED)
+        if final.exists():
+            continue
+        with suppress(CheckpointError, FileNotFoundError):  # damaged, or another process was here first
+            verify(aside)
+            aside.rename(final)
 
 
 def _steps(root: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 Shape = tuple[int, ...]
 _SHOWN = 6  # entries of a list in a sentence
+_ADAPTED = ".base_layer."  # where peft puts the weights of a layer that it adapts
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ def compare(here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Fit:
         num_here=len(here),
         num_there=len(there),
     )
+
+
+def under_names_of(here: Collection[str], there: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, those of layers that have an adapter `here` and had none `there` under the names that they go by here."""
+    found = dict(there)
+    for name in here:
+        plain = name.replace(_ADAPTED, ".")
+        if name not in there and plain not in here and plain in there:
+            found[name] = found.pop(plain)
+    return found
+
+
+def lost_adapters(here: Collection[str], there: Collection[str]) -> list[str]:
+    """The layers that have an adapter `there` and are `here` without one."""
+    plain = {name: name.replace(_ADAPTED, ".") for name in there if _ADAPTED in name}
+    return sorted({name.split(_ADAPTED)[0] for name, other in plain.items() if name not in here and other in here})
 
 
 def _modules(names: Collection[str], others: Collection[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from mmtrain.engine.checkpoint import MANIFEST, Checkpoint, Tensors, read_checkpoint
-from mmtrain.engine.fitting import Fit, compare
+from mmtrain.engine.fitting import Fit, compare, lost_adapters, under_names_of
 from mmtrain.engine.initial_config import InitialConfig, Match
 from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.run_folder import RunFolder
@@ -33,10 +33,19 @@ class InitialWeights:
     def load(self, model: nn.Module) -> Fit:
         """Copy what fits into the model, parameters and buffers.
 
-        Errors: ConfigError where nothing does, or where `match` is strict and something does not.
+        A layer that gets an adapter here begins with its weights of there.
+        Errors: ConfigError where nothing does, where `match` is strict and something does not, or where what an adapter
+        learned would be lost.
         """
         state = model.state_dict()
-        fit = compare(state, self.tensors)
+        if lost := lost_adapters(state, self.tensors):
+            raise ConfigError(
+                f"initial: {self.origin} has LoRA adapters in {len(lost)} layers that have none here ({lost[0]}, ...); what "
+                "they learned would be lost, and the file does not say by which factor it counts. Write text.lora as it was "
+                "there, or begin with other weights"
+            )
+        tensors = under_names_of(state, self.tensors)
+        fit = compare(state, tensors)
         if not fit.fitting:
             here, there = (", ".join(list(names)[:3]) or "none" for names in (state, self.tensors))
             raise ConfigError(
@@ -48,7 +57,7 @@ class InitialWeights:
                 f"initial: {self.origin} is of another model, which fits {fit.words()}. Write initial.match=shapes to begin "
                 "with what fits"
             )
-        model.load_state_dict({name: self.tensors[name] for name in fit.fitting}, strict=False)
+        model.load_state_dict({name: tensors[name] for name in fit.fitting}, strict=False)
         return fit
 
 

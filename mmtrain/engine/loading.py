@@ -26,7 +26,7 @@ class StepInput:
     counts: dict[str, int]  # task -> labelled samples in the whole global batch, over all processes
     weights: list[Tensor] | None = None  # by micro-batch, [B] float32: what its samples' training losses are multiplied with
     silent: frozenset[str] = frozenset()  # tasks whose labelled samples in the global batch all weigh 0
-    slices: Sequence[Sequence[int]] = ()  # by micro-batch, its samples on every process; (): this process is alone
+    slices: Sequence[Sequence[int]] = ()  # by micro-batch, its samples on every process; (): none compares them
     is_barred: bool = False  # its update is left out, whatever its gradient turns out to be
 
     def weight(self, number: int) -> Tensor | None:
@@ -38,7 +38,8 @@ class Loader:
     """Reads, augments and collates what a plan asks for. Nothing else reads samples that are augmented.
 
     `micro`: most samples of one forward pass; `prefetch`: steps read ahead (0 = none; the result is the same); `augment`:
-    None where samples stay as their stores have them.
+    None where samples stay as their stores have them; `compares`: whether samples are compared over all processes, so that
+    each has to know how many the others have, and all pass equally often.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Loader:
         prefetch: int = 2,
         pin_memory: bool = False,
         augment: Augmentation | None = None,
+        compares: bool = False,
     ) -> None:
         self.streams, self.collate, self.augment = streams, collate, augment
+        self._compares = compares and world > 1
         self._rank, self._world, self._micro, self._prefetch, self._pin = rank, world, micro, prefetch, pin_memory
         self._labelled = [{task: stream.labelled(task) for task in stream.task_names} for stream in streams]
 
@@ -91,7 +94,7 @@ class Loader:
         if weights is not None:
             weighing = self._counts(streams[weights > 0], positions[weights > 0])
             silent = frozenset(task for task, count in weighing.items() if not count)
-        slices = [tuple(map(len, together)) for together in zip(*shares, strict=False)] if self._world > 1 else ()
+        slices = [tuple(map(len, together)) for together in zip(*shares, strict=True)] if self._compares else ()
         return StepInput(step, batches, self._counts(streams, positions), own_weights, silent, slices)
 
     def _cut(self, rank: int, size: int) -> list[npt.NDArray[np.int64]]:

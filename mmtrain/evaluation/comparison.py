@@ -16,6 +16,7 @@ from mmtrain.evaluation.statistics import Index, interval_of, resample
 
 ByTask = Mapping[str, Predictions]  # as `read_predictions` gives them
 _NAN = float("nan")
+_ROUNDING = 1e-9  # of the largest value: a spread below this is no spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +34,36 @@ class Estimate:
 def over_seeds(values: Sequence[float]) -> Estimate:
     """Mean of a value per seed and its t-interval; of paired differences this is the paired t-test (n - 1 degrees).
 
-    p is NaN for one value; where all are equal it is 1 for zeros, else 0.
+    p is NaN for one value. Where all are equal, up to rounding, no spread is there to measure by: p is 1 for zeros,
+    and else it and the interval are NaN.
     """
     count = len(values)
     mean = float(np.mean(values)) if count else _NAN
     low, high = t_interval(values)
+    if count > 1 and mean != 0 and _is_rounding(float(np.std(values)), values):
+        low, high = _NAN, _NAN
     return Estimate(mean=mean, low=low, high=high, p=_t_test(values), num=count, over="seeds")
 
 
 def _t_test(values: Sequence[float]) -> float:
     if len(values) < 2:
         return _NAN
-    return _two_sided(float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5, len(values) - 1)
+    deviation = float(np.std(values, ddof=1))
+    error = 0.0 if _is_rounding(deviation, values) else deviation / len(values) ** 0.5
+    return _two_sided(float(np.mean(values)), error, len(values) - 1)
+
+
+def _is_rounding(deviation: float, values: Sequence[float]) -> bool:
+    """Whether values of this deviation differ by no more than the rounding of what they were computed from."""
+    return deviation <= _ROUNDING * max(map(abs, values), default=0.0)
 
 
 def _two_sided(mean: float, error: float, degrees: int) -> float:
-    """Of Student's t; without any spread 1 for a mean of 0, else 0."""
+    """Of Student's t; without any spread 1 for a mean of 0, else NaN: nothing says how sure it is."""
     from scipy.special import stdtr
 
     if error == 0:
-        return 1.0 if mean == 0 else 0.0
+        return 1.0 if mean == 0 else _NAN
     return float(2 * stdtr(degrees, -abs(mean) / error))
 
 
@@ -122,10 +133,34 @@ def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:
     tasks = predictions if metric == "loss" else [metric.partition("/")[0].partition("@")[0]]
     for task in tasks:
         one, other = predictions[task], baseline.get(task)
-        same = other is not None and len(one) == len(other)
-        if not (same and other is not None and (one.ids == other.ids).all() and (one.streams == other.streams).all()):
+        if other is None or not _are_alike(one, other):
             raise DataError(f"task '{task}': the two runs did not predict the same samples, and cannot be paired")
     return baseline
+
+
+def require_same_samples(predictions: ByTask, baseline: ByTask, metric: str) -> None:
+    """Errors: DataError where two runs predicted other samples in what a metric speaks of, as far as both have its tasks."""
+    names = list(predictions) if metric == "loss" else [metric.partition("/")[0]]
+    for name in names:
+        task = name.partition("@")[0]
+        if task not in predictions or task not in baseline:
+            continue
+        one, other = (_of_stream(item, name) for item in (predictions, baseline))
+        if not _are_alike(one, other):
+            num_alike = len(_samples(one) & _samples(other))
+            raise DataError(
+                f"task '{task}': the two runs did not predict the same samples ({len(one)} and {len(other)}, of them "
+                f"{num_alike} the same), and their difference would be one of samples too"
+            )
+
+
+def _samples(predictions: Predictions) -> set[tuple[str, str]]:
+    return set(zip(predictions.streams.tolist(), predictions.ids.tolist(), strict=True))
+
+
+def _are_alike(one: Predictions, other: Predictions) -> bool:
+    """Of the same samples in the same order."""
+    return len(one) == len(other) and bool((one.ids == other.ids).all() and (one.streams == other.streams).all())
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:

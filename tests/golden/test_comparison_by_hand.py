@@ -48,9 +48,25 @@ def test_differences_of_two_seeds():
     assert found.high == pytest.approx(1 + 12.706205, abs=1e-5)
 
 
-@pytest.mark.parametrize(("values", "p"), [([0.0, 0.0], 1.0), ([0.5, 0.5], 0.0), ([0.5], NAN), ([], NAN)])
+@pytest.mark.parametrize(("values", "p"), [([0.0, 0.0], 1.0), ([0.5, 0.5], NAN), ([0.5], NAN), ([], NAN)])
 def test_seeds_that_agree_and_seeds_that_are_too_few(values, p):
     assert over_seeds(values).p == pytest.approx(p, nan_ok=True)
+
+
+@pytest.mark.parametrize("values", [[0.01, 0.01], [-0.5, -0.5, -0.5], [0.7 - 0.6, 0.9 - 0.8, 0.1]])
+def test_without_spread_nothing_says_how_sure_a_difference_is(values):
+    """0.7 - 0.6 and 0.9 - 0.8 are both 0.1 but for the last bits: what they differ by is no spread."""
+    found = over_seeds(values)
+    assert found.mean == pytest.approx(values[0], abs=1e-12)
+    assert [math.isnan(number) for number in (found.low, found.high, found.p)] == [True] * 3
+    assert found.num == len(values)
+
+
+def test_zeros_are_no_difference_and_a_small_spread_is_one():
+    zeros = over_seeds([0.0, 0.0, 0.0])
+    assert (zeros.low, zeros.high, zeros.p) == (0.0, 0.0, 1.0)
+    small = over_seeds([0.5 - 1e-6, 0.5 + 1e-6])  # mean 0.5, s sqrt(2) 1e-6, error 1e-6; for 1 degree p = 2 / (pi t)
+    assert small.p == pytest.approx(2 / (math.pi * 5e5), rel=1e-6)
 
 
 def test_holm():

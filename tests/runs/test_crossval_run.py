@@ -1,6 +1,8 @@
 """`mmtrain crossval`: a run per fold, killed and resumed, its table, and what it refuses."""
 
 import json
+import re
+import shutil
 import signal
 from collections.abc import Iterable
 from functools import partial
@@ -12,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from lives import Life, cut, live, live_together
+from test_bad_input import poke
 
 import mmtrain
+from mmtrain import crossval as crossval_module
 from mmtrain.cli import main
 from mmtrain.crossval import cross_validate
 from mmtrain.data.store import FeatureStore
@@ -152,6 +156,33 @@ def test_refusals(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (fields.parent / "runs").exists()
 
 
+def test_folds_are_checked_without_the_samples_that_their_runs_leave_out(
+    fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = yaml.safe_load(fields.read_text())
+    store = Path(shutil.copytree(values["datasets"]["clips"]["store"], tmp_path / "clips"))
+    opened = FeatureStore(store)
+    bad = next(int(index) for index in opened.split("train") if opened.lengths("audio")[index])
+    poke(store, "audio", opened.sample_id(bad), float("nan"))
+    values["datasets"]["clips"]["store"] = str(store)
+    fields.write_text(yaml.safe_dump(values))
+    check_run = crossval_module.check_run
+
+    def refuse(run: Any, stores: Any) -> Any:
+        check_run(run, stores)
+        raise ConfigError(f"left out: {list(stores['clips'].left_out)}, of {len(stores['clips'].split('train'))}")
+
+    monkeypatch.setattr(crossval_module, "check_run", refuse)
+    said = []
+    for words in ([], ["batch.on_bad_sample=skip"]):
+        assert crossval(fields, "--folds", "2", *words) == 2
+        said.append(capsys.readouterr().err)
+    sizes = [int(re.search(r"left out: .*, of (\d+)", text)[1]) for text in said]
+    assert "left out: []" in said[0]
+    assert f"left out: [{bad}]" in said[1]
+    assert sizes[0] - sizes[1] in (0, 1)
+
+
 def test_other_folds_are_not_resumed(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["training.steps_per_epoch=1"]
     assert crossval(fields, *short, "--folds", "3") == 0
@@ -199,6 +230,10 @@ def test_a_class_that_a_fold_lacks_is_said(tmp_path: Path) -> None:
         "warning: x: no training sample of stream 'clips' has class 'sad' of task 'mood'",
         "warning: x: no validation sample of stream 'clips' has a label of task 'late'",
     ]
+    without = {"clips": FeatureStore(tmp_path / "store", left_out={0: "NaN or Inf in audio"})}
+    assert check_fold(experiment, without, folds, 1) == [
+        "warning: x: no validation sample of stream 'clips' has a label of task 'late'"
+    ], "of a sample that is left out no class is missed"
     weighted = experiment.model_copy(
         update={"tasks": {"mood": TaskConfig.model_validate({"loss": {"name": "multiclass", "class_weight": "auto"}})}}
     )

@@ -114,6 +114,8 @@ def test_two_processes_equal_one_process_and_so_do_micro_batches(write_experimen
     one = run_of(write, "one", patch=double)
     assert_alike(one, run_of(write, "two", world=2, patch=double), tolerance=1e-12)
     assert_alike(one, run_of(write, "micro", patch=double, batch={"micro": 3}), tolerance=1e-12)
+    unequal = run_of(write, "unequal", world=2, patch=double, batch={"micro": 1})  # four passes and three
+    assert_alike(one, unequal, tolerance=1e-12)
 
 
 def with_a_batch_term() -> None:

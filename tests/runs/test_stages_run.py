@@ -320,6 +320,20 @@ def test_two_processes_train_the_stages_of_one(staged: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_two_processes_resume_stages_that_leave_bad_samples_out(staged: Path, tmp_path: Path) -> None:
+    """The first process alone looks for bad samples, and the others wait for it while the stages are counted."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    command = ["train", "--config", str(staged), "batch.on_bad_sample=skip"]
+    cut_short = live_together(command, cwd=folder, world=2, patch=partial(cut_in_stage, 2, 3))
+    assert any(life.code == -signal.SIGKILL for life in cut_short)
+    for said in ("pretrain: finished already", "finetune: finished already"):
+        lives = live_together([*command, "--resume"], cwd=folder, world=2)
+        assert [life.code for life in lives] == [0, 0], lives[0].err + lives[1].err
+        assert said in lives[0].out
+
+
+@pytest.mark.slow
 def test_a_search_over_one_stage_begins_every_trial_with_the_stage_before(
     staged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from mmtrain.ablation import processes, status
 from mmtrain.ablation.ablate import ablate
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
 from mmtrain.ablation.processes import Job
+from mmtrain.compatibility import stores_key
+from mmtrain.config import load_experiment
 from mmtrain.engine.code_version import code_now
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import CheckpointError, ConfigError
@@ -290,6 +292,33 @@ def test_one_seed_is_compared_over_groups(bench: Bench, monkeypatch: pytest.Monk
     assert ablate(bench.file)
     assert bench.variant("sum")["estimate"]["mean"] == 4.5
     assert "val.parquet: no such predictions file" in bench.json()["open"][0]
+
+
+def test_seeds_with_other_samples_are_not_compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six samples and five of them, in one seed of two: what bad samples in a modality that one variant reads come to."""
+    for name in ("concat", "sum", "mean"):
+        for seed in (0, 1):
+            predict(bench.run(name, seed), [1.0] * (5 if (name, seed) == ("sum", 1) else 6))
+    monkeypatch.setattr("mmtrain.engine.run_folder.RunFolder.check", lambda *_, **__: True)
+    bench.values = {("concat", 0): 4.0, ("sum", 0): 4.5, ("sum", 1): 2.0}
+    assert ablate(bench.file)
+    assert bench.variant("sum")["difference"] is None
+    assert bench.variant("sum")["estimate"]["num"] == 2
+    assert bench.json()["open"] == [
+        "sum has no interval, or is not compared: task 't': the two runs did not predict the same samples (5 and 6, of them "
+        "5 the same), and their difference would be one of samples too"
+    ]
+    assert bench.variant("mean")["difference"]["num"] == 2
+
+
+def test_variants_share_opened_stores_where_they_leave_out_the_same_samples(bench: Bench) -> None:
+    more = "model.sequences={audio: {name: linear}, video: {name: linear}}"
+    plain, wide = (stores_key(load_experiment(bench.root / "base.yaml", words)) for words in ([], [more]))
+    assert plain == wide
+    skip = [["batch.on_bad_sample=skip", *words] for words in ([], [more], [more, "streams.a.modalities=[audio]"])]
+    heard, both, named = (stores_key(load_experiment(bench.root / "base.yaml", words)) for words in skip)
+    assert heard == named
+    assert len({plain, heard, both}) == 3
 
 
 def checkpoints(bench: Bench) -> None:

@@ -3,9 +3,12 @@
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -151,6 +154,48 @@ def test_a_save_cut_short_leaves_the_old_one(
     prune(root, keep=5, step=3)
     assert newest_valid(root) == (step_folder(root, 3), [])
     assert not list(root.glob(".step*"))
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("before", [True, False])
+def test_a_kill_while_one_of_the_same_step_is_replaced_leaves_a_whole_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
+) -> None:
+    """Killed before or behind the `number`-th call that changes the folder: from then on nothing else is done."""
+    calls = [0]
+
+    def mortal(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: Any, **words: Any) -> object:
+            calls[0] += 1
+            if calls[0] > number or (calls[0] == number and before):
+                raise Killed
+            result = function(*arguments, **words)
+            if calls[0] == number:
+                raise Killed
+            return result
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "rename"), (Path, "mkdir"), (module.shutil, "rmtree"), (module, "_write")):
+            patch.setattr(owner, name, mortal(getattr(owner, name)))
+        with suppress(Killed):
+            save_checkpoint(root, 2, replace(CONTENT, state={"step": 2}))
+    folder, complaints = newest_valid(root)
+    assert (folder, complaints) == (step_folder(root, 2), [])
+    prune(root, keep=5, step=2)
+    assert sorted(path.name for path in root.iterdir()) == ["step-00000001", "step-00000002"]
+    assert read_checkpoint(step_folder(root, 2)).state["step"] in (2, 7)
+
+
+def test_one_that_was_moved_aside_is_put_back_only_where_it_is_whole_and_missing(root: Path) -> None:
+    one, two = step_folder(root, 1), step_folder(root, 2)
+    shutil.copytree(one, root / f".{one.name}.replaced.partial")
+    two.rename(root / f".{two.name}.replaced.partial")
+    flip_a_bit(root / f".{two.name}.replaced.partial")
+    assert newest_valid(root) == (one, [])
+    assert not two.exists()
+    assert (root / f".{one.name}.replaced.partial").is_dir(), "its name is taken"
 
 
 def test_pruning_keeps_the_newest_and_what_is_pointed_to(root: Path) -> None:

@@ -19,6 +19,7 @@ from mmtrain.engine.initial_config import InitialConfig
 from mmtrain.engine.saving import stray_links
 from mmtrain.engine.state import VERSION
 from mmtrain.errors import CheckpointError, ConfigError
+from mmtrain.models.encoders.text import TransformersTextConfig
 
 ALONE: Any = SimpleNamespace(is_main_process=True, num_processes=1)
 
@@ -114,6 +115,38 @@ def test_names_are_gathered_by_the_highest_module_that_is_theirs_alone() -> None
     assert fit.words() == "1 of 6 tensors; not in the checkpoint: a.b.c (2), a.e, f (1), h"
     many = compare(tensors("x", *(f"m{n}.w" for n in range(9))), tensors("x"))
     assert many.words().endswith("m0 (1), m1 (1), m2 (1), m3 (1), m4 (1), m5 (1) and 3 more")
+
+
+def encoder(path: Path, lora: dict[str, Any] | None = None) -> nn.Module:
+    return nn.ModuleDict({"text": TransformersTextConfig(path=str(path), max_tokens=16, lora=lora).build(dim=8)})
+
+
+def test_a_layer_that_gets_an_adapter_begins_with_its_weights(tiny_bert: Path) -> None:
+    plain, adapted = encoder(tiny_bert), encoder(tiny_bert, {"rank": 2, "targets": ["query"]})
+    fit = weights(plain, match="shapes").load(adapted)
+    assert {name for name in fit.fitting if "base_layer" in name} == {
+        f"text.encoder.encoder.layer.{layer}.attention.self.query.base_layer.{part}"
+        for layer in (0, 1)
+        for part in ("weight", "bias")
+    }
+    assert all((value == 7).all() for name, value in adapted.state_dict().items() if "lora" not in name)
+    assert (fit.unused, len(fit.absent), len(fit.fitting)) == ((), 4, len(plain.state_dict()))
+    assert weights(adapted, match="strict").load(encoder(tiny_bert, {"rank": 2, "targets": ["query"]})).is_whole
+
+
+@pytest.mark.parametrize("targets", [None, ["value"]])
+def test_what_an_adapter_learned_is_not_lost_silently(tiny_bert: Path, targets: list[str] | None) -> None:
+    adapted = encoder(tiny_bert, {"targets": ["query"]})
+    model = encoder(tiny_bert, targets and {"targets": targets})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ConfigError) as error:
+        weights(adapted, match="shapes").load(model)
+    assert str(error.value) == (
+        "initial: runs/a, step 3 has LoRA adapters in 2 layers that have none here (text.encoder.encoder.layer.0.attention."
+        "self.query, ...); what they learned would be lost, and the file does not say by which factor it counts. Write "
+        "text.lora as it was there, or begin with other weights"
+    )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_nothing_that_fits_is_an_error() -> None:

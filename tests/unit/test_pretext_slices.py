@@ -8,18 +8,24 @@ from mmtrain.engine.loading import Loader, StepInput
 
 
 class Plan:
-    """One step over ten samples of one stream."""
+    """One step over samples of one stream."""
 
     stop_step = 1
 
+    def __init__(self, size: int = 10) -> None:
+        self.size = size
+
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
-        return np.zeros(10, np.int64), np.arange(10)
+        return np.zeros(self.size, np.int64), np.arange(self.size)
+
+    def passes(self, step: int) -> np.ndarray:  # noqa: ARG002
+        return np.zeros(self.size, np.int64)
 
     def passes(self, step: int) -> np.ndarray:  # noqa: ARG002
         return np.zeros(10, np.int64)
 
     def weights(self, step: int) -> np.ndarray:  # noqa: ARG002
-        return np.arange(10, dtype=np.float32)
+        return np.arange(self.size, dtype=np.float32)
 
 
 class Numbers:
@@ -37,9 +43,10 @@ class Whole(Collator):
         return list(samples)
 
 
-def read(rank: int, world: int, micro: int | None) -> StepInput:
-    loader = Loader(streams=[Numbers()], collate=Whole(), rank=rank, world=world, micro=micro, prefetch=0)
-    return next(iter(loader.steps(Plan(), first=0)))
+def read(rank: int, world: int, micro: int | None, *, size: int = 10, compares: bool = True) -> StepInput:
+    sharing = {"rank": rank, "world": world, "micro": micro, "compares": compares}
+    loader = Loader(streams=[Numbers()], collate=Whole(), prefetch=0, **sharing)
+    return next(iter(loader.steps(Plan(size), first=0)))
 
 
 @pytest.mark.parametrize(("world", "micro"), [(2, None), (3, None), (3, 3), (3, 2), (4, 2), (1, 4), (2, 1)])
@@ -55,3 +62,12 @@ def test_slices_are_cut_into_equally_many_parts(world: int, micro: int | None) -
         assert [weights.tolist() for weights in step.weights or ()] == step.micro_batches
         sizes = [tuple(len(other.micro_batches[number]) for other in steps) for number in range(len(step.micro_batches))]
         assert list(step.slices) == (sizes if world > 1 else [])
+
+
+def test_without_comparisons_one_process_may_pass_more_often_than_another() -> None:
+    """Seven samples one by one: four passes and three, and no slices that would have to be of both."""
+    steps = [read(rank, 2, 1, size=7, compares=False) for rank in (0, 1)]
+    assert [step.micro_batches for step in steps] == [[[0], [2], [4], [6]], [[1], [3], [5]]]
+    assert [step.slices for step in steps] == [(), ()]
+    with pytest.raises(ValueError, match="zip"):
+        read(0, 2, 1, size=7)
