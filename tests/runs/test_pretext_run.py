@@ -96,6 +96,14 @@ def test_a_gradient_that_stays_at_home_is_seen(write_pretext: Write) -> None:
         assert_alike(one, two, tolerance=1e-6)
 
 
+def test_a_pass_of_one_sample_is_refused(write_pretext: Write) -> None:
+    for key in ("micro", "size"):
+        file = write_pretext(f"one-{key}", batch={key: 1})
+        life = live(["train", "--config", str(file)], cwd=file.parent)
+        assert life.code == 2, life.err
+        assert f"batch.{key}: with 1, the pretext task 'align' has nothing in a forward pass to compare" in life.err
+
+
 @pytest.mark.slow
 def test_micro_batches_are_equally_many_on_all_processes(write_pretext: Write) -> None:
     """Slices of 4 and 3 in parts of at most 3: two passes on both, each of which gathers; and the run says what differs."""

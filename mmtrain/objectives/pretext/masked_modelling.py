@@ -57,6 +57,11 @@ class MaskedModellingConfig(Section):
         """None."""
         return ()
 
+    @property
+    def compares(self) -> bool:
+        """What is hidden, each sample tells of itself."""
+        return False
+
     def check(self, modalities: Sequence[str]) -> None:
         """Errors: ConfigError where the model does not read a modality."""
         for modality in self.modalities or ():
