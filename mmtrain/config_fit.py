@@ -70,9 +70,9 @@ def pretext_complaints(pretext: Pretext, streams: Streams, model: ModelConfig) -
         if name not in learned:
             yield f"pretext.{name}: no stream lists this task{nearest(name, learned)}"
         try:
-            config.check(model.modalities)
+            config.check(model.fused_modalities)
             if isinstance(config, MaskedModellingConfig):
-                config.check_rows(model.modalities, pooled=model.pooled_modalities, pixels=model.images)
+                config.check_rows(model.fused_modalities, pooled=model.pooled_modalities, pixels=model.images)
         except ConfigError as error:
             yield f"pretext.{name}.{error}"
         for stream_name, stream in streams.items():

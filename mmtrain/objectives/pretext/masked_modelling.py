@@ -145,12 +145,12 @@ class MaskedModelling(nn.Module):
     def forward(self, views: Views, spoken: Tensor | None = None) -> dict[str, Tensor]:
         """`spoken` [B] bool: the samples that the task speaks for; None: all."""
         blanks = iter(self.blanks)
-        corrupted, places = dict(views.inputs), {}
+        corrupted, places = {}, {}
         for name, width in self.widths.items():
             corrupted[name], places[name] = (
                 self._hide_words(views.inputs[name]) if width is None else self._hide_rows(views.inputs[name], next(blanks))
             )
-        encoded = views.encode(corrupted)
+        encoded = {**views.encoded, **views.encode(corrupted)}
         context = self.context(views.fuse(encoded).joint)[:, None]  # [B, 1, d]
         found = {}
         for name, output in zip(self.widths, self.outputs, strict=True):
