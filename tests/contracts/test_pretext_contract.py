@@ -11,6 +11,8 @@ from torch import Tensor
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.schema import TaskSchema
 from mmtrain.evaluation.evaluate import sample_values
+from mmtrain.evaluation.metrics import is_lower_better
+from mmtrain.evaluation.split_metrics import known_metrics
 from mmtrain.models.building import build_model
 from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
@@ -290,3 +292,15 @@ def test_chance_is_finite_and_knows_the_modalities(row: type[Section]) -> None:
     found = config_of(row).speaks(present, {"funny": np.arange(10) % 2 == 0})
     pairs = [n % 2 == 0 if config_of(row).needed_tasks else n < 4 for n in range(10)]
     assert found.tolist() == (pairs if row is not MaskedModellingConfig else [True] * 10)  # which asks for one modality
+
+
+@every_row
+def test_which_end_of_its_metrics_is_the_better_one(row: type[Section]) -> None:
+    """Recalls and accuracies are higher the better, losses and ranks lower; a matrix that picks the best goes by it."""
+    loss = config_of(row).build_loss(modalities=tuple(DIMS), tasks=TASKS)
+    names = [name.rpartition("/")[2] for name in known_metrics({}, {"t": loss})]
+    higher = [name for name in names if not is_lower_better(name)]
+    assert all("recall@" in name or name == "accuracy" for name in higher)
+    assert sum("recall@" in name for name in names) == sum("recall@" in name for name in higher)
+    assert ("accuracy" in names) == ("accuracy" in higher)
+    assert {"loss", "loss_q95"} <= set(names) - set(higher)
