@@ -199,10 +199,13 @@ def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Strea
 def _batches(
     streams: Sequence[Stream], positions: Mapping[int, npt.NDArray[np.int64]], batch_size: int
 ) -> list[tuple[int, npt.NDArray[np.int64]]]:
-    """(stream, positions) of every forward pass: like lengths together, longest first, each sample once."""
+    """(stream, positions) of every forward pass: like lengths together, longest first, each sample once.
+
+    As few passes as can be, of nearly equal size: a last one of a single sample would have nothing to compare it with.
+    """
     batches = []
     for number, chosen in positions.items():
         by_length = chosen[np.argsort(-streams[number].lengths()[chosen], kind="stable")]
-        borders = range(batch_size, len(by_length), batch_size)
-        batches += [(number, part) for part in np.split(by_length, list(borders))]
+        count = max(-(-len(by_length) // batch_size), 1)
+        batches += [(number, part) for part in np.array_split(by_length, count)]
     return batches

@@ -163,8 +163,7 @@ def test_the_other_commands_know_pretext_tasks(write_pretext: Write, tmp_path: P
     assert "selection.metric: no metric 'val/align/recall@2'; did you mean 'val/align/recall@" in wrong.err
     drawn = live(["curriculum", "simulate", str(file), "--out", "curve.png"], cwd=tmp_path)
     assert drawn.code == 0, drawn.err
-    pacing = {"pacing": {"name": "self_paced", "start": 0.5}, "window": 4}
-    alone = write_pretext("alone", streams=ALONE, curriculum=pacing)
+    alone = write_pretext("alone", streams=ALONE)
     refused = live(["crossval", str(alone), "--folds", "2"], cwd=tmp_path)
     assert refused.code == 2
     assert "the streams of dataset 'clips' have pretext tasks alone; list a task of its store" in refused.err

@@ -89,6 +89,13 @@ def test_what_is_refused_when_the_config_is_read() -> None:
     found = complaint(curriculum={"weighting": {"name": "pcgrad"}})
     assert "curriculum.weighting.over: pcgrad compares gradients at the joint vectors" in found
     assert "write parameters" in found
+    running = {"name": "competence", "over": 10, "unit": "steps", "difficulty": {"name": "running"}}
+    for pacing in ({"name": "self_paced"}, {"name": "self_paced_linear"}, {"name": "loss_quantile"}, running):
+        words = f"curriculum.pacing: {pacing['name']} goes by each sample's own loss, and that of pretext task 'align' is"
+        assert words in complaint(curriculum={"pacing": pacing})
+        load(curriculum={"pacing": pacing}, pretext={"align": {"name": "masked_modelling"}})
+    doremi = {"sampler": {"name": "doremi", "reference": "runs/x"}}
+    assert "curriculum.sampler: doremi takes a loss less a reference" in complaint(curriculum=doremi)
     load(curriculum={"weighting": {"name": "pcgrad", "over": "parameters"}})
     classes = {"align": {"name": "supervised_contrastive", "task": "funny"}}
     found = complaint(pretext=classes, streams=streams(a=["align"], b=["funny"]))
