@@ -13,9 +13,10 @@ from mmtrain.data.batch import Keys, MaskedSequence
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
 from mmtrain.models.encoders.hub import load_tokenizer
-from mmtrain.objectives.pretext.masked_modelling import MaskedModelling, MaskedModellingConfig, MaskedModellingLoss, Words
+from mmtrain.objectives.pretext.masked_modelling import MaskedModelling, MaskedModellingConfig, MaskedModellingLoss
 from mmtrain.objectives.pretext.matching import MatchingHead, MatchingLoss
 from mmtrain.objectives.pretext.protocol import Alone
+from mmtrain.objectives.pretext.words import Words
 
 GROUPS = torch.tensor([1, 1, 2, 3, 3, 4])
 TEXTS = torch.tensor([10, 20, 30, 40, 50, 10])  # the first and the last say the same
@@ -299,6 +300,13 @@ def test_a_tokenizer_without_a_mask_token_cannot(tiny_bert) -> None:
 
 
 def test_what_cannot_be_hidden_is_refused() -> None:
+    shape = {"modalities": ("audio", "pitch"), "dim": 4, "joint_dim": 4, "tokenizer": None}
+    with pytest.raises(ConfigError, match="modalities: the rows of 'pitch' have one column, which at mean 0 is 0 everywh"):
+        MaskedModellingConfig().build_module(**shape, input_dims={"audio": 3, "pitch": 1})
+    MaskedModellingConfig(modalities=["audio"]).build_module(**shape, input_dims={"audio": 3, "pitch": 1})
+    for key in ("text_probability", "feature_probability"):
+        with pytest.raises(ValueError, match=r"less than or equal to 0\.5"):
+            MaskedModellingConfig(**{key: 0.7})  # every second place is the most that an evaluation hides
     config = MaskedModellingConfig(modalities=["text", "face"])
     with pytest.raises(ConfigError, match="modalities: the model reads no 'face'; it reads text, audio"):
         config.check(("text", "audio"))
