@@ -200,6 +200,13 @@ def _settings(experiment: Experiment, parts: Parts, accelerator: Accelerator) ->
     training, size = experiment.training, experiment.batch.size
     if size < accelerator.num_processes:
         raise ConfigError(f"batch.size: {size} samples cannot be shared by {accelerator.num_processes} processes")
+    comparing = [name for name, row in experiment.pretext.items() if row.compares]
+    if comparing and min((experiment.batch.micro or size) * accelerator.num_processes, size) < 2:
+        key = "size" if size < 2 else "micro"
+        raise ConfigError(
+            f"batch.{key}: with 1, the pretext task '{comparing[0]}' has nothing in a forward pass to compare a sample "
+            "with; write at least 2"
+        )
     if experiment.pretext and experiment.batch.micro == 1 and size % accelerator.num_processes:
         raise ConfigError(
             f"batch.micro: with 1, the {accelerator.num_processes} processes pass unequally often through {size} samples, "

@@ -6,6 +6,12 @@ from mmtrain.config_errors import nearest
 from mmtrain.config_sections import DatasetConfig, StreamConfig, TaskConfig
 from mmtrain.config_training import TrainingConfig
 from mmtrain.curriculum.config import CurriculumConfig
+from mmtrain.curriculum.pacing import PacingConfig
+from mmtrain.curriculum.pacing.difficulty.running import RunningConfig
+from mmtrain.curriculum.pacing.loss_quantile import LossQuantileConfig
+from mmtrain.curriculum.pacing.self_paced import SelfPacedConfig
+from mmtrain.curriculum.pacing.self_paced_linear import SelfPacedLinearConfig
+from mmtrain.curriculum.samplers.doremi import DoremiConfig
 from mmtrain.curriculum.weighting.gradients import GradientSection
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
@@ -70,9 +76,9 @@ def pretext_complaints(pretext: Pretext, streams: Streams, model: ModelConfig) -
         if name not in learned:
             yield f"pretext.{name}: no stream lists this task{nearest(name, learned)}"
         try:
-            config.check(model.modalities)
+            config.check(model.fused_modalities)
             if isinstance(config, MaskedModellingConfig):
-                config.check_rows(model.modalities, pooled=model.pooled_modalities, pixels=model.images)
+                config.check_rows(model.fused_modalities, pooled=model.pooled_modalities, pixels=model.images)
         except ConfigError as error:
             yield f"pretext.{name}.{error}"
         for stream_name, stream in streams.items():
@@ -108,8 +114,27 @@ def rivals(pretext: Pretext, curriculum: CurriculumConfig, regularizers: Mapping
             f"curriculum.weighting.over: {weighting.name} compares gradients at the joint vectors, and pretext tasks "
             "do not pass through them; write parameters"
         )
+    comparing = [name for name, row in pretext.items() if row.compares]
+    if comparing and _listens(curriculum.pacing):
+        yield (
+            f"curriculum.pacing: {curriculum.pacing.name} goes by each sample's own loss, and that of pretext task "
+            f"'{comparing[0]}' is as high as the company of its forward pass makes it; write another pacing or difficulty"
+        )
+    if comparing and isinstance(curriculum.sampler, DoremiConfig):
+        yield (
+            f"curriculum.sampler: doremi takes a loss less a reference, and that of pretext task '{comparing[0]}' grows "
+            "with the number of samples of the stream in a forward pass; write another sampler"
+        )
     r_drops = [name for name, config in regularizers.items() if isinstance(config, RDropConfig)]
     for name in r_drops if pretext else ():
         yield f"regularizers.{name}: r_drop reads each sample twice, which pretext tasks would compare; leave it out"
     if len(r_drops) > 1:
         yield f"regularizers.{r_drops[1]}: r_drop stands under '{r_drops[0]}' already; its strength is one number"
+
+
+def _listens(pacing: PacingConfig) -> bool:
+    """Whether it goes by the losses of the run itself."""
+    difficulty = getattr(pacing, "difficulty", None)
+    return isinstance(difficulty, RunningConfig) or isinstance(
+        pacing, SelfPacedConfig | SelfPacedLinearConfig | LossQuantileConfig
+    )

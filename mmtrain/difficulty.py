@@ -15,6 +15,7 @@ from mmtrain.curriculum.pacing.protocol import Graded
 from mmtrain.data.dataset import Stream
 from mmtrain.errors import DataError
 from mmtrain.evaluation.prediction_file import read_predictions
+from mmtrain.evaluation.predictions import with_losses
 
 Floats = npt.NDArray[np.float32]
 _KEY = "curriculum.pacing.difficulty"
@@ -65,7 +66,7 @@ def _text_length(stream: Stream) -> Floats:
 def _mean_losses(file: Path) -> dict[str, dict[str, float]]:
     """Stream -> id -> mean loss over the tasks of a predictions file."""
     sums: dict[str, dict[str, list[float]]] = {}
-    for item in read_predictions(file).values():
+    for item in map(with_losses, read_predictions(file).values()):
         for stream, name, loss in zip(item.streams.tolist(), item.ids.tolist(), item.losses.tolist(), strict=True):
             total = sums.setdefault(stream, {}).setdefault(name, [0.0, 0])
             total[0] += loss

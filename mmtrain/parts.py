@@ -1,6 +1,6 @@
 """What training, scoring and simulation are made of: stores, streams, model, objective, and what a curriculum is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 from mmtrain.compatibility import common_dims, common_frames, common_rates, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
+from mmtrain.data.batch import Mask
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
@@ -115,10 +116,19 @@ def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], sp
             split=split,
             tasks=[task for task in config.tasks if task not in experiment.pretext],
             modalities=config.modalities or experiment.model.modalities,
-            pretext={task: experiment.pretext[task].speaks for task in config.tasks if task in experiment.pretext},
+            pretext={
+                task: partial(_speaks, experiment.pretext[task], experiment.model.fused_modalities)
+                for task in config.tasks
+                if task in experiment.pretext
+            },
         )
         for name, config in experiment.streams.items()
     ]
+
+
+def _speaks(row: PretextRow, read: Collection[str], present: Mapping[str, Mask], labelled: Mapping[str, Mask]) -> Mask:
+    """By what the model reads: a modality without an encoder is as good as not there."""
+    return row.speaks({name: mask & (name in read) for name, mask in present.items()}, labelled)
 
 
 def training_labels(task: str, streams: Sequence[Stream]) -> npt.NDArray[np.float64]:
@@ -179,7 +189,7 @@ def build_objective(
     pretext = {}
     for name, row in experiment.pretext.items():
         try:
-            pretext[name] = row.build_loss(modalities=experiment.model.modalities, tasks=tasks)
+            pretext[name] = row.build_loss(modalities=experiment.model.fused_modalities, tasks=tasks)
         except ConfigError as error:
             raise ConfigError(f"pretext.{name}.{error}") from None
         if not any(stream.labelled(name).any() for stream in train_streams if name in stream.pretext):

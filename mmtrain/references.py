@@ -12,7 +12,7 @@ from mmtrain.curriculum.streams import StreamSpec
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.evaluation.prediction_file import read_predictions
-from mmtrain.evaluation.predictions import Predictions
+from mmtrain.evaluation.predictions import Predictions, with_losses
 
 _WHERE = "curriculum.sampler.reference"
 
@@ -78,7 +78,7 @@ def _mean_losses(
     for stream in streams:
         losses[stream.name] = {}
         for task in stream.tasks:
-            item = predictions.get(task)
+            item = with_losses(predictions[task]) if task in predictions else None
             found = item.losses[item.streams == stream.name] if item is not None else np.empty(0)
             if not len(found):
                 known = sorted({f"{name}/{key}" for key, other in predictions.items() for name in np.unique(other.streams)})

@@ -11,7 +11,7 @@ from mmtrain.ablation.plan import Plan, PlannedRun, Variant
 from mmtrain.ablation.results import Cost, cost_of, metrics_of
 from mmtrain.errors import DataError
 from mmtrain.evaluation.comparison import Estimate, holm, over_groups, over_seeds, require_same_samples
-from mmtrain.evaluation.metrics import LOWER_IS_BETTER
+from mmtrain.evaluation.metrics import is_lower_better
 from mmtrain.evaluation.prediction_file import read_predictions
 
 _NAN = float("nan")
@@ -77,8 +77,7 @@ def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "va
 def best_row(rows: Sequence[VariantRow], metric: str) -> VariantRow | None:
     """The row with the best mean of the metric; None where none has one."""
     known = [row for row in rows if row.estimate is not None]
-    measure = metric.rpartition("/")[2]
-    sign = -1.0 if measure in LOWER_IS_BETTER or measure.startswith("loss") else 1.0
+    sign = -1.0 if is_lower_better(metric.rpartition("/")[2]) else 1.0
     return max(known, key=lambda row: sign * _mean(row.values), default=None)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from mmtrain.data.labels import describe_labels
 from mmtrain.data.schema import SPLITS, TaskSchema
 from mmtrain.errors import DataError
@@ -51,7 +53,7 @@ def _fits(task: TaskSchema, label: Any) -> bool:
 
 
 def _is_class(value: Any, count: int) -> bool:
-    return isinstance(value, Real) and value in range(count)
+    return isinstance(value, Real | np.bool_) and value in range(count)
 
 
 def _plain(task: TaskSchema, label: Any) -> Any:

@@ -98,23 +98,19 @@ def _forward(run: Run, inputs: StepInput, number: int) -> Forwarded:
     active = run.curriculum.active_tasks(inputs.step)
     if run.objective.num_views == 1:
         outputs = run.model(batch.inputs, batch.labelled, batch.keys)
-        logits = outputs.logits
         companions = GlobalCompanions(run.accelerator, inputs.slices[number]) if inputs.slices else None
         terms = run.objective(outputs, batch, active=active, companions=companions)
         training = terms.training
-        reported = terms.reported
     else:
         twice = two_views(batch)
         outputs = run.model(twice.inputs, twice.labelled, twice.keys)
-        logits = {task: value[: len(batch)] for task, value in outputs.logits.items()}
-        first = run.objective(outputs, twice, active=active)
+        terms = run.objective(outputs, twice, active=active)
         second = run.objective.consistency(outputs.logits, twice)
-        halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in first.training.items()}
+        halves = {task: value.reshape(2, len(batch)).mean(0) for task, value in terms.training.items()}
         training = {task: value + second[task] if task in active else value for task, value in halves.items()}
-        reported = {task: value[: len(batch)] for task, value in first.reported.items()}
     if weight is not None:
         weight = weight.to(run.accelerator.device)  # one copy, for all tasks
         training = {task: value * weight for task, value in training.items()}
     losses = {task: values.sum() / max(counts[task], 1) for task, values in training.items()}
     aux = {name: value * (len(batch) / run.settings.batch_size) for name, value in outputs.aux.items()}
-    return Forwarded(outputs.joint, losses, aux, sample_values(batch, logits, reported))
+    return Forwarded(outputs.joint, losses, aux, sample_values(batch, outputs.logits, terms))

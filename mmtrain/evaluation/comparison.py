@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mmtrain.errors import DataError
 from mmtrain.evaluation.fold_table import t_interval
 from mmtrain.evaluation.metrics import loss_statistics
-from mmtrain.evaluation.predictions import Predictions, PretextPredictions
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions, with_losses
 from mmtrain.evaluation.resampling import Statistic, statistic_of
 from mmtrain.evaluation.statistics import Index, interval_of, resample
 
@@ -77,9 +77,10 @@ def over_groups(
     resamples beyond 0 would not do: of a thousand it could never be small enough for a correction.
     Errors: DataError where the two runs did not predict the same samples, or it is a rank of a pretext task.
     """
+    predictions = _with_losses(predictions)
     statistic, sources = _statistic(predictions, metric)
     if baseline is not None:
-        other, _ = _statistic(_aligned(predictions, baseline, metric), metric)
+        other, _ = _statistic(_aligned(predictions, _with_losses(baseline), metric), metric)
         whole = statistic
         statistic = lambda index: whole(index) - other(index)  # noqa: E731
     values, num_groups = resample(statistic, sources, num_resamples=num_resamples, seed=seed)
@@ -91,11 +92,19 @@ def over_groups(
     return Estimate(mean=mean, low=interval.low, high=interval.high, p=p, num=num_groups, over="groups")
 
 
+def _with_losses(predictions: ByTask) -> dict[str, Predictions]:
+    """A file has nothing else of pretext tasks; a task without any is none, as in `split/loss`."""
+    found = {task: with_losses(item) for task, item in predictions.items()}
+    return {task: item for task, item in found.items() if len(item) or not len(predictions[task])}
+
+
 def _statistic(predictions: ByTask, metric: str) -> tuple[Statistic, npt.NDArray[np.int64]]:
     """A metric as a function of sample indices, and the source [N] of every sample that it speaks of."""
     if metric == "loss":
         return _loss_of_all(list(predictions.values()))
     name, _, measure = metric.partition("/")
+    if name.partition("@")[0] not in predictions:
+        raise DataError(f"{metric}: no sample has a loss of this task")
     item = _of_stream(predictions, name)
     losses = item.losses.astype(np.float64)
     if measure == "loss":

@@ -16,21 +16,24 @@ from mmtrain.data.dataset import Stream
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Strings, TaskPredictions
 from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
-from mmtrain.objectives.objective import Objective, Predicted
+from mmtrain.objectives.objective import LossTerms, Objective, Predicted
 from mmtrain.objectives.pretext.protocol import PretextLoss
 
 Arrays = dict[str, npt.NDArray[Any]]
 Index = npt.NDArray[np.int64]
 
 
-def sample_values(batch: Batch, logits: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The columns kept of one batch: stream, index, and for each task its plain loss, whether it counts, and any logits."""
+def sample_values(batch: Batch, logits: Mapping[str, Tensor], terms: LossTerms) -> dict[str, Tensor]:
+    """The columns kept of one batch: stream, index, and for each task its plain loss, whether it counts, and any logits.
+
+    Of more rows than the batch has, as R-Drop's two views, the first are kept.
+    """
     columns = {"stream": batch.stream, "index": batch.index}
-    for task, loss in losses.items():
-        columns[f"{task}/loss"] = loss.detach()
-        columns[f"{task}/labelled"] = batch.labelled[task]
+    for task, loss in terms.reported.items():
+        columns[f"{task}/loss"] = loss[: len(batch)].detach()
+        columns[f"{task}/labelled"] = terms.defined[task][: len(batch)]
         if task in logits:
-            columns[f"{task}/logits"] = logits[task].detach().float()
+            columns[f"{task}/logits"] = logits[task][: len(batch)].detach().float()
     return columns
 
 
@@ -38,6 +41,7 @@ def pretext_values(batch: Batch, outputs: Predicted, objective: Objective) -> di
     """What an evaluation keeps of a batch besides: of each pretext task its scores and embeddings, and the texts' keys."""
     columns = {"text_key": batch.text_key} if objective.pretext else {}
     for task, loss in objective.pretext.items():
+        columns[f"{task}/spoken"] = batch.labelled[task]
         found = loss.score(outputs.pretext[task], batch)
         columns |= {f"{task}/score/{name}": found[name].detach().float() for name in loss.scores}
         embeddings = loss.embeddings(outputs.pretext[task])
@@ -106,7 +110,7 @@ def evaluate_samples(
         batch = collate([streams[number].sample(int(position)) for position in chosen], [number] * len(chosen))
         batch = batch.to(accelerator.device)
         outputs = model(batch.inputs, batch.labelled, batch.keys)
-        kept = sample_values(batch, outputs.logits, objective(outputs, batch).reported)
+        kept = sample_values(batch, outputs.logits, objective(outputs, batch))
         parts.append(kept | (pretext_values(batch, outputs, objective) if embeds else {}))
         if progress is not None:
             progress(done, len(batches))
@@ -125,13 +129,18 @@ def task_predictions(arrays: Arrays, streams: Sequence[Stream], objective: Objec
         _one_task(task, loss, arrays, streams) for task, loss in objective.losses.items() if arrays[f"{task}/labelled"].any()
     ]
     for task, pretext_loss in objective.pretext.items():
-        if arrays[f"{task}/labelled"].any():
+        if _listed(task, arrays).any():
             found.append(_one_pretext_task(task, pretext_loss, arrays, streams))
     return found
 
 
+def _listed(task: str, arrays: Arrays) -> npt.NDArray[np.bool_]:
+    """[n]: the samples with a loss; where embeddings are kept, all that the task speaks for, since they can be ranked."""
+    return arrays.get(f"{task}/spoken", arrays[f"{task}/labelled"])
+
+
 def _one_pretext_task(task: str, loss: PretextLoss, arrays: Arrays, streams: Sequence[Stream]) -> PretextPredictions:
-    rows = arrays[f"{task}/labelled"]
+    rows = _listed(task, arrays)
     numbers = arrays["stream"][rows]
     ids, groups = _names(numbers, arrays["index"][rows], streams)
     own = {key.removeprefix(f"{task}/"): column[rows] for key, column in arrays.items() if key.startswith(f"{task}/")}
@@ -142,7 +151,8 @@ def _one_pretext_task(task: str, loss: PretextLoss, arrays: Arrays, streams: Seq
         ids=ids,
         streams=np.array([stream.name for stream in streams], np.str_)[numbers],
         groups=groups,
-        losses=own["loss"],
+        # one that is no number counts as infinite, so that it is not taken for one that is not there
+        losses=np.where(own["labelled"], np.nan_to_num(own["loss"], nan=np.inf, posinf=np.inf, neginf=-np.inf), np.nan),
         ranks=ranks,
         candidates=candidates,
         scores={name: own[f"score/{name}"] for name in loss.scores if f"score/{name}" in own},
@@ -189,10 +199,13 @@ def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Strea
 def _batches(
     streams: Sequence[Stream], positions: Mapping[int, npt.NDArray[np.int64]], batch_size: int
 ) -> list[tuple[int, npt.NDArray[np.int64]]]:
-    """(stream, positions) of every forward pass: like lengths together, longest first, each sample once."""
+    """(stream, positions) of every forward pass: like lengths together, longest first, each sample once.
+
+    As few passes as can be, of nearly equal size: a last one of a single sample would have nothing to compare it with.
+    """
     batches = []
     for number, chosen in positions.items():
         by_length = chosen[np.argsort(-streams[number].lengths()[chosen], kind="stable")]
-        borders = range(batch_size, len(by_length), batch_size)
-        batches += [(number, part) for part in np.split(by_length, list(borders))]
+        count = max(-(-len(by_length) // batch_size), 1)
+        batches += [(number, part) for part in np.array_split(by_length, count)]
     return batches

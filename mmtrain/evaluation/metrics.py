@@ -28,8 +28,13 @@ PRIMARY: dict[TaskKind, str] = {
     "multilabel": "macro_average_precision",
     "regression": "pearson",
 }
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "hamming_distance", "median_rank"})
+_ERRORS = frozenset({"mae", "rmse", "hamming_distance"})
 _NAN = math.nan
+
+
+def is_lower_better(name: str) -> bool:
+    """Of a metric's own name, such as `mae`, `loss_q95`, `text_to_audio_median_rank` or `audio_loss`."""
+    return name in _ERRORS or name.startswith("loss") or name.endswith(("median_rank", "_loss"))
 
 
 def metrics(predictions: TaskPredictions) -> Values:

@@ -83,6 +83,7 @@ class TaskPredictions:
 class PretextPredictions:
     """One pretext task over the N samples of a split that it speaks for, each sample once.
 
+    `losses`: NaN where a sample could not be compared, as one that is alone in its class; see `with_losses`.
     `ranks`, `candidates`: of retrieval, by direction, [N] with NaN where a sample has no such pair; empty where it was not
     asked for. `scores`: the task's own numbers a sample, [N], by name.
     """
@@ -129,6 +130,11 @@ class PretextPredictions:
 
 
 Predictions = TaskPredictions | PretextPredictions
+
+
+def with_losses(item: Predictions) -> Predictions:
+    """Without the samples of a pretext task that have no loss."""
+    return item if isinstance(item, TaskPredictions) else item.subset(~np.isnan(item.losses))
 
 
 def number_sources(streams: Strings, groups: Strings) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmtrain.data.schema import TaskSchema
 from mmtrain.evaluation.metrics import loss_statistics, metrics
-from mmtrain.evaluation.predictions import Predictions, TaskPredictions
+from mmtrain.evaluation.predictions import Predictions, TaskPredictions, with_losses
 from mmtrain.evaluation.pretext_metrics import pretext_metrics, primary_metric
 from mmtrain.evaluation.retrieval import directions, retrieval_names
 from mmtrain.evaluation.table import GapRow
@@ -24,14 +24,14 @@ def split_metrics(split: str, predictions: Sequence[Predictions]) -> dict[str, f
         streams = np.unique(item.streams)
         for stream in streams if len(streams) > 1 else ():
             values |= _named(f"{split}/{item.task}@{stream}", item.subset(item.streams == stream))
-    means = [values[f"{split}/{item.task}/loss"] for item in predictions]
+    means = [values[f"{split}/{item.task}/loss"] for item in predictions if len(with_losses(item))]
     values[f"{split}/loss"] = float(np.mean(means)) if means else float("nan")
     return values
 
 
 def _named(prefix: str, item: Predictions) -> dict[str, float]:
     found = metrics(item) if isinstance(item, TaskPredictions) else pretext_metrics(item)
-    return {f"{prefix}/{name}": value for name, value in (*loss_statistics(item.losses), *found)}
+    return {f"{prefix}/{name}": value for name, value in (*loss_statistics(with_losses(item).losses), *found)}
 
 
 def known_metrics(tasks: Mapping[str, TaskSchema], pretext: Mapping[str, PretextLoss] | None = None) -> list[str]:

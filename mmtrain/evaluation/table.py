@@ -8,7 +8,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from mmtrain.evaluation.baselines import baseline
-from mmtrain.evaluation.metrics import LOWER_IS_BETTER, metrics
+from mmtrain.evaluation.metrics import is_lower_better, metrics
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions
 from mmtrain.evaluation.pretext_metrics import pretext_baseline, pretext_statistic, primary_metric
 from mmtrain.evaluation.resampling import statistic_of
@@ -35,7 +35,7 @@ class TaskRow:
     @property
     def beats_baseline(self) -> bool:
         """True where the whole interval is on the better side of the baseline."""
-        return self.high < self.baseline if self.metric in LOWER_IS_BETTER else self.low > self.baseline
+        return self.high < self.baseline if is_lower_better(self.metric) else self.low > self.baseline
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from mmtrain.models.encoders.mean import MeanEncoderConfig
 from mmtrain.models.encoders.sentence import SentenceTextConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
+from mmtrain.models.fusion.only import OnlyFusionConfig
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
 from mmtrain.models.time import TimePositionsConfig
@@ -91,6 +92,11 @@ class ModelConfig(Section):
     def modalities(self) -> tuple[str, ...]:
         """Text first, a second text behind it, then the sequences in their order, then the images in theirs."""
         return (*self.texts, *self.sequences, *self.images)
+
+    @property
+    def fused_modalities(self) -> tuple[str, ...]:
+        """Those of them that have an encoder: all, or the one of the fusion `only`."""
+        return (self.fusion.modality,) if isinstance(self.fusion, OnlyFusionConfig) else self.modalities
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class LossTerms:
 
     training: dict[str, Tensor]  # [B] in the graph, float32
     reported: dict[str, Tensor]  # [B] detached, float32
+    defined: dict[str, Tensor]  # [B] bool: False where the 0 that is reported is no loss
 
 
 class Objective:
@@ -82,7 +83,7 @@ class Objective:
         `active`: the tasks that are trained, None = all; of the others the training loss is 0 throughout in the same way.
         `companions`: the samples that pretext tasks compare these with; None: each other.
         """
-        training, reported = {}, {}
+        training, reported, defined = {}, {}, dict(batch.labelled)
         for task, loss in self.losses.items():
             labelled, logits = batch.labelled[task], outputs.logits[task]
             learned = labelled if active is None or task in active else torch.zeros_like(labelled)
@@ -96,8 +97,8 @@ class Objective:
             value = _mask(terms.training, spoken) if is_active else _silence(*found.values()).expand(len(spoken))
             # without a head on it, what makes the joint vectors would be in no process's graph
             training[task] = value if self.losses else value + _silence(outputs.joint)
-            reported[task] = _mask(terms.reported.detach(), spoken)
-        return LossTerms(training=training, reported=reported)
+            reported[task], defined[task] = _mask(terms.reported.detach(), spoken), spoken & terms.defined
+        return LossTerms(training=training, reported=reported, defined={task: defined[task] for task in training})
 
     def consistency(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Strength times the symmetric KL between both views of each labelled sample, by task, [B] for 2B logits.

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.schema import TaskSchema
+from mmtrain.evaluation.evaluate import sample_values
+from mmtrain.evaluation.metrics import is_lower_better
+from mmtrain.evaluation.split_metrics import known_metrics
 from mmtrain.models.building import build_model
 from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders.linear import LinearEncoderConfig
@@ -19,7 +22,11 @@ from mmtrain.models.model import MultimodalModel
 from mmtrain.objectives.losses.binary import BinaryLoss
 from mmtrain.objectives.objective import LossTerms, Objective
 from mmtrain.objectives.pretext import PRETEXTS
+from mmtrain.objectives.pretext.contrastive_margin import ContrastiveMarginConfig
 from mmtrain.objectives.pretext.masked_modelling import MaskedModellingConfig
+from mmtrain.objectives.pretext.matching import MatchingConfig
+from mmtrain.objectives.pretext.triplet_hardest import TripletHardestConfig
+from mmtrain.objectives.pretext.triplet_semi_hard import TripletSemiHardConfig
 from mmtrain.section import Section
 
 DIMS = {"audio": 5, "video": 4, "face": 3}
@@ -29,6 +36,8 @@ REQUIRED: dict[str, dict[str, Any]] = {"supervised_contrastive": {"task": "funny
 # whether two rows belong together is no linear question, so what is fused needs a hidden layer, and more steps
 FUSED = {"matching": (64,)}
 STEPS = {"matching": 300}
+# whose samples of one group are not compared
+EXCLUDING = (TripletHardestConfig, TripletSemiHardConfig, ContrastiveMarginConfig, MatchingConfig)
 every_row = pytest.mark.parametrize("row", PRETEXTS, ids=lambda row: row.model_fields["name"].default)
 
 
@@ -142,6 +151,27 @@ def test_what_it_does_not_speak_for_does_not_exist(row: type[Section]) -> None:
 
 
 @every_row
+def test_a_sample_that_could_not_be_compared_has_no_loss(row: type[Section]) -> None:
+    """One that is alone, or whose modalities are hidden: the 0 of its training loss is not taken for a success."""
+    model, objective = built(row)
+    compares, of_classes = config_of(row).compares, bool(config_of(row).needed_tasks)
+    one = torch.arange(B) == 2
+    batch = batch_of(spoken=one)
+    kept = sample_values(batch, {}, terms(model, objective, batch))
+    assert kept["t/labelled"].tolist() == [not compares and bool(number == 2) for number in range(B)]
+    assert kept["t/loss"].isfinite().all()
+    batch = batch_of(lacking={name: [1, 4] for name in DIMS})
+    found = terms(model, objective, batch)
+    assert found.defined["t"].tolist() == [of_classes or number not in (1, 4) for number in range(B)]
+    assert (found.reported["t"][~found.defined["t"]] == 0).all()
+    crowd = replace(
+        batch_of(), group=torch.zeros(B, dtype=torch.long), targets={"funny": torch.arange(B), "t": torch.zeros(B)}
+    )
+    excludes = bool(of_classes or row in EXCLUDING)
+    assert terms(model, objective, crowd).defined["t"].tolist() == [not excludes] * B
+
+
+@every_row
 def test_the_order_of_a_batch_does_not_matter(row: type[Section]) -> None:
     model, objective = built(row)
     batch = batch_of(lacking={"audio": [3]})
@@ -210,7 +240,9 @@ def test_the_rows_of_two_processes_are_those_of_one(row: type[Section]) -> None:
                 for part in slices
             ]
         torch.stack([part.training.sum() for part in parts]).sum().backward()
-        values.append([torch.cat([getattr(part, name).detach() for part in parts]) for name in ("training", "reported")])
+        values.append(
+            [torch.cat([getattr(part, name).detach() for part in parts]) for name in ("training", "reported", "defined")]
+        )
         gradients.append([value.grad.clone() for value in model.parameters() if value.grad is not None])
     torch.testing.assert_close(values[0], values[1], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-12)
@@ -260,3 +292,15 @@ def test_chance_is_finite_and_knows_the_modalities(row: type[Section]) -> None:
     found = config_of(row).speaks(present, {"funny": np.arange(10) % 2 == 0})
     pairs = [n % 2 == 0 if config_of(row).needed_tasks else n < 4 for n in range(10)]
     assert found.tolist() == (pairs if row is not MaskedModellingConfig else [True] * 10)  # which asks for one modality
+
+
+@every_row
+def test_which_end_of_its_metrics_is_the_better_one(row: type[Section]) -> None:
+    """Recalls and accuracies are higher the better, losses and ranks lower; a matrix that picks the best goes by it."""
+    loss = config_of(row).build_loss(modalities=tuple(DIMS), tasks=TASKS)
+    names = [name.rpartition("/")[2] for name in known_metrics({}, {"t": loss})]
+    higher = [name for name in names if not is_lower_better(name)]
+    assert all("recall@" in name or name == "accuracy" for name in higher)
+    assert sum("recall@" in name for name in names) == sum("recall@" in name for name in higher)
+    assert ("accuracy" in names) == ("accuracy" in higher)
+    assert {"loss", "loss_q95"} <= set(names) - set(higher)

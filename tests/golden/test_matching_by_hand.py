@@ -13,9 +13,10 @@ from mmtrain.data.batch import Keys, MaskedSequence
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
 from mmtrain.models.encoders.hub import load_tokenizer
-from mmtrain.objectives.pretext.masked_modelling import MaskedModelling, MaskedModellingConfig, MaskedModellingLoss, Words
+from mmtrain.objectives.pretext.masked_modelling import MaskedModelling, MaskedModellingConfig, MaskedModellingLoss
 from mmtrain.objectives.pretext.matching import MatchingHead, MatchingLoss
 from mmtrain.objectives.pretext.protocol import Alone
+from mmtrain.objectives.pretext.words import Words
 
 GROUPS = torch.tensor([1, 1, 2, 3, 3, 4])
 TEXTS = torch.tensor([10, 20, 30, 40, 50, 10])  # the first and the last say the same
@@ -55,6 +56,15 @@ def test_mismatches_are_drawn_alike_or_by_the_softmax_of_cosines() -> None:
             for j, weight in weights.items():
                 expected = weight / sum(weights.values())
                 assert (drawn[:, i] == j).float().mean().item() == pytest.approx(expected, abs=0.025)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_rows_that_are_not_finite_break_no_draw(training: bool) -> None:
+    vectors, both = torch.randn(6, 3), torch.ones(6, dtype=torch.bool)
+    vectors[2] = torch.nan
+    source, exists = head(similarity=0.3).train(training).choose(both, KEYS, vectors)
+    assert exists.all()
+    assert all(source[i].item() in ALLOWED[i] for i in range(6))
 
 
 def test_in_evaluation_the_choice_is_that_of_the_samples_whatever_their_order() -> None:
@@ -202,11 +212,16 @@ class Corruptible:
 
     def __init__(self, inputs: dict[str, MaskedSequence], table: Tensor, widen: Tensor) -> None:
         self.inputs, self._table, self._widen = inputs, table, widen
+        self.calls: list[str] = []
+        self.encoded = self.encode(inputs)
+        self.calls.clear()
 
     def encode(self, inputs):
-        text, audio = inputs["text"], inputs["audio"]
-        rows = audio.values.masked_fill(~audio.mask[..., None], 0) @ self._widen
-        return {"text": MaskedSequence(self._table[text.values], text.mask), "audio": MaskedSequence(rows, audio.mask)}
+        self.calls += inputs
+        return {name: MaskedSequence(self._rows(name, *sequence), sequence.mask) for name, sequence in inputs.items()}
+
+    def _rows(self, name: str, values: Tensor, mask: Tensor) -> Tensor:
+        return self._table[values] if name == "text" else values.masked_fill(~mask[..., None], 0) @ self._widen
 
     def fuse(self, encoded):
         parts = [(values * mask[..., None]).sum(dim=1) for values, mask in encoded.values()]
@@ -260,6 +275,21 @@ def test_the_loss_of_hidden_words_and_rows_in_plain_loops() -> None:
     assert loss.chance({"text": np.ones(3, bool), "audio": np.ones(3, bool)}, companions=3) == pytest.approx(5.663, abs=1e-3)
 
 
+@torch.no_grad
+def test_what_is_not_hidden_is_not_encoded_again() -> None:
+    module = MaskedModelling(widths={"audio": 3}, words=None, dim=4, joint_dim=5, probability=0.25)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    text, audio = torch.randint(40, (2, 4)), torch.randn(2, 4, 3)
+    inputs = {"text": MaskedSequence(text, mask), "audio": MaskedSequence(audio, mask)}
+    views = Corruptible(inputs, torch.randn(40, 4), torch.randn(3, 4))
+    fused = []
+    views.fuse = lambda encoded: fused.append(encoded) or SimpleNamespace(joint=torch.zeros(2, 5))
+    assert module(views)["hidden/audio"].all()
+    assert views.calls == ["audio"]
+    assert fused[0]["text"] is views.encoded["text"]
+    assert not torch.equal(fused[0]["audio"].values, views.encoded["audio"].values)
+
+
 def test_a_tokenizer_without_a_mask_token_cannot(tiny_bert) -> None:
     tokenizer = Tokenizer(load_tokenizer(str(tiny_bert)), max_tokens=16)
     assert Words.of(tokenizer, 0.15).mask == 4
@@ -270,6 +300,13 @@ def test_a_tokenizer_without_a_mask_token_cannot(tiny_bert) -> None:
 
 
 def test_what_cannot_be_hidden_is_refused() -> None:
+    shape = {"modalities": ("audio", "pitch"), "dim": 4, "joint_dim": 4, "tokenizer": None}
+    with pytest.raises(ConfigError, match="modalities: the rows of 'pitch' have one column, which at mean 0 is 0 everywh"):
+        MaskedModellingConfig().build_module(**shape, input_dims={"audio": 3, "pitch": 1})
+    MaskedModellingConfig(modalities=["audio"]).build_module(**shape, input_dims={"audio": 3, "pitch": 1})
+    for key in ("text_probability", "feature_probability"):
+        with pytest.raises(ValueError, match=r"less than or equal to 0\.5"):
+            MaskedModellingConfig(**{key: 0.7})  # every second place is the most that an evaluation hides
     config = MaskedModellingConfig(modalities=["text", "face"])
     with pytest.raises(ConfigError, match="modalities: the model reads no 'face'; it reads text, audio"):
         config.check(("text", "audio"))

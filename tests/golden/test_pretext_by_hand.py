@@ -130,22 +130,25 @@ def test_a_loss_equals_a_loop_with_missing_modalities_and_likenesses(
     vectors = {name: units(count, 3, seed + number) for number, name in enumerate(MODALITIES)}
     found = terms_of(config, outputs_of(vectors, present), batch_of(count, groups=groups, texts=texts), spoken)
     lists = {name: value.tolist() for name, value in vectors.items()}
-    of_pairs = []
+    of_pairs, have_negatives = [], []
     for first, second in combinations(MODALITIES, 2):
         having = [i for i in range(count) if present[first][i] and present[second][i] and spoken[i]]
-        losses = {}
+        losses, compared = {}, set()
         for i in having:
             negatives = [j for j in having if j != i]
             if excludes:
                 negatives = [j for j in negatives if groups[i] != groups[j] and texts[i] != texts[j]]
             ways = (lists[first], lists[second]), (lists[second], lists[first])
+            compared |= {i} if negatives else set()
             losses[i] = sum(direction(i, own, others, negatives) for own, others in ways) / 2
         of_pairs.append(losses)
+        have_negatives.append(compared)
     number = int(spoken.sum())
     expected = np.mean([np.mean(list(losses.values())) for losses in of_pairs if losses])
     assert float(found.training[spoken].sum()) / number == pytest.approx(expected, rel=1e-12)
     for i in range(count):
-        own = [losses[i] for losses in of_pairs if i in losses]
+        own = [losses[i] for losses, others in zip(of_pairs, have_negatives, strict=True) if i in others]
+        assert found.defined[i].item() == bool(own)
         assert float(found.reported[i]) == pytest.approx(np.mean(own) if own else 0.0, rel=1e-12)
 
 
@@ -252,7 +255,7 @@ def test_a_pair_that_one_sample_has_weighs_as_much_as_one_that_all_have() -> Non
         ContrastiveMarginConfig(margin=1.3, pairs=(("text", "audio"),)), outputs, batch_of(5), everywhere
     ).training
     assert float(found.training[2]) == pytest.approx(float(pair[2]) / 3 + 5 / 3 * sum(apart))
-    assert float(found.reported[2]) == pytest.approx((float(pair[2]) + sum(apart)) / 3)
+    assert float(found.reported[2]) == pytest.approx(float(pair[2]))  # in its pairs with video it has no negative
 
 
 def test_a_pair_that_nobody_has_is_none_of_the_pairs() -> None:

@@ -1,11 +1,16 @@
 """Retrieval metrics against numbers done by hand and a plain loop over queries and candidates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from mmtrain.errors import DataError
+from mmtrain.evaluation.comparison import over_groups
 from mmtrain.evaluation.predictions import PretextPredictions
 from mmtrain.evaluation.pretext_metrics import pretext_baseline, pretext_metrics, pretext_statistic
 from mmtrain.evaluation.retrieval import directions, retrieval_chance, retrieval_names, retrieval_ranks, retrieval_statistic
+from mmtrain.evaluation.split_metrics import split_metrics
 
 PAIRS = (("text", "audio"), ("audio", "video"))
 NAMES = ["text_to_audio", "audio_to_text", "audio_to_video", "video_to_audio"]
@@ -120,3 +125,17 @@ def test_chance_is_what_random_rankings_give() -> None:
     means = np.mean(found, axis=0)
     assert means[0] == pytest.approx(retrieval_chance("recall@10", candidates), abs=0.02)
     assert means[1] == pytest.approx(retrieval_chance("median_rank", candidates), rel=0.05)
+
+
+def test_samples_without_a_loss_are_ranked_but_do_not_enter_the_losses() -> None:
+    names = np.array(["0", "1", "2"])
+    losses = np.array([1.0, np.nan, 3.0])
+    item = PretextPredictions(task="t", ids=names, streams=np.array(["s"] * 3), groups=names, losses=losses)
+    none = replace(item, task="u", losses=np.full(3, np.nan))
+    found = split_metrics("val", [item, none])
+    assert found["val/t/loss"] == found["val/loss"] == 2
+    assert found["val/t/loss_std"] == 1
+    assert np.isnan(found["val/u/loss"])
+    assert over_groups({"t": item, "u": none}, "t/loss").mean == over_groups({"t": item, "u": none}, "loss").mean == 2
+    with pytest.raises(DataError, match="u/loss: no sample has a loss of this task"):
+        over_groups({"t": item, "u": none}, "u/loss")

@@ -96,6 +96,14 @@ def test_a_gradient_that_stays_at_home_is_seen(write_pretext: Write) -> None:
         assert_alike(one, two, tolerance=1e-6)
 
 
+def test_a_pass_of_one_sample_is_refused(write_pretext: Write) -> None:
+    for key in ("micro", "size"):
+        file = write_pretext(f"one-{key}", batch={key: 1})
+        life = live(["train", "--config", str(file)], cwd=file.parent)
+        assert life.code == 2, life.err
+        assert f"batch.{key}: with 1, the pretext task 'align' has nothing in a forward pass to compare" in life.err
+
+
 @pytest.mark.slow
 def test_micro_batches_are_equally_many_on_all_processes(write_pretext: Write) -> None:
     """Slices of 4 and 3 in parts of at most 3: two passes on both, each of which gathers; and the run says what differs."""
@@ -155,8 +163,7 @@ def test_the_other_commands_know_pretext_tasks(write_pretext: Write, tmp_path: P
     assert "selection.metric: no metric 'val/align/recall@2'; did you mean 'val/align/recall@" in wrong.err
     drawn = live(["curriculum", "simulate", str(file), "--out", "curve.png"], cwd=tmp_path)
     assert drawn.code == 0, drawn.err
-    pacing = {"pacing": {"name": "self_paced", "start": 0.5}, "window": 4}
-    alone = write_pretext("alone", streams=ALONE, curriculum=pacing)
+    alone = write_pretext("alone", streams=ALONE)
     refused = live(["crossval", str(alone), "--folds", "2"], cwd=tmp_path)
     assert refused.code == 2
     assert "the streams of dataset 'clips' have pretext tasks alone; list a task of its store" in refused.err

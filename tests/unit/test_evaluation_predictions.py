@@ -1,6 +1,7 @@
 """Predictions on disk: what is written is read back, whole, in a fixed order and with fixed bytes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 
 from mmtrain.errors import DataError
 from mmtrain.evaluation import prediction_file
+from mmtrain.evaluation.evaluate import _batches
 from mmtrain.evaluation.prediction_file import read_predictions, write_predictions
 from mmtrain.evaluation.predictions import TaskPredictions
 
@@ -100,3 +102,15 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(DataError, match=r"not a predictions file \(columns id\)"):
         read_predictions(tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(9, [5, 4]), (8, [8]), (17, [6, 6, 5]), (1, [1])])
+def test_no_pass_is_left_with_a_single_sample(count: int, sizes: list[int]) -> None:
+    """Like lengths together, the longest first, each once: 9 samples are 5 and 4, not 8 and 1."""
+    lengths = np.arange(20) % 7
+    stream = SimpleNamespace(lengths=lambda: lengths)
+    chosen = np.arange(20)[:count]
+    found = _batches([stream], {0: chosen}, 8)
+    assert [len(part) for _, part in found] == sizes
+    order = [position for _, part in found for position in part.tolist()]
+    assert order == sorted(chosen.tolist(), key=lambda position: -lengths[position])

@@ -79,15 +79,40 @@ def test_what_is_refused_when_the_config_is_read() -> None:
         assert f"pretext.align.pairs: {words}" in found
     alone = {"dim": 4, "sequences": {"audio": {"name": "linear"}}}
     assert "pretext.align.pairs: this compares two modalities, and the model reads audio alone" in complaint(model=alone)
+    only = VALUES["model"] | {"fusion": {"name": "only", "modality": "audio"}}
+    assert "pretext.align.pairs: this compares two modalities, and the model reads audio alone" in complaint(model=only)
+    video = {"align": {"name": "masked_modelling", "modalities": ["video"]}}
+    found = complaint(model=only, pretext=video)
+    assert "pretext.align.modalities: the model reads no 'video'; it reads audio" in found
     found = complaint(regularizers={"twice": {"name": "r_drop", "strength": 1.0}})
     assert "regularizers.twice: r_drop reads each sample twice, which pretext tasks would compare; leave it out" in found
     found = complaint(curriculum={"weighting": {"name": "pcgrad"}})
     assert "curriculum.weighting.over: pcgrad compares gradients at the joint vectors" in found
     assert "write parameters" in found
+    running = {"name": "competence", "over": 10, "unit": "steps", "difficulty": {"name": "running"}}
+    for pacing in ({"name": "self_paced"}, {"name": "self_paced_linear"}, {"name": "loss_quantile"}, running):
+        words = f"curriculum.pacing: {pacing['name']} goes by each sample's own loss, and that of pretext task 'align' is"
+        assert words in complaint(curriculum={"pacing": pacing})
+        load(curriculum={"pacing": pacing}, pretext={"align": {"name": "masked_modelling"}})
+    doremi = {"sampler": {"name": "doremi", "reference": "runs/x"}}
+    assert "curriculum.sampler: doremi takes a loss less a reference" in complaint(curriculum=doremi)
     load(curriculum={"weighting": {"name": "pcgrad", "over": "parameters"}})
     classes = {"align": {"name": "supervised_contrastive", "task": "funny"}}
     found = complaint(pretext=classes, streams=streams(a=["align"], b=["funny"]))
     assert "streams.a.tasks: 'align' learns from the labels of 'funny'; list it here too" in found
+
+
+@pytest.mark.usefixtures("store")
+def test_a_model_of_one_modality_alone_hides_what_it_reads() -> None:
+    model = VALUES["model"] | {"fusion": {"name": "only", "modality": "audio"}}
+    parts = build_parts(load(model=model, pretext={"align": {"name": "masked_modelling"}}))
+    assert parts.objective.pretext["align"].scores == ("audio_loss",)
+    [stream] = parts.train_streams
+    has_audio = [stream.labelled("align")[position].item() for position in range(len(stream))]
+    assert sum(has_audio) == 3  # 0, 1 and 2; the one with video alone has nothing that is read
+    batch = parts.collate([stream.sample(position) for position in range(len(stream))], [0] * len(stream))
+    found = parts.objective(parts.model(batch.inputs, batch.labelled, batch.keys), batch)
+    assert found.defined["align"].tolist() == has_audio
 
 
 @pytest.mark.usefixtures("store")
@@ -102,11 +127,6 @@ def test_what_is_refused_when_the_stores_are_known() -> None:
     )
     with pytest.raises(ConfigError, match=r"pretext\.align\.task: 'mood' is a regression task; name a binary or a multi"):
         build_parts(regression)
-    only = load(model=VALUES["model"] | {"fusion": {"name": "only", "modality": "audio"}})
-    with pytest.raises(
-        ConfigError, match=r"pretext\.align\.pairs: this compares two modalities, and the model reads audio al"
-    ):
-        build_parts(only)
     narrow = {"clips": {"dataset": "clips", "tasks": ["align"], "modalities": ["audio"]}}
     with pytest.raises(DataError, match="has no sample with the modalities that align needs"):
         build_parts(load(streams=narrow))

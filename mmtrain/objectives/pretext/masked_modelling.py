@@ -1,7 +1,7 @@
 """Masked modelling: hidden words and hidden rows, told from what is left of the sample."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,26 +15,10 @@ from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.pretext.pairs import join_pairs
 from mmtrain.objectives.pretext.protocol import Companions, Pairs, PretextTerms, Views
+from mmtrain.objectives.pretext.words import Words
 from mmtrain.section import Section
 
 _CHANCE_OF_TEXT = float(np.log(30522))  # of BERT's vocabulary: a reference needs the scale alone
-
-
-class Words(NamedTuple):
-    """What of a text's tokens may be hidden, and by what."""
-
-    mask: int  # the token that stands for a hidden one
-    special: tuple[int, ...]  # tokens that are never hidden
-    vocabulary: int
-    probability: float
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, probability: float) -> Self:
-        """Errors: ConfigError where there is no mask token."""
-        inner = tokenizer.tokenizer
-        if inner.mask_token_id is None:
-            raise ConfigError("modalities: the text's tokenizer has no mask token; name the other modalities alone")
-        return cls(inner.mask_token_id, tuple(inner.all_special_ids), len(inner), probability)
 
 
 class MaskedModellingConfig(Section):
@@ -49,13 +33,18 @@ class MaskedModellingConfig(Section):
     modalities: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="Those that are hidden in part; null: all that the model reads."
     )
-    text_probability: float = Field(default=0.15, gt=0, lt=1, description="That a token is hidden, at least one a text.")
-    feature_probability: float = Field(default=0.15, gt=0, lt=1, description="That a row is hidden, at least one a sample.")
+    text_probability: float = Field(default=0.15, gt=0, le=0.5, description="That a token is hidden, at least one a text.")
+    feature_probability: float = Field(default=0.15, gt=0, le=0.5, description="That a row is hidden, at least one of all.")
 
     @property
     def needed_tasks(self) -> tuple[str, ...]:
         """None."""
         return ()
+
+    @property
+    def compares(self) -> bool:
+        """What is hidden, each sample tells of itself."""
+        return False
 
     def check(self, modalities: Sequence[str]) -> None:
         """Errors: ConfigError where the model does not read a modality."""
@@ -94,8 +83,14 @@ class MaskedModellingConfig(Section):
         input_dims: Mapping[str, int],
         tokenizer: Tokenizer | None,
     ) -> "MaskedModelling":
-        """Errors: ConfigError where the tokenizer has no token that stands for a hidden one."""
+        """Errors: ConfigError where the tokenizer has no token that stands for a hidden one, or rows have one column."""
         self.check(modalities)
+        for name in self.hidden_of(modalities):
+            if input_dims.get(name) == 1:
+                raise ConfigError(
+                    f"modalities: the rows of '{name}' have one column, which at mean 0 is 0 everywhere, and nothing is "
+                    "left to predict; name the others alone"
+                )
         words = Words.of(tokenizer, self.text_probability) if tokenizer is not None else None
         return MaskedModelling(
             widths={name: input_dims.get(name) for name in self.hidden_of(modalities)},
@@ -140,12 +135,12 @@ class MaskedModelling(nn.Module):
     def forward(self, views: Views, spoken: Tensor | None = None) -> dict[str, Tensor]:
         """`spoken` [B] bool: the samples that the task speaks for; None: all."""
         blanks = iter(self.blanks)
-        corrupted, places = dict(views.inputs), {}
+        corrupted, places = {}, {}
         for name, width in self.widths.items():
             corrupted[name], places[name] = (
                 self._hide_words(views.inputs[name]) if width is None else self._hide_rows(views.inputs[name], next(blanks))
             )
-        encoded = views.encode(corrupted)
+        encoded = {**views.encoded, **views.encode(corrupted)}
         context = self.context(views.fuse(encoded).joint)[:, None]  # [B, 1, d]
         found = {}
         for name, output in zip(self.widths, self.outputs, strict=True):

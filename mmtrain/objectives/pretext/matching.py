@@ -93,6 +93,8 @@ class MatchingHead(nn.Module):
             rows = F.normalize(vectors.float(), dim=1)
             scores = rows @ rows.T  # in evaluation the most similar one is taken
             weights = (scores / self.similarity).masked_fill(~allowed, -torch.inf).softmax(dim=1)
+            # of rows that are not finite any will do, so that the gradient's check finds them, and no draw breaks on them
+            weights = torch.where(weights.isfinite().all(dim=1, keepdim=True), weights, allowed.float())
         if not self.training:
             return Mismatch(scores.double().masked_fill(~allowed, -torch.inf).argmax(dim=1), exists)
         return Mismatch(torch.where(exists[:, None], weights, 1.0).multinomial(1)[:, 0], exists)

@@ -30,6 +30,11 @@ class PairsSection(Section):
         """None."""
         return ()
 
+    @property
+    def compares(self) -> bool:
+        """Matches stand against other samples."""
+        return True
+
     def check(self, modalities: Sequence[str]) -> None:
         """Errors: ConfigError where a pair is none of two of the model's `modalities`, or stands here twice."""
         if len(modalities) < 2:
@@ -105,7 +110,8 @@ class PairLoss:
 
     With N samples spoken for, and N_p of them with pair p out of P pairs with samples, sample i's part is
     l_i = sum over its pairs p of l_ip N / (P N_p), so that their sum over N is that mean. N, N_p and P are those of all
-    processes. Reported is the mean of l_ip over the sample's own pairs. `by_chance`: the loss of a predictor that knows
+    processes. Reported is the mean of l_ip over the sample's own pairs in which it has a negative; a sample without any
+    has no loss to report. `by_chance`: the loss of a predictor that knows
     nothing, among n samples. `exclude_alike`: samples of one group or with one text are no negatives of each other.
     """
 
@@ -134,7 +140,7 @@ class PairLoss:
         if self._exclude_alike:
             for keys in all_marks[-2:]:
                 apart &= keys[own][:, None] != keys
-        values, counts, having = [], [], []
+        values, counts, compared = [], [], []
         for first, second in self.pairs:
             both = present[first] & present[second]  # [B]
             rows = PairRows(
@@ -142,8 +148,8 @@ class PairLoss:
             )
             values.append(self._compare(rows, outputs).masked_fill(~both[own], 0))
             counts.append(both.sum())
-            having.append(both[own])
-        return join_pairs(torch.stack(values), torch.stack(having), torch.stack(counts), all_spoken.sum())
+            compared.append(both[own] & rows.negatives.any(dim=1))
+        return join_pairs(torch.stack(values), torch.stack(compared), torch.stack(counts), all_spoken.sum())
 
     def score(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:  # noqa: ARG002 - of every loss
         """Nothing: retrieval tells what the embeddings are worth."""
@@ -163,8 +169,9 @@ class PairLoss:
         return float(np.mean([self._by_chance(max(share * companions, 2.0)) for share in shares if share]))
 
 
-def join_pairs(values: Tensor, having: Tensor, counts: Tensor, num_spoken: Tensor) -> PretextTerms:
-    """Losses [P, b], who has the pair [P, b], N_p [P] and N of all processes -> PairLoss's two numbers a sample, [b]."""
+def join_pairs(values: Tensor, compared: Tensor, counts: Tensor, num_spoken: Tensor) -> PretextTerms:
+    """Losses [P, b], whose mean anything [P, b], N_p [P] and N of all processes -> PairLoss's terms of a sample, [b]."""
     weight = num_spoken.to(values.dtype) / ((counts > 0).sum() * counts).clamp(min=1)  # [P]
     training = (values * weight[:, None]).sum(dim=0)
-    return PretextTerms(training, values.detach().sum(dim=0) / having.sum(dim=0).clamp(min=1))
+    reported = values.detach().masked_fill(~compared, 0).sum(dim=0) / compared.sum(dim=0).clamp(min=1)
+    return PretextTerms(training, reported, compared.any(dim=0))

@@ -81,6 +81,7 @@ class PretextTerms(NamedTuple):
 
     training: Tensor  # [b] in the graph; its sum over the samples spoken for, by their number, is what is minimized
     reported: Tensor  # [b] each sample's own loss: what logs, curriculum and predictions see
+    defined: Tensor  # [b] bool: False where nothing could be compared, so that what is reported means nothing
 
 
 class PretextLoss(Protocol):
@@ -131,6 +132,10 @@ class PretextRow(Protocol):
     @property
     def needed_tasks(self) -> tuple[str, ...]:
         """Tasks of the stores that a stream with this one lists too."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether a sample's loss is among the other samples of its forward pass; alone, it then has none."""
 
     def check(self, modalities: Sequence[str]) -> None:
         """Errors: ConfigError where a model that reads `modalities` cannot do it; the words begin with the key."""

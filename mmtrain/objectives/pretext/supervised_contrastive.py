@@ -38,6 +38,11 @@ class SupervisedContrastiveConfig(Section):
         """The one whose labels it reads."""
         return (self.task,)
 
+    @property
+    def compares(self) -> bool:
+        """Its classes are those of the pass."""
+        return True
+
     def check(self, modalities: Sequence[str]) -> None:
         """Any will do."""
 
