@@ -21,9 +21,6 @@ class Plan:
     def passes(self, step: int) -> np.ndarray:  # noqa: ARG002
         return np.zeros(self.size, np.int64)
 
-    def passes(self, step: int) -> np.ndarray:  # noqa: ARG002
-        return np.zeros(10, np.int64)
-
     def weights(self, step: int) -> np.ndarray:  # noqa: ARG002
         return np.arange(self.size, dtype=np.float32)
 
