@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -284,7 +285,8 @@ def test_the_other_process_of_two_ends_for_having_lost_the_one_that_found_it(fie
     lives = live_together(arguments, cwd=fields.parent, world=2, patch=second_grows_a_root)
     assert [life.code for life in lives] == [2, 3], lives
     assert "another process of this run ended or did not answer" in lives[0].err
-    assert "the backward pass of SqrtBackward0 gave NaN" in lives[1].err
+    # 0 / 0 in the root where no gradient reaches a row of this slice, else infinity times 0 in the product below it
+    assert re.search("the backward pass of (Sqrt|Mul)Backward0 gave NaN", lives[1].err)
 
 
 @pytest.mark.slow

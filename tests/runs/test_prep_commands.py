@@ -157,7 +157,7 @@ def test_stores_are_made_of_stores_as_typed(tmp_path):
             ["stats", "y", "--normalize"],
             "--normalize: the store itself stays as it is; name the folder of a new one by --out",
         ),
-        (["filter", "y", "--out", "x", "--where", "a == 1"], "y is not a feature store: it has no dataset.json"),
+        (["filter", "y", "--out", "x", "--where", "a == 1"], "there is no store y; "),
         (["split", "y", "--out", "x", "--ratios", "1", "1", "1"], "--ratios 1 1 1: write three shares of 1 for train, val"),
         (["extract", "one.csv", "--out", "x", "--size", "8"], "--size: only --image pixels and --video pixels read it"),
         (

@@ -117,7 +117,7 @@ def check_doors(staged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, "two/pretrain: finished already two/finetune: finished already" in words) == (0, True)
     before = (Path("runs/two/finetune/checkpoints/last/model.safetensors")).read_bytes()
     for stage in STAGES:
-        code, words = said(capsys, "train", "-c", staged, "--overwrite", f"stages.{stage}.datasets.calls.store=/nowhere")
+        code, words = said(capsys, "train", "-c", staged, "--overwrite", f"stages.{stage}.datasets.clips.store=/nowhere")
         assert (code, words.startswith(f"error: two/{stage}: ")) == (2, True)
     assert Path("runs/two/finetune/checkpoints/last/model.safetensors").read_bytes() == before
     code, words = said(capsys, "train", "-c", staged, "--resume", "stages.pretrain.seed=8")
