@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from mmtrain.errors import ConfigError
+from mmtrain.weight_file import fill_weights, read_weights
 
 RANDOM, REGISTRY = "random", "torchvision"
 
@@ -27,7 +27,8 @@ class Backbone:
             torch.manual_seed(0)
             net: nn.Module = models.get_model(model, weights=None)
         if weights != RANDOM:
-            _fill(net, model, _from_registry(known, model) if weights == REGISTRY else read_weights(Path(weights)))
+            given = _from_registry(known, model) if weights == REGISTRY else read_weights(Path(weights), key="--weights")
+            fill_weights(net, given, key="--weights", origin=weights, of=f"torchvision's {model}")
         name = f"{model}: {known}" if weights == REGISTRY else weights if weights == RANDOM else Path(weights).name
         self.weights = {name: hash_weights(net) if weights in (RANDOM, REGISTRY) else _file_hash(Path(weights))}
         classifier = [key for key, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d)][
@@ -58,42 +59,6 @@ def find_device(name: str) -> torch.device:
 def half_type(device: str) -> torch.dtype:
     """What half precision is on a device: float16, which a CPU is slow at, or bfloat16."""
     return torch.bfloat16 if device == "cpu" else torch.float16
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a state dict that torch saved; nothing in it is run.
-
-    Errors: ConfigError where there is no such file, or it holds anything else.
-    """
-    file = file.expanduser()
-    if not file.is_file():
-        raise ConfigError(f"--weights: there is no file {file}; write a .safetensors or .pth file, torchvision or random")
-    try:
-        found = (
-            safetensors.torch.load_file(file)
-            if file.suffix == ".safetensors"
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # a damaged or hostile file makes these libraries raise anything
-        first = str(error).strip().split("\n")[0]
-        raise ConfigError(f"--weights: {file} cannot be read as safetensors or as a state dict of torch ({first})") from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ConfigError(f"--weights: {file} holds more than tensors by name; save `model.state_dict()` alone")
-    return {str(name): value for name, value in found.items()}
-
-
-def _fill(net: nn.Module, model: str, given: dict[str, Tensor]) -> None:
-    """Errors: ConfigError, with the first that differs, where these are not the model's tensors."""
-    own = net.state_dict()
-    missing = {name for name in own.keys() - given.keys() if not name.endswith(".num_batches_tracked")}
-    others = {name for name in own.keys() & given.keys() if own[name].shape != given[name].shape}
-    faults = sorted(missing | others | (given.keys() - own.keys()))
-    if faults:
-        raise ConfigError(
-            f"--weights: these are not the weights of torchvision's {model}: {len(faults)} tensors are missing, too many or "
-            f"of another shape (first: {faults[0]})"
-        )
-    net.load_state_dict(given, strict=False)
 
 
 def _from_registry(known: Any, model: str) -> dict[str, Tensor]:

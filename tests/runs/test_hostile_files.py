@@ -112,9 +112,9 @@ def load_encoder(folder: Path) -> None:
 
 
 def read_image_weights(file: Path) -> None:
-    from mmtrain.models.encoders.weight_file import read_weights
+    from mmtrain.weight_file import read_weights
 
-    read_weights(file)
+    read_weights(file, key="weights")
 
 
 def test_the_watch_sees_a_bomb(tmp_path: Path) -> None:

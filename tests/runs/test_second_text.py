@@ -66,6 +66,26 @@ def test_pairs_are_trained_and_scored(experiment, tmp_path):
     assert len(result.steps["loss/similarity"]) == 8
 
 
+def test_pairs_of_texts_are_contrasted_and_hidden_in_part(experiment, tmp_path, tiny_bert):
+    """Without a label: which second text belongs to which first one, and hidden words of both."""
+    text = {"path": str(tiny_bert), "max_tokens": 12}
+    file = experiment(pairs_store(tmp_path / "store"), text=text, fusion={"name": "pair"})
+    values = json.loads(file.read_text())
+    values |= {
+        "tasks": {},
+        "streams": {"pairs": {"dataset": "pairs", "tasks": ["align", "mask"]}},
+        "pretext": {
+            "align": {"name": "info_nce", "pairs": [["text", "second_text"]]},
+            "mask": {"name": "masked_modelling"},
+        },
+    }
+    file.write_text(json.dumps(values))
+    result = train_experiment(file)
+    assert len(result.steps["loss/align"]) == 8
+    assert np.isfinite(result.steps["loss/mask"]).all()
+    assert {"val/align/text_to_second_text_recall@1", "val/mask/second_text_loss"} <= result.evaluations.keys()
+
+
 def test_a_pair_of_texts_is_present_counted_and_measured(tmp_path):
     stream = Stream(
         "pairs",

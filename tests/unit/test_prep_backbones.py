@@ -77,7 +77,7 @@ def test_files_that_are_not_the_weights(tmp_path: Path, weights: Path) -> None:
     for name, message in (
         ("hostile.pth", "cannot be read as safetensors or as a state dict"),
         ("more.pth", "holds more than tensors by name"),
-        ("extra.pth", r"not the weights of torchvision's resnet18: 1 tensors .* \(first: extra\)"),
+        ("extra.pth", r"not hold the weights of torchvision's resnet18: 1 tensors .* \(first: extra\)"),
         ("absent.pth", "there is no file"),
     ):
         with pytest.raises(ConfigError, match=f"--weights: .*{message}"):

@@ -1,6 +1,7 @@
 """Pixels through any classification model of torchvision, without its classifier."""
 
 import difflib
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from mmtrain.data.schema import FrameShape
 from mmtrain.errors import ConfigError
 from mmtrain.models.encoders.frames import FrameEncoder, FramesSection
-from mmtrain.models.encoders.weight_file import load_weights
+from mmtrain.weight_file import fill_weights, read_weights
 
 # no second classifiers beside the last, and the initialization said outright, which torchvision asks for
 _PLAIN = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
@@ -56,7 +57,10 @@ def load_backbone(model: str, weights: str) -> nn.Module:
     classifier = [name for name, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
     net.set_submodule(classifier, nn.Identity())
     if weights != "random":
-        load_weights(net, weights, of=f"torchvision's {model}", unused=(classifier, *_SECOND_CLASSIFIERS))
+        unused = tuple(f"{part}." for part in (classifier, *_SECOND_CLASSIFIERS))
+        file = Path(weights)
+        given = {name: value for name, value in read_weights(file, key="weights").items() if not name.startswith(unused)}
+        fill_weights(net, given, key="weights", origin=str(file), of=f"torchvision's {model}")
     return net
 
 
