@@ -1,23 +1,21 @@
 """Commands as processes on this machine, some at a time, each with a log; nothing outlives the process that started them."""
 
 import os
-import signal
 import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 from mmtrain.engine.launch import LAUNCHER_VARIABLE
 from mmtrain.engine.run_lock import is_locked
+from mmtrain.engine.signals import Signals
 from mmtrain.errors import Interrupted
 
 _POLL = 0.1  # seconds
 _PATIENCE = 600.0  # seconds that a folder may be in use by a process that was not started here
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def run_jobs(
     waiting, running = deque(jobs), dict[subprocess.Popen[bytes], Job]()
     environment = os.environ | {"OMP_NUM_THREADS": str(threads_for(at_once)), LAUNCHER_VARIABLE: str(os.getpid())}
     progressed = time.monotonic()
-    with _Signals() as signals:
+    with Signals() as signals:
         try:
             while waiting or running:
                 if signals.met:
@@ -108,25 +106,3 @@ def last_line(log: Path) -> str:
     """Of a log, the last line with something in it; '' where there is none."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-class _Signals:
-    """While active, a signal to end is noted; a second one does what it did before."""
-
-    def __init__(self) -> None:
-        self.met = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.met = True
-        signal.signal(number, self._before[number])
