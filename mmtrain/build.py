@@ -17,6 +17,7 @@ from mmtrain.engine.curve import Curve
 from mmtrain.engine.initial import InitialWeights, read_initial
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
+from mmtrain.engine.look_once import look_once
 from mmtrain.engine.run import LoopSettings, Run
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.text_layers import TextLayers
@@ -84,11 +85,15 @@ def build_run(
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     writes = on_disk and accelerator.is_main_process
-    if writes:
+
+    def begin() -> None:
         begin_run(experiment, accelerator, count_parameters(model), continues=continues)
         name_bad_samples(folder, parts.stores)
         if initial is not None and parts.loaded is not None:
             write_initial(folder, initial, parts.loaded)
+
+    if on_disk:
+        look_once(accelerator, begin)  # no other process may write into the folder before its run has begun
     recorded = recorded_source(folder) if initial is None and continues else None
     run = Run(
         folder=folder,

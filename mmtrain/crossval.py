@@ -18,13 +18,14 @@ from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
+from mmtrain.engine.look_once import look_once
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
 from mmtrain.objectives.objective import Objective
 from mmtrain.parts import build_objective, build_streams
 from mmtrain.run_checks import is_finished
-from mmtrain.training import build_accelerator, look_once, train_loaded
+from mmtrain.training import build_accelerator, train_loaded
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 Choice = Literal["best", "last"]

@@ -15,12 +15,13 @@ from mmtrain.config import Experiment, Staged, load
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.engine.console import main_console
 from mmtrain.engine.jsonl import plain, read_jsonl
+from mmtrain.engine.look_once import look_once
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.table import TextTable
 from mmtrain.run_checks import is_finished
-from mmtrain.training import build_accelerator, look_once, train_alone, train_loaded
+from mmtrain.training import build_accelerator, train_alone, train_loaded
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list, get_int_from_env, parse_flag_from_env
+from accelerate.utils import get_int_from_env, parse_flag_from_env
 from rich.console import Console
 
 from mmtrain.build import build_run
@@ -19,6 +18,7 @@ from mmtrain.engine.console import main_console
 from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
+from mmtrain.engine.look_once import look_once
 from mmtrain.engine.loop import fit
 from mmtrain.engine.profiling.profile import Profile
 from mmtrain.engine.run import Run
@@ -26,9 +26,7 @@ from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
-from mmtrain.errors import ConfigError, PeerError, UserError
-
-Answer = TypeVar("Answer")
+from mmtrain.errors import ConfigError, PeerError
 
 
 def train_experiment(
@@ -172,24 +170,6 @@ def _claim_folder(lock: RunLock, accelerator: Accelerator, *, resume: bool, over
         return folder.check(resume=resume, overwrite=overwrite)
 
     return look_once(accelerator, claim)
-
-
-def look_once(accelerator: Accelerator, look: Callable[[], Answer]) -> Answer:
-    """What `look` says in the first process, in all of them. Errors: ConfigError in all where it fails there."""
-    answer: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        try:
-            answer = [look(), None]
-        except UserError as error:
-            answer = [None, str(error)]
-        except OSError as error:
-            answer = [None, f"{error.filename}: {error.strerror}"]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise ConfigError(answer[1])
-    found: Answer = answer[0]
-    return found
 
 
 def _greet(experiment: Experiment, accelerator: Accelerator, console: Console, lock: RunLock) -> None:

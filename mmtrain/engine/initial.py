@@ -8,13 +8,13 @@ from typing import Any
 
 import safetensors.torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch import nn
 
 from mmtrain.engine.checkpoint import MANIFEST, Checkpoint, Tensors, read_checkpoint
 from mmtrain.engine.fitting import Fit, compare, lost_adapters, under_names_of
 from mmtrain.engine.initial_config import InitialConfig, Match
+from mmtrain.engine.look_once import look_once
 from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
@@ -63,20 +63,17 @@ class InitialWeights:
 
 def _read_same(run: RunFolder, name: str, accelerator: Accelerator) -> tuple[Path, Checkpoint]:
     """What `name` leads to, on every process what it led to on the first one: it moves while a run goes on."""
-    found: tuple[Path, Checkpoint] | None = None
-    answer: list[Any] = [None, None]
-    if accelerator.is_main_process:
+    found: list[tuple[Path, Checkpoint]] = []
+
+    def read() -> str:
         try:
-            found = read_named(run, name)
-            answer = [str(found[0]), None]
+            found.append(read_named(run, name))
         except UserError as error:
-            answer = [None, f"initial.checkpoint: {error}"]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(answer)
-    folder, complaint = answer
-    if complaint is not None:
-        raise ConfigError(complaint)
-    return found or (Path(folder), read_checkpoint(Path(folder)))
+            raise ConfigError(f"initial.checkpoint: {error}") from None
+        return str(found[0][0])
+
+    folder = look_once(accelerator, read)
+    return found[0] if found else (Path(folder), read_checkpoint(Path(folder)))
 
 
 def read_initial(config: InitialConfig, *, own: Path, accelerator: Accelerator) -> InitialWeights:

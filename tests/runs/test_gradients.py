@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -274,15 +275,25 @@ def test_the_command_ends_with_code_3_the_operation_and_its_traceback(fields: Pa
     assert "(values * 0).sqrt()" in hunted.err
 
 
-def second_grows_a_root() -> None:
+def second_grows_a_root_before_the_first_has_a_folder() -> None:
     if os.environ["RANK"] == "1":
-        grow_a_root()
+        return grow_a_root()
+    from mmtrain import build
+
+    begin = build.begin_run
+
+    def begin_late(*words: Any, **named: Any) -> None:
+        time.sleep(1)
+        begin(*words, **named)
+
+    build.begin_run = begin_late
+    return None
 
 
 @pytest.mark.slow
 def test_the_other_process_of_two_ends_for_having_lost_the_one_that_found_it(fields: Path) -> None:
     arguments = ["train", "--config", str(fields), "--detect-anomaly"]
-    lives = live_together(arguments, cwd=fields.parent, world=2, patch=second_grows_a_root)
+    lives = live_together(arguments, cwd=fields.parent, world=2, patch=second_grows_a_root_before_the_first_has_a_folder)
     assert [life.code for life in lives] == [2, 3], lives
     assert "another process of this run ended or did not answer" in lives[0].err
     # 0 / 0 in the root where no gradient reaches a row of this slice, else infinity times 0 in the product below it
