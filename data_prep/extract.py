@@ -35,12 +35,14 @@ def extract(
     allow_outside: bool = False,
     allow_failures: int = 0,
     overwrite: bool = False,
+    split: str | None = None,
     console: Console,
 ) -> list[Failure]:
     """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
 
-    `wanted`: modality -> extractor; `options` and `weights`: as `choose`. What is extracted is kept beside the store until
-    that is whole: the same command goes on where an earlier one was stopped, and ends with the same bytes.
+    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`: as `read_manifest`. What is
+    extracted is kept beside the store until that is whole: the same command goes on where an earlier one was stopped, and
+    ends with the same bytes.
 
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
@@ -48,7 +50,7 @@ def extract(
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     makers = choose(wanted, options=options or {}, weights=weights or {})
-    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True)
+    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True, split=split)
     report = out.with_name(out.name + ".failures.jsonl")
     _stop_beyond(allow_failures, read.failures, read, report)
     sound_of_video = not any("audio" in entry.media for entry in read.entries)
@@ -61,7 +63,7 @@ def extract(
     with finished_rows(out) as finished:
         samples = Samples(
             extractors=extractors,
-            identities={key: describe_extractor(extractors[key], used[key]) for key in extractors},
+            identities={key: describe_extractor(extractors[key], wanted[key], used[key]) for key in extractors},
             finished=finished,
             sound_of_video=sound_of_video,
             has_cues=len(columns) > len(read.columns),
@@ -77,7 +79,7 @@ def extract(
                 tasks=read.tasks,
                 columns=columns,
                 licence=read.licence,
-                provenance=describe_extraction(read, extractors, used),
+                provenance=describe_extraction(read, extractors, wanted, used),
                 overwrite=overwrite,
             ) as writer:
                 for entry in read.entries:

@@ -37,7 +37,9 @@ from mmtrain.run_files import (
     open_trackers,
     recorded_source,
     write_initial,
+    write_signature,
 )
+from mmtrain.signature import describe_model
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -89,6 +91,7 @@ def build_run(
     def begin() -> None:
         begin_run(experiment, accelerator, count_parameters(model), continues=continues)
         name_bad_samples(folder, parts.stores)
+        write_signature(folder, describe_model(experiment, parts.stores, parts.objective))
         if initial is not None and parts.loaded is not None:
             write_initial(folder, initial, parts.loaded)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmtrain import cli_inference
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, UserError
 
@@ -125,6 +126,10 @@ def ablate(
 
     if not ablate(matrix, overrides or [], jobs=jobs, dry_run=dry_run, rerun_stale=rerun_stale, final=final or ()):
         raise typer.Exit(1)
+
+
+app.command()(cli_inference.predict)
+app.command()(cli_inference.pack)
 
 
 @config_app.command("show")

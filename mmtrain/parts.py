@@ -60,7 +60,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     frames = common_frames(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
     reads_weights = weights and (initial is None or initial.match == "shapes")
-    model_config = experiment.model if reads_weights else _random(experiment.model)
+    model_config = experiment.model if reads_weights else without_pretrained(experiment.model)
     text = experiment.model.text
     tokenizer = text.build_tokenizer() if text is not None else None
     model = build_model(
@@ -89,7 +89,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     return Parts(stores, tasks, train_streams, model, objective, collate, loaded)
 
 
-def _random(config: ModelConfig) -> ModelConfig:
+def without_pretrained(config: ModelConfig) -> ModelConfig:
     """The same model with random weights in every encoder that would read some."""
     images = {
         name: image.model_copy(update={"weights": "random"}) if isinstance(image, TorchvisionEncoderConfig) else image

@@ -20,6 +20,8 @@ from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.tracking import Tracker
 from mmtrain.errors import CheckpointError
 from mmtrain.models.building import ParameterCount
+from mmtrain.signature import FILE as SIGNATURE
+from mmtrain.signature import Signature
 
 # A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
@@ -65,6 +67,11 @@ def name_bad_samples(folder: RunFolder, stores: Mapping[str, FeatureStore]) -> N
         write_whole(folder.bad_samples, "\n".join([*lines, ""]))
     else:
         folder.bad_samples.unlink(missing_ok=True)
+
+
+def write_signature(folder: RunFolder, signature: Signature) -> None:
+    """signature.json: what new data must be like, and what the answers mean."""
+    write_whole(folder.path / SIGNATURE, signature.model_dump_json(indent=1))
 
 
 def write_initial(folder: RunFolder, initial: InitialWeights, fit: Fit) -> None:

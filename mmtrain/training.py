@@ -130,7 +130,7 @@ def _profile(run: Run, steps: int) -> Profile:
 def build_accelerator(experiment: Experiment) -> Accelerator:
     """Errors: ConfigError where the device cannot do the precision asked for, or the processes would not train together."""
     precision = experiment.training.precision
-    processes = _join_processes()
+    processes = join_processes()
     if precision == "fp16" and processes.device.type == "cpu":
         raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
     threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
@@ -141,7 +141,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
-def _join_processes() -> PartialState:
+def join_processes() -> PartialState:
     """This process among those that were started together. Nothing is connected where they would not train together."""
     on_cpu, started = parse_flag_from_env("ACCELERATE_USE_CPU"), get_int_from_env(["WORLD_SIZE"], 1)
     together = started == 1 or on_cpu or torch.accelerator.is_available()

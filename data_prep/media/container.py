@@ -102,6 +102,19 @@ def opened(file: Path, track: Track) -> Iterator[Source]:
         raise DataError(f"not a readable {kind} ({getattr(error, 'strerror', None) or error})") from None
 
 
+def duration(file: Path) -> Fraction:
+    """Seconds of the file's longest track. Errors: DataError where it cannot be read, or its header does not say."""
+    import av
+
+    try:
+        with av.open(str(file), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}) as container:
+            if not container.duration:
+                raise DataError("its header does not say how long it is")
+            return Fraction(container.duration, 1_000_000)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DataError(f"not a readable media file ({getattr(error, 'strerror', None) or error})") from None
+
+
 def _without(track: Track) -> str:
     if track == "video":
         return "the file has no video track"
