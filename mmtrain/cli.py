@@ -130,6 +130,7 @@ def ablate(
 
 app.command()(cli_inference.predict)
 app.command()(cli_inference.pack)
+app.command()(cli_inference.export)
 
 
 @config_app.command("show")

@@ -96,3 +96,28 @@ def pack(
 
     write_package(load(run, checkpoint=checkpoint, weights=weights, device="cpu"), out, overwrite=overwrite)
     typer.echo(f"{out}: written; mmtrain.load('{out}') reads it, and {out / 'README.md'} is its card, to be completed")
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="File to write: .pt2 or .onnx.")],
+    *,
+    form: Annotated[str, typer.Option("--format", help="torch-export or onnx; by the name of --out.")] = "",
+    checkpoint: Checkpoint = "best",
+    weights: Weights = "trained",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Write the model as a graph of dynamic batches, lengths and masks, compared at once with the model itself."""
+    from mmtrain.inference.export import SUFFIXES
+    from mmtrain.inference.export import export as export_graph
+    from mmtrain.inference.load import load
+
+    chosen = next((name for name, suffix in SUFFIXES.items() if name == form or (not form and suffix == out.suffix)), None)
+    if chosen is None:
+        raise ConfigError(f"--format {form or out.suffix}: write one of {', '.join(SUFFIXES)}")
+    model = load(run, checkpoint=checkpoint, weights=weights, device="cpu")
+    found = export_graph(model, out, form=chosen, overwrite=overwrite)
+    typer.echo(
+        f"{out}: {found.bytes / 2**20:.1f} MiB; at most {found.largest_difference:.1e} from the model on {found.batches} "
+        f"ragged batches; {found.speed:.2f} times as fast"
+    )

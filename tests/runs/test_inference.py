@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from lives import live, live_together
 
 import mmtrain
@@ -24,21 +23,6 @@ from mmtrain.inference.predict import Predicting, predict_store
 from mmtrain.inference.trained_model import TrainedModel
 
 Rows = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def trained(base_experiment: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of four steps, evaluated on its test split."""
-    folder = tmp_path_factory.mktemp("inference")
-    experiment = deepcopy(base_experiment) | {"runs": str(folder), "name": "run"}
-    experiment["training"] |= {"epochs": 1, "steps_per_epoch": 4, "eval_every": 4, "checkpoint_every": 4}
-    experiment["selection"] = {"metric": "val/loss", "mode": "min"}
-    file = folder / "experiment.yaml"
-    file.write_text(yaml.safe_dump(experiment))
-    assert live(["train", "--config", str(file)], cwd=folder).code == 0
-    scored = live(["evaluate", str(folder / "run"), "--split", "test"], cwd=folder)
-    assert scored.code == 0, scored.err
-    return folder / "run"
 
 
 @pytest.fixture(scope="module")
