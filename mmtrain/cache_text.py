@@ -14,9 +14,9 @@ from mmtrain.text_cache import use_cached_texts
 from mmtrain.training import build_accelerator
 
 
-def make_cache(file: Path, overrides: Sequence[str] = ()) -> None:
-    """Make the cache of an experiment, whether it asks for it or not; what is there is read whole, and made anew where it
-    is damaged. Errors: ConfigError where what the encoder makes of a text does not stay as it is.
+def make_cache(file: Path, overrides: Sequence[str] = (), *, verify: bool = True) -> None:
+    """Make the cache of an experiment, whether it asks for it or not. `verify`: what is there is read whole, and made anew
+    where it is damaged. Errors: ConfigError where what the encoder makes of a text does not stay as it is.
     """
     if load_experiment(file, list(overrides)).model.text is None:
         raise ConfigError(f"{file}: the model reads no text; there is nothing to cache")
@@ -33,7 +33,7 @@ def make_cache(file: Path, overrides: Sequence[str] = ()) -> None:
         streams=parts.train_streams,
         collate=parts.collate,
         console=console,
-        verify=True,
+        verify=verify,
     )
     if not notes:
         raise ConfigError(f"{file}: no stream reads a text through the encoder; there is nothing to cache")

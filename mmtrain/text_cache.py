@@ -62,7 +62,9 @@ def use_cached_texts(
     collate.tokenizer = CachedTexts(
         blocks, max_tokens=tokenizer.max_tokens, truncation_side=tokenizer.truncation_side, remedy=_REMEDY
     )
-    text.encoder.to("cpu")
+    if experiment.training.average is None:  # which goes over all weights, on one device
+        for weight in text.encoder.parameters():
+            weight.data = weight.data.cpu()
     count, size = sum(len(block.keys) for block in blocks), sum(block.rows.nbytes for block in blocks)
     now = f"; {sum(made)} of {len(blocks)} files were made now" if sum(made) else ""
     return [f"cached texts: {count:,} texts, {size / 2**20:,.1f} MiB, in {folder}{now}"]

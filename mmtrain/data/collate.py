@@ -53,7 +53,7 @@ class Collator:
             kind: np.dtype[np.number] = np.dtype(np.uint8 if modality in self.frames else np.float32)
             blank = np.empty((0, *shape), kind)
             rows = [sample.features.get(modality, blank) for sample in samples]
-            inputs[modality] = _pad(rows, shape, kind, 0)
+            inputs[modality] = pad(rows, shape, kind, 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())
@@ -78,12 +78,13 @@ class Collator:
 
 def _tokens(tokenizer: Tokenizer | CachedTexts, texts: Sequence[str]) -> MaskedSequence:
     rows = [np.asarray(found, tokenizer.dtype) for found in tokenizer(texts)]
-    return _pad(rows, tokenizer.row_shape, tokenizer.dtype, tokenizer.pad_id)
+    return pad(rows, tokenizer.row_shape, tokenizer.dtype, tokenizer.pad_id)
 
 
-def _pad(
+def pad(
     sequences: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...], dtype: np.dtype[np.generic], fill: int
 ) -> MaskedSequence:
+    """Sequences [t, ...] on the left of [B, T, ...], of the longest's T, or 1 where all are empty."""
     lengths = np.array([len(sequence) for sequence in sequences])
     longest = max(int(lengths.max()), 1)  # a modality that all samples lack still has one (masked) row
     values = np.full((len(sequences), longest, *shape), fill, dtype)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.cached_block import CachedText, Rows
+from mmtrain.data.collate import pad
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.models.encoders.text import HubText
 
@@ -47,19 +47,17 @@ class RowMaker:
         order = sorted(range(len(texts)), key=lambda number: -len(encoded[number]))
         self._text.encoder.eval()
         while order:
-            size = max(_TOKENS // len(encoded[order[0]]), 1)
+            size = max(_TOKENS // max(len(encoded[order[0]]), 1), 1)
             chosen, order = order[:size], order[size:]
             for number, rows in zip(chosen, self._rows([encoded[number] for number in chosen]), strict=True):
                 yield CachedText(texts[number], rows, cut[number])
             progress(len(texts) - len(order))
 
     def _rows(self, ids: Sequence[Sequence[int]]) -> list[Rows]:
-        values = pad_sequence([torch.tensor(sequence) for sequence in ids], batch_first=True)  # [b, T]
-        lengths = torch.tensor([len(sequence) for sequence in ids])
-        mask = torch.arange(values.shape[1]) < lengths[:, None]
         device = self._weight.device
+        tokens = pad([np.asarray(sequence, np.int64) for sequence in ids], (), np.dtype(np.int64), self._tokenizer.pad_id)
         with self._autocast():
-            found, real = self._text.cacheable(MaskedSequence(values.to(device), mask.to(device)))
+            found, real = self._text.cacheable(MaskedSequence(tokens.values.to(device), tokens.mask.to(device)))
         kept = found.to(torch.promote_types(found.dtype, torch.float32)).cpu().numpy().astype(self.dtype)
         return [rows[: int(count)] for rows, count in zip(kept, real.sum(dim=1), strict=True)]
 
