@@ -145,7 +145,7 @@ def open_block(file: Path) -> CachedBlock:
         raise DataError(f"{file} is missing") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror})") from None
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error})") from None
     block = CachedBlock(file, keys, offsets, checksums, cut, rows)
     if not len(keys) == len(checksums) == len(cut) == len(offsets) - 1 or len(rows) != offsets[-1] or rows.ndim != 2:

@@ -7,7 +7,8 @@ from mmtrain.data.cached_block import PART, CachedBlock, open_block
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
-_LEAST, _MOST_FILES = 1024, 512  # samples of a file; files of a column
+# samples of a file; files of a column: each that is mapped keeps a descriptor open, of which a process has 1024 by default
+_LEAST, _MOST_FILES = 256, 64
 
 
 @dataclass(frozen=True)

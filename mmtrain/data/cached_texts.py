@@ -12,7 +12,7 @@ from mmtrain.errors import DataError
 class CachedTexts:
     """Rows [T, H] of each text, views of mapped files; none of a blank text. A text is known by what it says alone.
 
-    A checksum is compared when a text is read for the first time. In memory are 36 bytes a text, no rows.
+    A checksum is compared when a text is read for the first time. In memory are 38 bytes a text, no rows.
     `max_tokens`, `truncation_side`: of the tokenizer; `remedy`: what to write where a text is missing or damaged.
     """
 

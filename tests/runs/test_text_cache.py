@@ -247,6 +247,9 @@ def test_what_has_no_texts_is_refused(fields: Path, write: Write, command: Calla
     code, said = command("cache-text", write("run"), "streams.clips.modalities=[audio]", "streams.calls.modalities=[audio]")
     assert code == 2
     assert "no stream reads a text through the encoder; there is nothing to cache" in said
+    only = "model.fusion={name: only, modality: audio}"
+    assert command("cache-text", write("run"), only)[1] == said
+    assert command("train", "-c", write("run", text={"cache": True}), only)[0] == 0
     assert (
         "model.text.cache: only what a frozen encoder"
         in command("cache-text", write("run", text={"trainable_layers": 1}))[1]

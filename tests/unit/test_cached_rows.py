@@ -110,7 +110,7 @@ def test_the_encoder_is_not_needed_for_cached_rows(tiny_bert: Path) -> None:
 
 
 def test_passes_have_like_lengths_and_at_most_so_many_tokens(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmtrain.models.encoders.cached_rows._TOKENS", 12)
+    monkeypatch.setattr("mmtrain.models.encoders.cached_rows._TOKENS_OF_CPU", 12)
     text, tokenizer = build(tiny_bert)
     shapes, dones = [], []
     text.encoder.register_forward_pre_hook(

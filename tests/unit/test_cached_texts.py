@@ -196,7 +196,7 @@ def test_the_files_of_a_column_hold_each_of_its_texts_once(tmp_path: Path, monke
 
 def test_a_large_column_has_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(tmp_path / "store", ["a"])
-    for size, count in ((1, 1), (1024, 1), (1025, 2), (10_000_000, 512)):
+    for size, count in ((1, 1), (256, 1), (257, 2), (10_000_000, 64)):
         monkeypatch.setattr(FeatureStore, "__len__", lambda _, size=size: size)
         column = CachedColumn(store, "text", tmp_path)
         assert len(column.files) == count
