@@ -107,7 +107,11 @@ def test_a_cached_run_is_that_of_the_encoder_and_never_calls_it(
     assert code == 0
     assert "2 of 2 files were made now" in said
     assert len(calls) == 2  # few texts: a pass for each store
+    few = len(files(tmp_path))
+    for other in ("training.precision=bf16", "training.tf32=true", "model.text.max_tokens=11"):
+        assert "2 of 2 files were made now" in command("cache-text", cached, other)[1]
     made = files(tmp_path)
+    assert len(made) == 4 * few
     calls.clear()
     said = command("cache-text", cached)[1]
     assert "cached texts: " in said

@@ -98,6 +98,8 @@ def test_what_lies_under_the_mask_of_cached_rows_does_not_exist(tiny_bert: Path)
     found = text(MaskedSequence(values.masked_fill(~mask[..., None], torch.nan), mask)).values
     assert torch.equal(found, expected)
     assert not found[~mask].any()
+    found.sum().backward()
+    assert text.projection.weight.grad.isfinite().all()
 
 
 def test_the_encoder_is_not_needed_for_cached_rows(tiny_bert: Path) -> None:
@@ -133,6 +135,13 @@ def test_half_precision_is_kept_without_loss(tiny_bert: Path) -> None:
     np.testing.assert_array_equal(entry.rows, expected[0].float().numpy())
     plain = next(RowMaker(text, tokenizer, autocast=nullcontext)(["the fish is very good"]))
     assert np.abs(entry.rows - plain.rows).max() > 1e-4
+
+
+def test_dropout_is_off_though_nobody_said_so(tiny_bert: Path) -> None:
+    """transformers gives an encoder with random weights in training mode."""
+    text, tokenizer = build(tiny_bert, weights="random")
+    first, second = (next(RowMaker(text, tokenizer, autocast=nullcontext)(["the fish"])).rows for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_an_encoder_is_known_by_its_weights(tiny_bert: Path, tmp_path: Path) -> None:

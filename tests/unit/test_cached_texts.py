@@ -131,6 +131,7 @@ def test_what_a_block_holds_is_known(tmp_path: Path) -> None:
     assert block.holds(["b", "a"])
     assert not block.holds(["a", "c"])
     assert not block.holds(["a"])
+    assert not block.is_of(0, "c")  # also where another text has the same key
 
 
 def test_a_writer_that_fails_leaves_nothing_and_the_old_file_stands(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_a_tokenizer_is_known_by_what_it_does(tiny_bert: Path) -> None:
     others.add(fingerprint(unk_token="fish"))  # noqa: S106 - a token
     assert len(others - {known}) == 4
     used = Tokenizer(AutoTokenizer.from_pretrained(tiny_bert), 5)
-    used(["the fish is very good and red"])
+    used(["sad"])  # the library keeps the limit of its last call
     assert used.fingerprint == known == fingerprint()
 
 
