@@ -90,6 +90,14 @@ def crossval(
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
+@app.command("cache-text")
+def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
+    """Store what a frozen text encoder makes of the texts, for runs with model.text.cache; what is there is verified."""
+    from mmtrain.cache_text import make_cache
+
+    make_cache(config, overrides or [])
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],

@@ -26,6 +26,7 @@ from mmtrain.signature import Signature
 # A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
     ("runs",),
+    ("cache",),
     ("tracking",),
     ("batch", "prefetch"),
     ("training", "checkpoint_every"),
