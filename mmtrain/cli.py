@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmtrain.cli_analysis import attention, datamap, evaluate
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, UserError
 
@@ -60,41 +61,9 @@ def train(
     train_file(config, words, resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
-    checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
-    weights: Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")] = "trained",
-    *,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Instead: subsets of modalities, missing, noisy and cut-off inputs.")
-    ] = False,
-    importance: Annotated[
-        bool, typer.Option("--importance", help="Instead: what is lost where a modality is swapped between samples.")
-    ] = False,
-    groups: Annotated[bool, typer.Option("--groups", help="Print the worst groups, too.")] = False,
-    levels: Annotated[
-        list[str] | None, typer.Option("--levels", help="Of --robustness: drop=0.5,1 and the like; noise= leaves noise out.")
-    ] = None,
-    repeats: Annotated[
-        int | None, typer.Option("--repeats", min=1, help="Draws of --robustness (1) and --importance (5).")
-    ] = None,
-) -> None:
-    """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
-    from mmtrain.analysis.evaluating import evaluate_run
-
-    evaluate_run(
-        run,
-        split=split,
-        checkpoint=checkpoint,
-        weights=weights,
-        robustness=robustness,
-        importance=importance,
-        groups=groups,
-        levels=levels or (),
-        repeats=repeats,
-    )
+app.command()(evaluate)
+app.command()(datamap)
+app.command()(attention)
 
 
 @app.command()

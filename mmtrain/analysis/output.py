@@ -18,11 +18,11 @@ def digits(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
 
 
-def write_json(folder: Path, name: str, values: Mapping[str, Any]) -> Path:
-    """Write evaluation/<name>.json below a run's folder, NaN and Inf as null."""
+def write_json(folder: Path, name: str, values: Mapping[str, Any], *, indent: int | None = 1) -> Path:
+    """Write evaluation/<name>.json below a run's folder, NaN and Inf as null; `indent` None: in one line."""
     file = folder / "evaluation" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(plain(values), indent=1, allow_nan=False, ensure_ascii=False))
+    write_whole(file, json.dumps(plain(values), indent=indent, allow_nan=False, ensure_ascii=False))
     return file
 
 
