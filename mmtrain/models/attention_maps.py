@@ -38,7 +38,7 @@ class Recorded:
 
 @torch.inference_mode()
 def record_maps(model: MultimodalModel, inputs: Mapping[str, MaskedSequence]) -> Recorded:
-    """Of a model in eval mode with an Attentive fusion, for one sample: inputs [1, T, ...]. A part without rows has no map."""
+    """Of a model in eval mode with an Attentive fusion; inputs: one sample, [1, T, ...]. A part without rows has no map."""
     fusion = model.fusion
     assert isinstance(fusion, Attentive)
     calls = list(fusion.attends())
