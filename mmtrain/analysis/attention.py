@@ -52,10 +52,8 @@ def record_attention(
         rates=common_rates(trained.experiment, trained.parts.stores),
     )
     maps = [
-        {
-            "name": item.name,
-            "query": item.query,
-            "key": item.key,
+        vars(item)
+        | {
             "weights": np.round(item.weights.astype(np.float64), 6).tolist(),
         }
         for item in recorded.maps

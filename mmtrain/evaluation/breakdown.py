@@ -56,8 +56,8 @@ def break_down(item: Predictions) -> Breakdown:
         ]
 
     streams = item.streams.tolist()
-    groups = parts(list(zip(streams, item.groups.tolist(), strict=True)))
+    with np.errstate(invalid="ignore"):  # of infinite losses the deviation is NaN
+        groups = parts(list(zip(streams, item.groups.tolist(), strict=True)))
+        whole = parts([(stream, None) for stream in streams])
     groups.sort(key=lambda part: -part.loss)
-    return Breakdown(
-        task=item.task, metric=metric, streams=tuple(parts([(stream, None) for stream in streams])), groups=tuple(groups)
-    )
+    return Breakdown(task=item.task, metric=metric, streams=tuple(whole), groups=tuple(groups))

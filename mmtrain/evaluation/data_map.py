@@ -47,13 +47,13 @@ def map_tasks(epochs: Iterable[tuple[int, Mapping[str, Predictions]]]) -> list[T
     for epoch, predictions in epochs:
         items = {task: item for task, item in predictions.items() if is_mapped(item)}
         if numbers and items.keys() != names.keys():
-            raise DataError(_differ(epoch, numbers[0], f"tasks {', '.join(items) or 'none'}"))
+            raise DataError(_differ(epoch, numbers[0], f"tasks ({', '.join(items) or 'none'})"))
         for task, item in items.items():
             assert isinstance(item, TaskPredictions)
             item.refuse_nonfinite()
             known = names.setdefault(task, (item.ids, item.streams))
             if not (np.array_equal(known[0], item.ids) and np.array_equal(known[1], item.streams)):
-                raise DataError(_differ(epoch, numbers[0], f"other samples of task '{task}'"))
+                raise DataError(_differ(epoch, numbers[0], f"samples of task '{task}'"))
             confidence.setdefault(task, []).append(true_confidence(item))
             right.setdefault(task, []).append(is_right(item))
         numbers.append(epoch)
@@ -104,6 +104,6 @@ def _task_map(
 
 def _differ(epoch: int, first: int, what: str) -> str:
     return (
-        f"predictions of epoch {epoch} hold {what} than those of epoch {first}: they are not of one run; delete what is "
-        "left of another one below predictions/"
+        f"predictions of epoch {epoch} hold other {what} than those of epoch {first}: they are not of one run; delete what "
+        "another one left below predictions/"
     )

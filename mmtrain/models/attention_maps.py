@@ -13,15 +13,17 @@ from mmtrain.models.attending import Attends, Attentive
 from mmtrain.models.model import MultimodalModel
 
 Floats = npt.NDArray[np.float32]
+Block = tuple[str, str, Floats]  # query, key, weights [T, S]
 
 
 @dataclass(frozen=True)
 class AttentionMap:
     """What the rows of one part read of another's: weights [T, S], the mean over heads.
 
-    A row sums to 1 over all the parts that it reads in one call, which may be several maps.
+    A row sums to 1 over all the parts that it reads in one call of an attention, which may be several maps.
     """
 
+    call: int  # maps of one call have one number, counted from 0
     name: str
     query: str
     key: str
@@ -61,11 +63,15 @@ def record_maps(model: MultimodalModel, inputs: Mapping[str, MaskedSequence]) ->
     num_rows = {name: int(rows.mask.sum()) for name, rows in read.items()}
     widths = {name: rows.mask.shape[1] for name, rows in read.items()}
     own = {part: len(names) for part, names in fusion.own_rows().items()}
-    maps = [item for call in calls for item in _cut(call, found[call.attention][call.call], num_rows, widths | own)]
+    maps = [
+        AttentionMap(number, f"{call.layer}, {query} to {key}", query, key, weights)
+        for number, call in enumerate(calls)
+        for query, key, weights in _cut(call, found[call.attention][call.call], num_rows, widths | own)
+    ]
     return Recorded(tuple(maps), num_rows)
 
 
-def _cut(call: Attends, weights: Tensor, num_rows: Mapping[str, int], widths: Mapping[str, int]) -> Iterator[AttentionMap]:
+def _cut(call: Attends, weights: Tensor, num_rows: Mapping[str, int], widths: Mapping[str, int]) -> Iterator[Block]:
     """The blocks of weights [T, S] that go from one part to one part, both with rows of the sample."""
     values = weights.float().cpu().numpy()
     modalities = [part for part in {*call.queries, *call.keys} if part in num_rows]
@@ -74,7 +80,7 @@ def _cut(call: Attends, weights: Tensor, num_rows: Mapping[str, int], widths: Ma
     for query, top in _places(call.queries, widths, values.shape[0]):
         for key, left in _places(call.keys, widths, values.shape[1]):
             if num_rows.get(query, 1) and num_rows.get(key, 1):
-                yield AttentionMap(f"{call.layer}, {query} to {key}", query, key, values[top, left])
+                yield query, key, values[top, left]
 
 
 def _places(parts: Sequence[str], widths: Mapping[str, int], total: int) -> Iterator[tuple[str, slice]]:
