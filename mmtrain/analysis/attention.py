@@ -52,10 +52,7 @@ def record_attention(
         rates=common_rates(trained.experiment, trained.parts.stores),
     )
     maps = [
-        vars(item)
-        | {
-            "weights": np.round(item.weights.astype(np.float64), 6).tolist(),
-        }
+        vars(item) | {"weights": np.round(item.weights.astype(np.float64), 6).tolist()}  # short in the file
         for item in recorded.maps
     ]
     which = {"id": sample, "split": split, "stream": own.name, "fusion": kind}
