@@ -57,8 +57,10 @@ def record_attention(
     ]
     which = {"id": sample, "split": split, "stream": own.name, "fusion": kind}
     values = {**which, "weights": weights, "checkpoint": trained.checkpoint, "labels": labels, "maps": maps}
-    file = write_json(folder, f"attention/{file_name(sample)}", values, indent=None)
-    if trained.console is not None:
+    name = f"attention/{file_name(sample)}"
+    file = folder / "evaluation" / f"{name}.json"
+    if trained.console is not None:  # the first process alone writes
+        write_json(folder, name, values, indent=None)
         trained.console.print(f"{len(maps)} maps written: {file}", highlight=False, soft_wrap=True, markup=False)
     return file
 

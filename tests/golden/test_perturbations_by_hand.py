@@ -197,6 +197,15 @@ def test_misspelled_words_stay_misspelled_at_a_higher_level(stream: Stream) -> N
     assert typos(clip(), stream, level=1.0, repeat=1).text != " ".join(texts[3])
 
 
+def test_where_a_word_is_misspelled_has_nothing_to_do_with_whether(stream: Stream) -> None:
+    """Of words misspelled at a low level, as many first differ in their second half as in their first."""
+    word = "abcdefghijklmnopqrstuvwxyz"
+    text = Typos(modality="text", seed=5)(clip(text=" ".join([word] * 2000)), stream, level=0.1, repeat=0).text
+    first = [next(at for at in range(26) if at >= len(own) or own[at] != word[at]) for own in text.split() if own != word]
+    assert len(first) == pytest.approx(200, abs=45)
+    assert sum(at < 13 for at in first) / len(first) == pytest.approx(0.5, abs=0.12)
+
+
 @pytest.mark.parametrize("row", PERTURBATIONS, ids=lambda row: row.name)
 def test_every_row_leaves_a_sample_without_the_modality_alone(row: Any, stream: Stream) -> None:
     assert 0 < min(row.levels) <= max(row.levels) <= row.most
