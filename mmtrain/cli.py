@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from mmtrain import cli_inference
+from mmtrain.cli_analysis import attention, datamap, evaluate
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, UserError
 
@@ -61,17 +62,9 @@ def train(
     train_file(config, words, resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
-    checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
-    weights: Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")] = "trained",
-) -> None:
-    """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
-    from mmtrain.scoring import score_run
-
-    score_run(run, split=split, checkpoint=checkpoint, weights=weights)
+app.command()(evaluate)
+app.command()(datamap)
+app.command()(attention)
 
 
 @app.command()

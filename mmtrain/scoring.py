@@ -7,30 +7,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmtrain.build import prepare_for_evaluation
-from mmtrain.config import load_experiment
 from mmtrain.data.bad_samples import bad_sample_notes, bad_sample_records
 from mmtrain.data.dataset import Stream
-from mmtrain.data.schema import SPLITS, TaskKind
-from mmtrain.engine.console import main_console
+from mmtrain.data.schema import TaskKind
 from mmtrain.engine.jsonl import plain, read_jsonl
-from mmtrain.engine.model_state import load_model_state
-from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run_folder import RunFolder
-from mmtrain.engine.state import require_version
 from mmtrain.engine.truncation import truncation_note
-from mmtrain.errors import CheckpointError, ConfigError
-from mmtrain.evaluation.evaluate import evaluate
 from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions
 from mmtrain.evaluation.pretext_metrics import table_metrics
 from mmtrain.evaluation.split_metrics import split_metrics
 from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
-from mmtrain.parts import build_parts, build_streams, training_labels
-from mmtrain.text_cache import use_cached_texts
-from mmtrain.training import build_accelerator
+from mmtrain.parts import training_labels
+from mmtrain.trained import load_trained
 
 # what a table shows of each kind of task beside the metric that stands for it
 _SECOND: dict[TaskKind, str] = {"binary": "auroc", "multiclass": "macro_f1", "multilabel": "macro_f1", "regression": "mae"}
@@ -46,53 +37,19 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
     stores have changed since.
     """
-    run = RunFolder(folder)
-    if not run.is_run():
-        raise ConfigError(run.refusal())
-    if split not in SPLITS:
-        by_run = "; training.train_predictions: true has the run itself write those" if "train-epoch" in split else ""
-        raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}{by_run}")
-    if weights not in ("trained", "average"):
-        raise ConfigError(f"--weights: '{weights}' is none of trained, average")
-    experiment = load_experiment(run.config)
-    accelerator = build_accelerator(experiment)
-    parts = build_parts(experiment, weights=False)
-    _, saved = read_named(run, checkpoint)
-    require_version(saved, origin=checkpoint)
-    for name, store in parts.stores.items():
-        if saved.state["identity"]["stores"].get(name) != store.fingerprint:
-            raise CheckpointError(f"dataset '{name}': store {store.path} is not the one this run was trained on")
-    try:
-        tensors = saved_weights(saved, weights, origin=checkpoint)
-    except ConfigError as error:
-        raise ConfigError(f"--weights: {error}") from None
-    load_model_state(parts.model, tensors, origin=checkpoint)
-    console = main_console(accelerator)
-    streams = build_streams(experiment, parts.stores, split)
-    model = prepare_for_evaluation(parts.model, accelerator)
-    cache_notes = use_cached_texts(
-        experiment, accelerator, model=parts.model, streams=streams, collate=parts.collate, console=console
-    )
+    trained = load_trained(folder, split=split, checkpoint=checkpoint, weights=weights, cached=True)
+    run, parts, console = trained.run, trained.parts, trained.console
     with ProgressBar(console, split, total=1) as progress:
-        predictions = evaluate(
-            model,
-            streams,
-            objective=parts.objective,
-            collate=parts.collate,
-            accelerator=accelerator,
-            batch_size=experiment.batch.evaluation,
-            progress=progress.count,
-        )
-    note = truncation_note(parts.collate.tokenizer, accelerator)
+        predictions = trained.predict(progress=progress.count)
+    note = truncation_note(parts.collate.tokenizer, trained.accelerator)
     rows = _rows(predictions, parts.train_streams)
     bad = [record for record in bad_sample_records(parts.stores) if record["split"] == split]
     if console is not None:
-        for words in [*cache_notes, *([note] if note else []), *bad_sample_notes(parts.stores)]:
+        for words in [*trained.notes, *([note] if note else []), *bad_sample_notes(parts.stores)]:
             console.print(words, highlight=False, soft_wrap=True)
         shares = share_rows(run, parts.train_streams)
-        step = int(saved.state["step"])
-        name = split if weights == "trained" else f"{split}_{weights}"
-        _write(run, console, split=name, step=step, predictions=predictions, rows=rows, shares=shares, bad=bad)
+        step = trained.step
+        _write(run, console, split=trained.name, step=step, predictions=predictions, rows=rows, shares=shares, bad=bad)
     return rows
 
 

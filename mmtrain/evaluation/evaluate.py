@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmtrain.data.batch import Batch
 from mmtrain.data.collate import Collator
-from mmtrain.data.dataset import Stream
+from mmtrain.data.dataset import Sample, Stream
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Strings, TaskPredictions
 from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
@@ -21,6 +21,7 @@ from mmtrain.objectives.pretext.protocol import PretextLoss
 
 Arrays = dict[str, npt.NDArray[Any]]
 Index = npt.NDArray[np.int64]
+Alter = Callable[[Sample, Stream], Sample]  # what a sample of a stream goes through on its way from the store to a batch
 
 
 def sample_values(batch: Batch, logits: Mapping[str, Tensor], terms: LossTerms) -> dict[str, Tensor]:
@@ -64,11 +65,13 @@ def evaluate(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
     retrieves: bool = True,
+    alter: Alter | None = None,
 ) -> list[Predictions]:
     """Predictions of every sample of `streams`, in their order, equal on every process.
 
     `batch_size`: samples of one forward pass, which pretext tasks compare with each other; `progress(done, total)` counts
-    this process's batches; `retrieves`: rank every sample's match among all, which takes time by the square of their number.
+    this process's batches; `retrieves`: rank every sample's match among all, which takes time by the square of their number;
+    `alter`: evaluate samples other than those of the stores.
     """
     positions = {number: np.arange(len(stream)) for number, stream in enumerate(streams)}
     arrays = evaluate_samples(
@@ -81,6 +84,7 @@ def evaluate(
         batch_size=batch_size,
         progress=progress,
         embeds=retrieves,
+        alter=alter,
     )
     return task_predictions(arrays, streams, objective)
 
@@ -97,6 +101,7 @@ def evaluate_samples(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
     embeds: bool = False,
+    alter: Alter | None = None,
 ) -> Arrays:
     """What `sample_values` keeps of the samples at `positions` (stream number -> [n]), by stream, then by position.
 
@@ -107,7 +112,10 @@ def evaluate_samples(
     model.eval()
     parts = []
     for done, (number, chosen) in enumerate(batches, start=1):
-        batch = collate([streams[number].sample(int(position)) for position in chosen], [number] * len(chosen))
+        samples = [streams[number].sample(int(position)) for position in chosen]
+        if alter is not None:
+            samples = [alter(sample, streams[number]) for sample in samples]
+        batch = collate(samples, [number] * len(chosen))
         batch = batch.to(accelerator.device)
         outputs = model(batch.inputs, batch.labelled, batch.keys)
         kept = sample_values(batch, outputs.logits, objective(outputs, batch))

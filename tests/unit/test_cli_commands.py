@@ -53,9 +53,12 @@ def test_no_command_shows_help(run, arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ("train", "evaluate", "config", "data")),
+        ((), ("train", "evaluate", "datamap", "attention", "config", "data")),
         (("train",), ("--config", "--resume", "--overwrite", "--profile", "KEY=VALUE", "Experiment file")),
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
+        (("evaluate",), ("--robustness", "--importance", "--groups", "--levels", "--repeats")),
+        (("datamap",), ("run folder", "easy, hard or ambiguous")),
+        (("attention",), ("run folder", "SAMPLE", "--split", "--stream", "--checkpoint", "--weights")),
         (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
         (("ablate",), ("--jobs", "--dry-run", "--rerun-stale", "--final", "KEY=VALUE", "Matrix file")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
