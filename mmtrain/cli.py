@@ -1,5 +1,6 @@
 """The command line: thin doors to the rest; what a person or a file did wrong ends in one message and exit code 2."""
 
+import os
 import sys
 from collections.abc import Sequence
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
-from mmtrain.errors import Interrupted, NonFiniteError, UserError
+from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 
 app = typer.Typer(
     name="mmtrain",
@@ -205,13 +206,30 @@ def curriculum_simulate(
     typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
 
 
+def _mark() -> int:
+    """Make the marker file that was asked for; gives the exit code."""
+    marker = os.environ.get("MMTRAIN_MARKER")
+    if not marker:
+        return 130
+    try:
+        Path(marker).touch()
+    except OSError as error:
+        typer.echo(f"error: MMTRAIN_MARKER: {marker}: {error.strerror}", err=True)
+        return 2
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal."""
+    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal.
+
+    Where MMTRAIN_MARKER names a file, SIGUSR1 ends in that file and in 0: for batch scripts, behind launchers that take any
+    other code for a failure and hide which one it was.
+    """
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:
         typer.echo(str(error), err=True)
-        sys.exit(130)
+        sys.exit(_mark() if isinstance(error, Preempted) else 130)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(3 if isinstance(error, NonFiniteError) else 2)

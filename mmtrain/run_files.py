@@ -47,6 +47,7 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, parameters: Para
     )
     start["parameters"] = {"total": parameters.total, "trained": parameters.trainable}
     if continues:
+        folder.preempted.unlink(missing_ok=True)
         starts = [*json.loads(folder.environment.read_text(encoding="utf-8")), start]
         write_whole(folder.environment, json.dumps(starts, indent=1))
     else:

@@ -1,0 +1,63 @@
+"""A real Slurm for each test process, from its first such test to its end; and a project folder that submits to it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from projects import ROOT, Project
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """What has to be in the environment of whoever asks this Slurm."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    root = tempfile.mkdtemp(prefix="mmtrain-slurm-")  # munge wants a folder that others may pass through
+    port = 20000 + (os.getpid() * 7 + worker * 1009) % 12000  # below those that the system hands out
+    script = str(HERE / "cluster.sh")
+    started = subprocess.run([script, "start", root, str(port)], capture_output=True, text=True, check=False)
+    if started.returncode == 3:
+        pytest.skip(f"no Slurm to test with: {started.stdout.strip()}")
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        yield dict(line.split("=", 1) for line in started.stdout.splitlines())
+    finally:
+        subprocess.run([script, "stop", root], check=False, timeout=60)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from data_prep.synth import synthesize
+
+    folder = tmp_path_factory.mktemp("stores") / "clips"
+    synthesize(folder, name="clips", samples=80, modalities={"audio": 6}, tasks={"funny": "binary"}, seed=1)
+    return folder
+
+
+@pytest.fixture
+def project(cluster: dict[str, str], store: Path, tmp_path: Path) -> Project:
+    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+    settings = tmp_path / "slurm" / "site.env"
+    settings.write_text(f"{settings.read_text()}\nPYTHON={sys.executable}\n")
+    experiment = {
+        "name": "run",
+        "runs": str(tmp_path / "runs"),
+        "datasets": {"clips": {"store": str(store)}},
+        "streams": {"clips": {"dataset": "clips", "tasks": ["funny"]}},
+        "model": {"dim": 8, "sequences": {"audio": {"name": "linear"}}},
+        "curriculum": {"window": 4},
+        "batch": {"size": 8},
+        "training": {"epochs": 2, "steps_per_epoch": 20, "optimizer": {"lr": 0.01}},
+    }
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    path = os.pathsep.join([str(ROOT), str(HERE / "pacing")])
+    own = {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return Project(tmp_path, dict(os.environ) | cluster | own)
