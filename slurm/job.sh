@@ -37,7 +37,7 @@ run() {
     (trap '' USR1 && exec "$@") &
     child=$!
     trap 'preempted=1' USR1
-    trap 'ended=1; kill -TERM "$child" 2>/dev/null' TERM INT
+    trap 'ended=1' TERM # Slurm sends it to every process of the job, and a second one would stop the saving
     while kill -0 "$child" 2>/dev/null; do
         if [ -n "$preempted" ]; then
             kill -USR1 "$child" 2>/dev/null
@@ -48,13 +48,13 @@ run() {
     done
     wait "$child"
     code=$?
-    if [ -e "$MMTRAIN_MARKER" ]; then
+    if [ -n "$ended" ]; then
+        say "ended by SIGTERM (exit code $code): canceled, out of time, or Slurm requeues the job"
+    elif [ -e "$MMTRAIN_MARKER" ]; then
         requeue
-    elif [ -n "$ended" ]; then
-        # SIGTERM came from scancel, from the time limit, or from a preemption without SIGUSR1; only of the last Slurm
-        # requeues the job, and not where this script has ended before
-        say "ended by SIGTERM (exit code $code); what comes now is Slurm's to say"
-        sleep 600 &
+    elif [ "$code" != 0 ] && scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; then
+        say "preempted by SIGTERM instead of SIGUSR1 (exit code $code): waiting for Slurm to requeue the job"
+        sleep 3600 & # for a job that has ended before, it does not
         wait $!
     fi
     return "$code"

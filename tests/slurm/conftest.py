@@ -13,6 +13,12 @@ import yaml
 from projects import ROOT, Project
 
 HERE = Path(__file__).parent
+OWN = {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "pacing")]),
+    "ACCELERATE_USE_CPU": "1",
+    "OMP_NUM_THREADS": "1",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
 
 
 @pytest.fixture(scope="session")
@@ -42,22 +48,38 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_experiment(folder: Path, store: Path) -> None:
+    experiment = {
+        "name": "run",
+        "runs": str(folder / "runs"),
+        "datasets": {"clips": {"store": str(store)}},
+        "streams": {"clips": {"dataset": "clips", "tasks": ["funny"]}},
+        "model": {
+            "dim": 8,
+            "sequences": {"audio": {"name": "linear"}},
+            "fusion": {"name": "concat", "dropout": 0.0},
+        },
+        "curriculum": {"window": 4},
+        "batch": {"size": 8},
+        "training": {"epochs": 2, "steps_per_epoch": 20, "optimizer": {"lr": 0.01}},
+    }
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+
+
+@pytest.fixture(scope="session")
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of the projects' experiment that nothing cuts."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_experiment(folder, store)
+    words = [sys.executable, "-m", "mmtrain.train", "--config", "experiment.yaml"]
+    subprocess.run(words, cwd=folder, env=dict(os.environ) | OWN, check=True, capture_output=True)
+    return folder / "runs" / "run"
+
+
 @pytest.fixture
 def project(cluster: dict[str, str], store: Path, tmp_path: Path) -> Project:
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     settings = tmp_path / "slurm" / "site.env"
     settings.write_text(f"{settings.read_text()}\nPYTHON={sys.executable}\n")
-    experiment = {
-        "name": "run",
-        "runs": str(tmp_path / "runs"),
-        "datasets": {"clips": {"store": str(store)}},
-        "streams": {"clips": {"dataset": "clips", "tasks": ["funny"]}},
-        "model": {"dim": 8, "sequences": {"audio": {"name": "linear"}}},
-        "curriculum": {"window": 4},
-        "batch": {"size": 8},
-        "training": {"epochs": 2, "steps_per_epoch": 20, "optimizer": {"lr": 0.01}},
-    }
-    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-    path = os.pathsep.join([str(ROOT), str(HERE / "pacing")])
-    own = {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return Project(tmp_path, dict(os.environ) | cluster | own)
+    write_experiment(tmp_path, store)
+    return Project(tmp_path, dict(os.environ) | cluster | OWN)

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +47,15 @@ class Project:
 
         return until(ended, seconds=seconds, what=lambda: f"{self.job(number)}\n{self.said()}")
 
+    def settles(self) -> None:
+        """Until both nodes are back, and whatever was to be killed on them is: a requeued job has its number too."""
+
+        def back() -> bool:
+            return self.call("sinfo", "--noheader", "--partition=main", "--format=%T").split() == ["idle"]
+
+        until(back, seconds=60, what=lambda: self.call("sinfo"))
+        time.sleep(2)
+
     def reaches(self, run: str, step: int, *, seconds: float = 90) -> None:
         """Until a run has logged a window at or behind a step."""
         file = self.folder / "runs" / run / "metrics.jsonl"
@@ -56,14 +64,8 @@ class Project:
     def said(self) -> str:
         return "\n".join(f"--- {file.name}\n{file.read_text()}" for file in sorted(self.folder.rglob("*.out")))
 
-    def unbroken(self) -> bytes:
-        """The last weights of the same run, made here and now."""
-        self.call(sys.executable, "-m", "mmtrain.train", "--config", "experiment.yaml", "name=whole")
-        return self.weights("whole")
-
     def weights(self, run: str) -> bytes:
-        return (self.folder / "runs" / run / "checkpoints" / "last" / "model.safetensors").read_bytes()
-
+        return last_weights(self.folder / "runs" / run)
 
 def until(found: Callable[[], Any], *, seconds: float, what: Callable[[], str]) -> Any:
     end = time.monotonic() + seconds
@@ -71,3 +73,7 @@ def until(found: Callable[[], Any], *, seconds: float, what: Callable[[], str]) 
         assert time.monotonic() < end, f"not within {seconds} s: {what()}"
         time.sleep(0.1)
     return value
+
+
+def last_weights(run: Path) -> bytes:
+    return (run / "checkpoints" / "last" / "model.safetensors").read_bytes()
