@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmtrain.cli_ablate import ablate_app
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 
@@ -26,6 +27,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(curriculum_app, name="curriculum")
 app.add_typer(tune_app, name="tune")
+app.add_typer(ablate_app, name="ablate")
 
 Evaluation = Literal["best", "last"]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
@@ -109,23 +111,6 @@ def import_checkpoint(
     for line in convert_files(files, SCHEMES[scheme](), out=out, legacy=legacy).lines():
         typer.echo(line)
     typer.echo(f"written to {out}")
-
-
-@app.command()
-def ablate(
-    matrix: Annotated[Path, typer.Argument(help="Matrix file (YAML): experiment, axes, baseline, seeds, metric.")],
-    overrides: Overrides = None,
-    *,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
-    rerun_stale: Annotated[bool, typer.Option("--rerun-stale", help="Train anew what other code or settings made.")] = False,
-    final: Annotated[list[str] | None, typer.Option("--final", help="A variant, or best: read its test split.")] = None,
-) -> None:
-    """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""
-    from mmtrain.ablation.ablate import ablate
-
-    if not ablate(matrix, overrides or [], jobs=jobs, dry_run=dry_run, rerun_stale=rerun_stale, final=final or ()):
-        raise typer.Exit(1)
 
 
 @config_app.command("show")

@@ -101,9 +101,3 @@ def _stop(running: Mapping[subprocess.Popen[bytes], Any]) -> None:
         process.terminate()
     for process in running:
         process.wait()
-
-
-def last_line(log: Path) -> str:
-    """Of a log, the last line with something in it; '' where there is none."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

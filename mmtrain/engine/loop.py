@@ -28,7 +28,8 @@ from mmtrain.errors import ConfigError, Interrupted, Preempted
 def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None = None) -> History:
     """Train from `state` to the end of the run, or to early stopping; `prunes` is asked for it behind every evaluation.
 
-    Errors: Interrupted after Ctrl-C or SIGTERM, Preempted after SIGUSR1, with the state saved; NonFiniteError before a weight is touched.
+    Errors: Interrupted after Ctrl-C or SIGTERM, Preempted after SIGUSR1, with the state saved; NonFiniteError before a
+    weight is touched.
     """
     forget_peak(run.accelerator.device)
     if run.settings.on_nonfinite == "rollback" and state.step == 0:

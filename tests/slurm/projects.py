@@ -67,6 +67,7 @@ class Project:
     def weights(self, run: str) -> bytes:
         return last_weights(self.folder / "runs" / run)
 
+
 def until(found: Callable[[], Any], *, seconds: float, what: Callable[[], str]) -> Any:
     end = time.monotonic() + seconds
     while not (value := found()):

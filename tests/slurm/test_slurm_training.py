@@ -57,7 +57,9 @@ def test_a_canceled_run_is_saved_is_not_requeued_and_can_be_submitted_again(proj
 
 
 @pytest.mark.slow
-def test_two_nodes_train_as_one_process_does_and_on_when_preempted_or_when_one_is_lost(project: Project, whole: Path) -> None:
+def test_two_nodes_train_as_one_process_does_and_on_when_preempted_or_when_one_is_lost(
+    project: Project, whole: Path
+) -> None:
     nodes = ("--nodes=2", "--gres=gpu:1", "slurm/nodes.sbatch", "experiment.yaml")
     one = project.submit("--nodes=1", "--gres=gpu:2", "slurm/node.sbatch", "experiment.yaml", "name=one", **SLOW)
     project.reaches("one", 4)
