@@ -1,4 +1,4 @@
-"""A matrix as array jobs of a real Slurm: preempted, failed, killed, out of memory, submitted again; and its table behind it."""
+"""A matrix as array jobs of a real Slurm: preempted, failed, killed, out of memory, submitted again; and its table."""
 
 import json
 import sys
