@@ -32,7 +32,7 @@ say() { echo "slurm/job.sh: $*" >&2; }
 # here, again and again: one that comes before it listens is lost. The exit code is the command's; where it was preempted,
 # the job is requeued and this script ends.
 run() {
-    local child code preempted='' ended=''
+    local child preempted='' ended=''
     say "job $TASK_ID on $(hostname), start $((${SLURM_RESTART_COUNT:-0} + 1)): $*"
     (trap '' USR1 && exec "$@") &
     child=$!
@@ -47,18 +47,39 @@ run() {
         fi
     done
     wait "$child"
-    code=$?
-    if [ -n "$ended" ]; then
+    come_to_an_end $? "$ended"
+}
+
+# run_again COMMAND...: of one that knows no SIGUSR1, and goes on where it was killed.
+run_again() {
+    local child ended=''
+    say "job $TASK_ID on $(hostname), start $((${SLURM_RESTART_COUNT:-0} + 1)): $*"
+    "$@" &
+    child=$!
+    trap 'touch "$MMTRAIN_MARKER"; kill -TERM "$child" 2>/dev/null' USR1
+    trap 'ended=1' TERM
+    while kill -0 "$child" 2>/dev/null; do
+        wait "$child"
+    done
+    wait "$child"
+    come_to_an_end $? "$ended"
+}
+
+come_to_an_end() { # EXIT_CODE WHETHER_SIGTERM_CAME
+    local code=$1
+    if [ -n "$2" ]; then
         say "ended by SIGTERM (exit code $code): canceled, out of time, or Slurm requeues the job"
-    elif [ -e "$MMTRAIN_MARKER" ]; then
-        requeue
-    elif [ "$code" != 0 ] && scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; then
+    elif [ "$code" != 0 ] && [ ! -e "$MMTRAIN_MARKER" ] && is_preempted; then
         say "preempted by SIGTERM instead of SIGUSR1 (exit code $code): waiting for Slurm to requeue the job"
         sleep 3600 & # for a job that has ended before, it does not
         wait $!
+    elif [ -e "$MMTRAIN_MARKER" ]; then
+        requeue
     fi
     return "$code"
 }
+
+is_preempted() { scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; }
 
 requeue() {
     if scontrol requeue "$TASK_ID"; then

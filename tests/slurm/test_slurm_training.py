@@ -1,7 +1,10 @@
 """Training through the templates, on a real Slurm: preempted, out of time, canceled, its node lost; and on two nodes."""
 
+import sys
+from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from projects import ROOT, Project, last_weights, until
 
@@ -18,6 +21,46 @@ SMALL = ("--nodelist=127.0.0.2",)
 def test_slurm_takes_every_template(project: Project) -> None:
     for template in TEMPLATES:
         project.call("slurm/submit.sh", "--test-only", f"slurm/{template}")
+
+
+@pytest.mark.slow
+def test_every_template_hands_the_signal_on(project: Project) -> None:
+    """To every process behind a launcher, which must not die of it; and each job is requeued once, by its own number."""
+    probe = project.folder / "probe.sh"
+    probe.write_text(f'#!/bin/sh\nexec {sys.executable} -S {Path(__file__).with_name("probe.py")} "$@"\n')
+    probe.chmod(0o755)
+    settings = project.folder / "slurm" / "site.env"
+    settings.write_text(f"{settings.read_text()}\nPYTHON={probe}\n")
+    (notes := project.folder / "notes").mkdir()
+    jobs = {
+        "cpu": ("x.yaml",),
+        "gpu": ("x.yaml",),
+        "node": ("x.yaml",),
+        "nodes": ("x.yaml",),
+        "prepare": ("2", "x.csv", "x"),
+        "ablation": ("x.jsonl",),
+    }
+    options = {"node": ["--gres=gpu:3"], "nodes": ["--gres=gpu:2"], "prepare": ["--array=1-2"], "ablation": ["--array=0-1"]}
+    processes = {"cpu": 1, "gpu": 1, "node": 3, "nodes": 4, "prepare": 1, "ablation": 1}
+    numbers = {}
+    for name, words in jobs.items():
+        named = (f"--job-name={name}", "--mem=100M", *options.get(name, []), f"slurm/{name}.sbatch", *words)
+        number = project.submit(*named, PROBES=str(notes))
+        numbers[name] = f"{number}_1" if "--array" in str(options.get(name)) else number
+        until(partial(heard, notes, f"{name}-listens", processes[name]), seconds=60, what=project.said)
+        project.call("scancel", "--batch", "--signal=USR1", numbers[name])
+    for name, number in numbers.items():
+        ended = project.wait(number)
+        assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), (name, project.said())
+        assert heard(notes, f"{name}-heard", processes[name]), name
+    for name in ("prepare", "ablation"):
+        other = project.job(numbers[name].replace("_1", "_2" if name == "prepare" else "_0"))
+        assert (other["JobState"], other["Restarts"]) == ("RUNNING", "0"), "the rest of an array is left alone"
+        project.call("scancel", "--full", "--signal=KILL", numbers[name].partition("_")[0])
+
+
+def heard(notes: Path, name: str, number: int) -> bool:
+    return len(list(notes.glob(f"{name}-*"))) == number
 
 
 @pytest.mark.slow
@@ -74,3 +117,16 @@ def test_two_nodes_train_as_one_process_does_and_on_when_preempted_or_when_one_i
     assert project.weights("one") == project.weights("two"), "two processes, on one node or two, cut or not"
     alone, parts = mmtrain.history(whole), mmtrain.history(project.folder / "runs" / "two")
     assert alone.steps["loss/funny"].tolist() == pytest.approx(parts.steps["loss/funny"].tolist(), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_shards_of_a_manifest_are_extracted_and_merged(project: Project) -> None:
+    lines = [f"c{number},g{number // 2},text {number},{'abc'[number % 3]}" for number in range(12)]
+    (project.folder / "clips.csv").write_text("\n".join(["id,group,text,mood", *lines, ""]))
+    words = ("slurm/prepare.sbatch", "2", "clips.csv", "stores/clips", "--task", "mood=multiclass")
+    array = project.submit("--array=1-2", *words)
+    merge = project.submit(f"--dependency=afterok:{array}", "slurm/merge.sbatch", "2", "stores/clips")
+    assert project.wait(merge)["JobState"] == "COMPLETED", project.said()
+    project.call(sys.executable, "-m", "data_prep", "extract", "clips.csv", "--out", "stores/whole", *words[4:])
+    merged, whole = (pq.read_table(project.folder / f"stores/{name}/samples.parquet") for name in ("clips", "whole"))
+    assert merged.sort_by("id").to_pylist() == whole.sort_by("id").to_pylist(), "splits and classes are those of the whole"
