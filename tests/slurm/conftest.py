@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,22 +22,36 @@ OWN = {
 }
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[dict[str, str]]:
-    """What has to be in the environment of whoever asks this Slurm."""
+@contextmanager
+def started(place: int, **environment: str) -> Iterator[dict[str, str]]:
+    """A cluster for as long as the block takes; `place` tells those of one test process apart."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     root = tempfile.mkdtemp(prefix="mmtrain-slurm-")  # munge wants a folder that others may pass through
-    port = 20000 + (os.getpid() * 7 + worker * 1009) % 12000  # below those that the system hands out
-    script = str(HERE / "cluster.sh")
-    started = subprocess.run([script, "start", root, str(port)], capture_output=True, text=True, check=False)
-    if started.returncode == 3:
-        pytest.skip(f"no Slurm to test with: {started.stdout.strip()}")
+    port = 20000 + (os.getpid() * 7 + worker * 1009 + place * 10) % 12000  # below those that the system hands out
+    script, settings = str(HERE / "cluster.sh"), dict(os.environ) | environment
+    done = subprocess.run([script, "start", root, str(port)], env=settings, capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip(f"no Slurm to test with: {done.stdout.strip()}")
     try:
-        assert started.returncode == 0, started.stdout + started.stderr
-        yield dict(line.split("=", 1) for line in started.stdout.splitlines())
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield dict(line.split("=", 1) for line in done.stdout.splitlines())
     finally:
         subprocess.run([script, "stop", root], check=False, timeout=60)
         shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """What has to be in the environment of whoever asks this Slurm."""
+    with started(0) as found:
+        yield found
+
+
+@pytest.fixture
+def terse_cluster() -> Iterator[dict[str, str]]:
+    """One that sends SIGTERM, and not the user's signal, to what it preempts: Slurm's default."""
+    with started(1, SLURM_TEST_CTLD="idle_on_node_suspend") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

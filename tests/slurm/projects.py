@@ -37,12 +37,12 @@ class Project:
         return dict(re.findall(r"(\w+)=(\S+)", said))
 
     def wait(self, number: str, *, seconds: float = 120) -> dict[str, str]:
-        """Until it has ended; the two minutes that a requeued job is held are passed over."""
+        """Until it has ended; the two minutes that a requeued job is held are passed over, its limit raised."""
 
         def ended() -> dict[str, str] | None:
             job = self.job(number)
             if job["JobState"] == "PENDING" and job["Restarts"] != "0" and job["Reason"] == "BeginTime":
-                self.call("scontrol", "update", f"JobId={number}", "StartTime=now", fails=True)
+                self.call("scontrol", "update", f"JobId={number}", "StartTime=now", "TimeLimit=30", fails=True)
             return job if job["JobState"] in FINAL else None
 
         return until(ended, seconds=seconds, what=lambda: f"{self.job(number)}\n{self.said()}")

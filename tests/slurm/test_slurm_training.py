@@ -1,6 +1,7 @@
 """Training through the templates, on a real Slurm: preempted, out of time, canceled, its node lost; and on two nodes."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +24,21 @@ def test_slurm_takes_every_template(project: Project) -> None:
         project.call("slurm/submit.sh", "--test-only", f"slurm/{template}")
 
 
-@pytest.mark.slow
-def test_every_template_hands_the_signal_on(project: Project) -> None:
-    """To every process behind a launcher, which must not die of it; and each job is requeued once, by its own number."""
+def probed(project: Project) -> Path:
+    """Let probes stand for Python; gives the folder of their notes."""
     probe = project.folder / "probe.sh"
     probe.write_text(f'#!/bin/sh\nexec {sys.executable} -S {Path(__file__).with_name("probe.py")} "$@"\n')
     probe.chmod(0o755)
     settings = project.folder / "slurm" / "site.env"
     settings.write_text(f"{settings.read_text()}\nPYTHON={probe}\n")
     (notes := project.folder / "notes").mkdir()
+    return notes
+
+
+@pytest.mark.slow
+def test_every_template_hands_the_signal_on(project: Project) -> None:
+    """To every process behind a launcher, which must not die of it; and each job is requeued once, by its own number."""
+    notes = probed(project)
     jobs = {
         "cpu": ("x.yaml",),
         "gpu": ("x.yaml",),
@@ -57,6 +64,23 @@ def test_every_template_hands_the_signal_on(project: Project) -> None:
         other = project.job(numbers[name].replace("_1", "_2" if name == "prepare" else "_0"))
         assert (other["JobState"], other["Restarts"]) == ("RUNNING", "0"), "the rest of an array is left alone"
         project.call("scancel", "--full", "--signal=KILL", numbers[name].partition("_")[0])
+
+
+@pytest.mark.slow
+def test_a_preemption_by_sigterm_alone_loses_no_job(project: Project, terse_cluster: dict[str, str]) -> None:
+    """It reaches the steps of a job first; a script that ended with them would have failed before Slurm requeues it."""
+    site = replace(project, environment=project.environment | terse_cluster)
+    notes, jobs = probed(site), {}
+    for template, node, processes in (("gpu", "127.0.0.2", 1), ("nodes", "127.0.0.3", 2)):
+        words = ("--partition=low", "--nodes=1", "--gres=gpu:2", f"--nodelist={node}", f"--job-name={template}")
+        jobs[template] = site.submit(*words, f"slurm/{template}.sbatch", "x.yaml", PROBES=str(notes))
+        until(partial(heard, notes, f"{template}-listens", processes), seconds=60, what=site.said)
+        site.call("sbatch", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--mem=100M", "--wrap", "sleep 1")
+    for template, job in jobs.items():
+        ended = site.wait(job)
+        assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), site.said()
+        output = (site.folder / f"slurm-{template}-{job}.out").read_text()
+        assert ("waiting for Slurm to requeue" in output) == (template == "nodes")
 
 
 def heard(notes: Path, name: str, number: int) -> bool:
