@@ -15,6 +15,7 @@ from data_prep.failures import MediaError
 from data_prep.import_cli import app as import_app
 from data_prep.import_cli import exports as export_app
 from data_prep.options import read_pairs
+from data_prep.shard import read_shard
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
 
@@ -68,6 +69,9 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     device: Annotated[str | None, typer.Option(help="Where backbones run: cpu (the default), cuda, cuda:1, mps.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Backbones in half precision; their rows are float16.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Samples extracted at a time; the store does not depend on it.")] = 1,
+    shard: Annotated[
+        str, typer.Option(help="3/8: the third of eight parts, for several machines; `merge` joins them.")
+    ] = "",
     task: Annotated[list[str] | None, typer.Option(help="column=kind, repeatable; beside those of the sidecar.")] = None,
     allow_failures: Annotated[int, typer.Option(min=0, help="Leave out up to so many samples that cannot be read.")] = 0,
     allow_outside: Annotated[
@@ -117,6 +121,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         allow_outside=allow_outside,
         allow_failures=allow_failures,
         overwrite=overwrite,
+        shard=read_shard(shard) if shard else None,
         console=Console(stderr=True),
     )
     typer.echo(f"{out}: written" + (f"; {len(failures)} samples left out, see {out}.failures.jsonl" if failures else ""))

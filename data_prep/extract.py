@@ -17,13 +17,14 @@ from data_prep.manifest import MEDIA, Manifest, read_manifest
 from data_prep.progress import track
 from data_prep.provenance import describe_extraction, describe_extractor
 from data_prep.sample import Samples, columns_of
+from data_prep.shard import Shard
 from data_prep.workers import work_through
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
 from mmtrain.extras import require
 
 
-def extract(
+def extract(  # noqa: PLR0913 - one keyword per option of the command
     manifest: Path,
     *,
     out: Path,
@@ -36,13 +37,14 @@ def extract(
     allow_failures: int = 0,
     overwrite: bool = False,
     split: str | None = None,
+    shard: Shard | None = None,
     console: Console,
 ) -> list[Failure]:
     """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
 
-    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`: as `read_manifest`. What is
-    extracted is kept beside the store until that is whole: the same command goes on where an earlier one was stopped, and
-    ends with the same bytes.
+    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`: as `read_manifest`; `shard`: a part of
+    the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an earlier
+    one was stopped, and ends with the same bytes.
 
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
@@ -56,6 +58,7 @@ def extract(
     sound_of_video = not any("audio" in entry.media for entry in read.entries)
     _check_files(read, wanted, sound_of_video=sound_of_video)
     columns = columns_of(read)
+    read = read if shard is None else shard.of(read)
     extractors = {modality: make() for modality, make in makers.items()}
     used = {modality: getattr(make, "keywords", {}) for modality, make in makers.items()}
     for note in _notes(read, extractors):
@@ -79,7 +82,7 @@ def extract(
                 tasks=read.tasks,
                 columns=columns,
                 licence=read.licence,
-                provenance=describe_extraction(read, extractors, wanted, used),
+                provenance=describe_extraction(read, extractors, wanted, used, shard),
                 overwrite=overwrite,
             ) as writer:
                 for entry in read.entries:

@@ -8,6 +8,7 @@ from typing import Any
 
 from data_prep.extractors import Extractor
 from data_prep.manifest import Manifest
+from data_prep.shard import Shard
 
 
 def describe_extraction(
@@ -15,6 +16,7 @@ def describe_extraction(
     extractors: Mapping[str, Extractor],
     asked: Mapping[str, str],
     options: Mapping[str, Mapping[str, Any]],
+    shard: Shard | None = None,
 ) -> dict[str, object]:
     """Nothing of it changes from one run of the same command to the next, so that stores can be compared by their bytes."""
     return {
@@ -23,6 +25,7 @@ def describe_extraction(
         "commit": _commit(Path(__file__).resolve().parent),
         "manifest": manifest.file.name,
         "manifest_sha256": manifest.sha256,
+        **({} if shard is None else {"shard": f"{shard.number}/{shard.count}"}),
         "extractors": {key: describe_extractor(extractors[key], asked[key], options[key]) for key in extractors},
     }
 

@@ -96,16 +96,8 @@ def build_run(
     )
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     writes = on_disk and accelerator.is_main_process
-
-    def begin() -> None:
-        begin_run(experiment, accelerator, count_parameters(model), continues=continues)
-        name_bad_samples(folder, parts.stores)
-        write_signature(folder, describe_model(experiment, parts.stores, parts.objective))
-        if initial is not None and parts.loaded is not None:
-            write_initial(folder, initial, parts.loaded)
-
-    if on_disk:
-        look_once(accelerator, begin)  # no other process may write into the folder before its run has begun
+    if on_disk:  # no other process may write into the folder before its run has begun
+        look_once(accelerator, lambda: _begin(experiment, accelerator, parts, initial, continues=continues))
     recorded = recorded_source(folder) if initial is None and continues else None
     run = Run(
         folder=folder,
@@ -153,6 +145,18 @@ def initial_weights(
     if experiment.initial is None or has_checkpoint:
         return None
     return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
+
+
+def _begin(
+    experiment: Experiment, accelerator: Accelerator, parts: Parts, initial: InitialWeights | None, *, continues: bool
+) -> None:
+    """What stands in the folder from the beginning; a run to be replaced is deleted here."""
+    folder = RunFolder(experiment.folder)
+    begin_run(experiment, accelerator, count_parameters(parts.model), continues=continues)
+    name_bad_samples(folder, parts.stores)
+    write_signature(folder, describe_model(experiment, parts.stores, parts.objective))
+    if initial is not None and parts.loaded is not None:
+        write_initial(folder, initial, parts.loaded)
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The command line: thin doors to the rest; what a person or a file did wrong ends in one message and exit code 2."""
 
+import os
 import sys
 from collections.abc import Sequence
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
@@ -9,9 +10,10 @@ from typing import Annotated, Literal
 import typer
 
 from mmtrain import cli_inference
+from mmtrain.cli_ablate import ablate_app
 from mmtrain.cli_analysis import attention, datamap, evaluate
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
-from mmtrain.errors import Interrupted, NonFiniteError, UserError
+from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 
 app = typer.Typer(
     name="mmtrain",
@@ -27,6 +29,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(curriculum_app, name="curriculum")
 app.add_typer(tune_app, name="tune")
+app.add_typer(ablate_app, name="ablate")
 
 Evaluation = Literal["best", "last"]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
@@ -112,23 +115,6 @@ def import_checkpoint(
     typer.echo(f"written to {out}")
 
 
-@app.command()
-def ablate(
-    matrix: Annotated[Path, typer.Argument(help="Matrix file (YAML): experiment, axes, baseline, seeds, metric.")],
-    overrides: Overrides = None,
-    *,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
-    rerun_stale: Annotated[bool, typer.Option("--rerun-stale", help="Train anew what other code or settings made.")] = False,
-    final: Annotated[list[str] | None, typer.Option("--final", help="A variant, or best: read its test split.")] = None,
-) -> None:
-    """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""
-    from mmtrain.ablation.ablate import ablate
-
-    if not ablate(matrix, overrides or [], jobs=jobs, dry_run=dry_run, rerun_stale=rerun_stale, final=final or ()):
-        raise typer.Exit(1)
-
-
 app.command()(cli_inference.predict)
 app.command()(cli_inference.pack)
 app.command()(cli_inference.export)
@@ -212,13 +198,30 @@ def curriculum_simulate(
     typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
 
 
+def _mark() -> int:
+    """Make the marker file that was asked for; gives the exit code."""
+    marker = os.environ.get("MMTRAIN_MARKER")
+    if not marker:
+        return 130
+    try:
+        Path(marker).touch()
+    except OSError as error:
+        typer.echo(f"error: MMTRAIN_MARKER: {marker}: {error.strerror}", err=True)
+        return 2
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal."""
+    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal.
+
+    Where MMTRAIN_MARKER names a file, SIGUSR1 ends in that file and in 0: for batch scripts, behind launchers that take any
+    other code for a failure and hide which one it was.
+    """
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:
         typer.echo(str(error), err=True)
-        sys.exit(130)
+        sys.exit(_mark() if isinstance(error, Preempted) else 130)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(3 if isinstance(error, NonFiniteError) else 2)

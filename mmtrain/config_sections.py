@@ -76,4 +76,6 @@ class TrackingConfig(Section):
 
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     project: str = "mmtrain"
+    group: str | None = Field(default=None, description="Of W&B; a matrix of runs gives its name where there is none.")
+    tags: tuple[str, ...] = Field(default=(), description="Of W&B, and of TensorBoard's HParams where they are `key=value`.")
     tensorboard: bool = False

@@ -50,6 +50,7 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, parameters: Para
     )
     start["parameters"] = {"total": parameters.total, "trained": parameters.trainable}
     if continues:
+        folder.preempted.unlink(missing_ok=True)
         starts = [*json.loads(folder.environment.read_text(encoding="utf-8")), start]
         write_whole(folder.environment, json.dumps(starts, indent=1))
     else:
@@ -144,10 +145,36 @@ def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -
                 folder=folder.path,
                 config=experiment.resolved(),
                 console=console,
+                group=tracking.group,
+                tags=tracking.tags,
             )
         )
     if tracking.tensorboard:
         from mmtrain.engine.tracking.tensorboard import TensorBoardTracker
 
-        trackers.append(TensorBoardTracker(folder=folder.path / "tensorboard", console=console))
+        metric = f"best/{experiment.selection.metric}"
+        trackers.append(
+            TensorBoardTracker(
+                folder=folder.path / "tensorboard", console=console, settings=_settings(experiment), metric=metric
+            )
+        )
     return trackers
+
+
+def _settings(experiment: Experiment) -> dict[str, bool | float | str]:
+    """What TensorBoard's HParams page compares runs by: tags `key=value` and the seed; without such tags, every setting."""
+    pairs = dict(tag.split("=", 1) for tag in experiment.tracking.tags if "=" in tag)
+    if pairs:
+        return pairs | {"seed": experiment.seed}
+    config = {key: value for key, value in experiment.resolved().items() if key not in ("runs", "tracking")}
+    return _flat(config, "")
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, bool | float | str]:
+    flat: dict[str, bool | float | str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return flat

@@ -1,7 +1,6 @@
 """`mmtrain ablate`: run what is out of a matrix on this machine, and say what its variants came to."""
 
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,17 +8,19 @@ from pathlib import Path
 from rich.console import Console
 
 from mmtrain.ablation.plan import Plan, PlannedRun, check_plan, read_plan
-from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
+from mmtrain.ablation.processes import Job, run_jobs, threads_for
 from mmtrain.ablation.readings import Readings, chosen_variants, reading_job
+from mmtrain.ablation.records import STOPPED, last_line
 from mmtrain.ablation.report import Report, build_report, print_report, write_report
 from mmtrain.ablation.rows import variant_rows
+from mmtrain.ablation.slurm import SlurmOptions, find_submit, queued_runs, submit_table, submit_waves
 from mmtrain.ablation.status import State, Status, attempts_of, status_of, statuses
 from mmtrain.engine.console import stdout_console
 from mmtrain.engine.run_lock import RunLock
+from mmtrain.errors import ConfigError
 
 Began = Callable[[Job], None]
 Ended = Callable[[Job, int], None]
-_STOPPED = (0, 130, -signal.SIGINT, -signal.SIGTERM)  # by somebody, and not by a fault
 
 
 def ablate(
@@ -30,14 +31,17 @@ def ablate(
     dry_run: bool = False,
     rerun_stale: bool = False,
     final: Sequence[str] = (),
+    slurm: SlurmOptions | None = None,
 ) -> bool:
     """Bring every run of a matrix to its end, `jobs` at a time, and write runs/<name>/ablation.{md,csv,json}.
 
     What is finished stays, what is interrupted goes on, what failed is tried again; `rerun_stale` trains anew what other
     code made, and what is of other settings or data. `final`: nothing is trained, the test split of these variants is read.
-    True where every run is finished, or, with `final`, every one that was asked for is read.
+    `slurm`: what is out, and neither queued nor running there, is submitted as an array, and the table behind it.
+    True where every run is finished, or, with `final`, every one that was asked for is read; with `slurm`, in any case.
     Errors: UserError of every kind before the first run begins; Interrupted.
     """
+    script = find_submit() if slurm is not None else None
     plan = read_plan(file, overrides)
     check_plan(file, plan)
     for run in plan.runs:
@@ -47,9 +51,21 @@ def ablate(
         return True
     with RunLock(plan.folder):
         session = _Session(plan, stdout_console(), rerun_stale=rerun_stale)
+        if slurm is not None and script is not None:
+            session.submit(script, slurm, [str(file), *overrides])
+            return True
         whole = session.read_test(final, jobs) if final else session.train(jobs)
     print_report(session.report(), session.console)
     return whole
+
+
+def tabulate(file: Path, overrides: Sequence[str] = ()) -> None:
+    """Write and print runs/<name>/ablation.{md,csv,json} of what is finished by now. Errors: UserError."""
+    plan = read_plan(file, overrides)
+    with RunLock(plan.folder):
+        report = _Session(plan, stdout_console(), rerun_stale=False).report()
+        write_report(report)
+    print_report(report, stdout_console())
 
 
 def command_of(plan: Plan, run: PlannedRun, *, overwrite: bool) -> tuple[str, ...]:
@@ -96,7 +112,7 @@ class _Session:
             self._say(f"{job.label}: begins, log {job.log}")
 
         def ended(job: Job, code: int) -> None:
-            attempts.note(runs[job.label], code=0 if code in _STOPPED else code, line=_why(job, code))
+            attempts.note(runs[job.label], code=0 if code in STOPPED else code, line=_why(job, code))
             status = self._found[job.label] = status_of(self.plan, runs[job.label])
             done = sum(status.is_finished for status in self.statuses)
             self._say(f"{job.label}: {_state(status)}; {done} of {len(self.statuses)} runs finished")
@@ -109,6 +125,26 @@ class _Session:
                 self._found[label] = status_of(self.plan, status.run) if status.state is State.RUNNING else status
             write_report(self.report())
         return all(status.is_finished for status in self.statuses)
+
+    def submit(self, script: Path, options: SlurmOptions, words: Sequence[str]) -> None:
+        """Submit what is out and not there already; `words`: what names the matrix on the command line."""
+        queued = queued_runs(self.plan.folder)
+        if queued is None:
+            raise ConfigError(
+                "--slurm: squeue does not answer, and what is queued already would be submitted twice; try again"
+            )
+        write_report(self.report())
+        out = [status for status in self.statuses if self._is_out(status)]
+        new = [status for status in out if status.state is not State.RUNNING and status.run.label not in queued]
+        if len(new) < len(out):
+            self._say(f"{len(out) - len(new)} of {len(out)} runs that are out are queued or running already")
+        if not new:
+            self._say("nothing to submit")
+            return
+        number = submit_waves(self.plan.folder, [[self._job(status) for status in new]], script, options)
+        table = submit_table(self.plan.folder, words, script, behind=number)
+        self._say(f"submitted {len(new)} runs as job {number}, and their table as job {table}")
+        self._say(f"how far they are: mmtrain ablate status {shlex.join(words)}")
 
     def read_test(self, names: Sequence[str], jobs: int) -> bool:
         """Read the test split of each run of these variants that has not been read yet, and whether all are read then."""
@@ -165,7 +201,7 @@ def _state(status: Status) -> str:
 
 def _why(job: Job, code: int) -> str:
     """How a process came to its end, in its own words."""
-    if code in _STOPPED:
+    if code in STOPPED:
         return ""
     line = last_line(job.log)
     return f"killed by signal {-code} after: {line}" if code < 0 else line

@@ -78,7 +78,12 @@ def read_plan(file: Path, overrides: Sequence[str] = ()) -> Plan:
         variant = _variant(matrix, values, experiment)
         variants.append(variant)
         for seed in matrix.seeds:
-            own = (*words, f"seed={seed}", f"name={matrix.name}/{variant.id}/seed-{seed}")
+            own = (
+                *words,
+                f"seed={seed}",
+                f"name={matrix.name}/{variant.id}/seed-{seed}",
+                *_tracking(matrix, values, experiment),
+            )
             runs.append(PlannedRun(variant, seed, _load(file, base, values, own), own))
     _refuse_equal(file, variants)
     folder = Path(runs[0].experiment.runs) / matrix.name
@@ -102,6 +107,15 @@ def combinations_of(matrix: Matrix) -> list[Values]:
 def _words(matrix: Matrix, values: Values) -> list[str]:
     settings = [matrix.axes[axis][value] for axis, value in zip(matrix.axes, values, strict=True)]
     return [word for keys in settings for word in overrides_of(keys)]
+
+
+def _tracking(matrix: Matrix, values: Values, experiment: Experiment) -> list[str]:
+    """Where a run is tracked: the matrix as its group, unless it has one, and the axes' values among its tags."""
+    tracking = experiment.tracking
+    if tracking.wandb == "disabled" and not tracking.tensorboard:
+        return []
+    tags = [*tracking.tags, *(f"{axis}={value}" for axis, value in zip(matrix.axes, values, strict=True))]
+    return overrides_of({"tracking.group": tracking.group or matrix.name, "tracking.tags": tags})
 
 
 def _check_overrides(file: Path, matrix: Matrix, overrides: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from mmtrain.engine.launch import LAUNCHER_VARIABLE
 from mmtrain.engine.run_lock import is_locked
 from mmtrain.engine.signals import Signals
-from mmtrain.errors import Interrupted
+from mmtrain.errors import Interrupted, Preempted
 
 _POLL = 0.1  # seconds
 _PATIENCE = 600.0  # seconds that a folder may be in use by a process that was not started here
@@ -49,7 +49,7 @@ def run_jobs(
     """Run all, `at_once` at a time, in order; one whose folder somebody else works in is put off. Returns those that were
     put off for `patience` seconds in vain. `ended` is told the exit code, negative for a signal.
 
-    Errors: Interrupted after Ctrl-C or SIGTERM, when every process was stopped and has saved.
+    Errors: Interrupted after Ctrl-C or SIGTERM, Preempted after SIGUSR1, when every process was stopped and has saved.
     """
     waiting, running = deque(jobs), dict[subprocess.Popen[bytes], Job]()
     environment = os.environ | {"OMP_NUM_THREADS": str(threads_for(at_once)), LAUNCHER_VARIABLE: str(os.getpid())}
@@ -58,7 +58,8 @@ def run_jobs(
         try:
             while waiting or running:
                 if signals.met:
-                    raise Interrupted("stopped; what was trained is saved. The same command goes on")
+                    kind = Preempted if signals.preempted else Interrupted
+                    raise kind("stopped; what was trained is saved. The same command goes on")
                 for process in [process for process in running if process.poll() is not None]:
                     ended(running.pop(process), process.returncode)
                     progressed = time.monotonic()
@@ -100,9 +101,3 @@ def _stop(running: Mapping[subprocess.Popen[bytes], Any]) -> None:
         process.terminate()
     for process in running:
         process.wait()
-
-
-def last_line(log: Path) -> str:
-    """Of a log, the last line with something in it; '' where there is none."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,5 +1,6 @@
 """How far every run of a matrix is, from what stands in its folder."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtrain.ablation.plan import Plan, PlannedRun
+from mmtrain.ablation.records import read_record
 from mmtrain.engine.code_version import code_change, code_now
 from mmtrain.engine.jsonl import JsonLines, read_jsonl
 from mmtrain.engine.run_lock import is_locked
@@ -48,7 +50,7 @@ class Attempts:
 
     def note(self, run: PlannedRun, *, code: int, line: str) -> None:
         log = JsonLines(self.file)
-        log.write({"run": run.label, "code": code, "line": line})
+        log.write({"run": run.label, "code": code, "line": line, "time": time.time()})
         log.close()
 
     def last(self) -> dict[str, dict[str, Any]]:
@@ -63,11 +65,20 @@ def attempts_of(plan: Plan) -> Attempts:
 def statuses(plan: Plan) -> list[Status]:
     """Every run's, in the plan's order."""
     last, code = attempts_of(plan).last(), code_now()
-    return [_status(run, last.get(run.label), code) for run in plan.runs]
+    return [_status(run, _latest(plan, run, last.get(run.label)), code) for run in plan.runs]
 
 
 def status_of(plan: Plan, run: PlannedRun) -> Status:
-    return _status(run, attempts_of(plan).last().get(run.label), code_now())
+    return _status(run, _latest(plan, run, attempts_of(plan).last().get(run.label)), code_now())
+
+
+def _latest(plan: Plan, run: PlannedRun, here: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """How the last start of a run ended, on this machine or through Slurm."""
+    record = read_record(plan.folder, run.label)
+    if record is None or (here is not None and here.get("time", 0) > record.seen):
+        return here
+    reason = record.reason()
+    return {"code": 1 if reason else 0, "line": reason}
 
 
 def _status(run: PlannedRun, attempt: Mapping[str, Any] | None, code: Mapping[str, Any]) -> Status:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from mmtrain.analysis.output import write_json
 from mmtrain.compatibility import common_rates
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.data.cached_texts import CachedTexts
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS, TEXTS
 from mmtrain.data.store import FeatureStore
@@ -82,7 +83,7 @@ def part_labels(
     inputs: Mapping[str, MaskedSequence],
     *,
     own_rows: Mapping[str, Sequence[str]],
-    tokenizer: Tokenizer | None,
+    tokenizer: Tokenizer | CachedTexts | None,
     rates: Mapping[str, float],
 ) -> dict[str, list[str]]:
     """A label for each row of each part: a text's tokens, other rows by number and the second that is their middle.
@@ -102,7 +103,7 @@ def part_labels(
         elif count != num_read:
             labels[name] = ["all of it"] if count == 1 else _numbered(count)
         elif name in TEXTS:
-            assert tokenizer is not None
+            assert isinstance(tokenizer, Tokenizer)  # words are read again here, not from a cache
             labels[name] = tokenizer.tokenizer.convert_ids_to_tokens(values[0][mask[0]].tolist())
         else:
             times = row_times(count, rates[name], mask.device).tolist() if name in rates else []

@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "nonfinite"
 
     @property
+    def preempted(self) -> Path:
+        """The marker of a run that SIGUSR1 has stopped, until it goes on."""
+        return self.path / "PREEMPTED"
+
+    @property
     def profile(self) -> Path:
         return self.path / "profile"
 

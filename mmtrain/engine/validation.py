@@ -44,7 +44,8 @@ def validate(run: Run, state: RunState) -> None:
     record |= {"metrics": metrics, "best": is_best, "selection": asdict(state.selection)}
     if run.logs is not None:
         run.logs.metrics.write(record)
-        log_all(run.trackers, {"step": step} | metrics)
+        best = state.selection.best
+        log_all(run.trackers, {"step": step} | metrics | ({} if best is None else {f"best/{run.settings.metric}": best}))
         if is_best:
             write_predictions(run.folder.predictions("val"), val)
     if run.console is not None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.schema import TEXTS
+from mmtrain.data.tokenize import Tokenizer
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError
 from mmtrain.extras import require
@@ -172,7 +173,7 @@ def _inputs(trained: TrainedModel, *, count: int, longest: int, seed: int) -> In
         item = trained.signature.modalities.get(name)
         if name in TEXTS:
             tokenizer = trained.collate.tokenizer
-            assert tokenizer is not None
+            assert isinstance(tokenizer, Tokenizer)
             length = min(length, tokenizer.max_tokens)
             inputs[name] = torch.randint(0, len(tokenizer.tokenizer), (count, length), generator=random)
         elif item is not None and item.shape is not None:

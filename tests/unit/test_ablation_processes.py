@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
+from mmtrain.ablation.processes import Job, run_jobs, threads_for
+from mmtrain.ablation.records import last_line
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import Interrupted
 
