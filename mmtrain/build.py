@@ -14,7 +14,6 @@ from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weightin
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
-from mmtrain.engine.initial import InitialWeights, read_initial
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.look_once import look_once
@@ -26,7 +25,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.models.building import count_parameters
 from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel
-from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
+from mmtrain.parts import Parts, build_parts, build_streams, initial_weights, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import (
     begin_run,
@@ -135,16 +134,6 @@ def build_run(
     for note in (*notes, *_sizes(model, settings)):
         run.say(note)
     return run
-
-
-def initial_weights(
-    experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None
-) -> InitialWeights | None:
-    """The weights to begin with; None where a checkpoint of the run that is continued follows."""
-    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
-    if experiment.initial is None or has_checkpoint:
-        return None
-    return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
 
 
 def _begin(

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from accelerate.utils import set_seed
 
-from mmtrain.build import initial_weights
 from mmtrain.config import load_experiment
 from mmtrain.engine.console import main_console
 from mmtrain.errors import ConfigError
-from mmtrain.parts import build_parts
+from mmtrain.parts import build_parts, initial_weights
 from mmtrain.text_cache import use_cached_texts
 from mmtrain.training import build_accelerator
 

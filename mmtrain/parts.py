@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from accelerate import Accelerator
 from torch import nn
 
 from mmtrain.compatibility import common_dims, common_frames, common_rates, common_tasks, open_stores
@@ -19,7 +20,8 @@ from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.fitting import Fit
-from mmtrain.engine.initial import InitialWeights
+from mmtrain.engine.initial import InitialWeights, read_initial
+from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.models.building import build_model
 from mmtrain.models.config import ModelConfig
@@ -46,6 +48,16 @@ class Parts:
     def task_names(self) -> tuple[str, ...]:
         """Those of the stores, then the pretext tasks."""
         return tuple(self.objective.task_names)
+
+
+def initial_weights(
+    experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None
+) -> InitialWeights | None:
+    """The weights to begin with; None where a checkpoint of the run that is continued follows."""
+    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
+    if experiment.initial is None or has_checkpoint:
+        return None
+    return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
 
 
 def build_parts(experiment: Experiment, *, weights: bool = True, initial: InitialWeights | None = None) -> Parts:
