@@ -1,0 +1,1 @@
+"""Pages of runs: each one self-contained HTML file."""
