@@ -1,6 +1,6 @@
 """Drawings in the house's look: colors that hold in light and dark, and dashes and shapes that hold without color."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -13,27 +13,53 @@ NEUTRAL = "#767676"
 ROWS = alt.NamedData(name="rows")  # the columns of a `Chart`, as rows
 
 
+def legend(names: Sequence[str], *, is_of_lines: bool = True) -> alt.Legend | None:
+    """Above the chart; None where there is nothing to tell apart."""
+    if len(names) < 2:
+        return None
+    if not is_of_lines:
+        return alt.Legend(title=None, symbolOpacity=1, symbolSize=70)
+    return alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolFillColor="transparent")
+
+
 def color(field: str, names: Sequence[str], **options: Any) -> alt.Color:
     """A color for each of the names, in their order."""
     scale = alt.Scale(domain=list(names), range=[PALETTE[number % len(PALETTE)] for number in range(len(names))])
-    return alt.Color(field, type="nominal", scale=scale, **options)
+    return alt.Color(field=field, type="nominal", scale=scale, **options)
 
 
 def dash(field: str, names: Sequence[str], **options: Any) -> alt.StrokeDash:
     """A pattern of dashes for each of the names: with `color` of the same field, one legend shows both."""
     scale = alt.Scale(domain=list(names), range=[DASHES[number % len(DASHES)] for number in range(len(names))])
-    return alt.StrokeDash(field, type="nominal", scale=scale, **options)
+    return alt.StrokeDash(field=field, type="nominal", scale=scale, **options)
 
 
 def shape(field: str, names: Sequence[str], **options: Any) -> alt.Shape:
     """A shape for each of the names."""
     scale = alt.Scale(domain=list(names), range=[SHAPES[number % len(SHAPES)] for number in range(len(names))])
-    return alt.Shape(field, type="nominal", scale=scale, **options)
+    return alt.Shape(field=field, type="nominal", scale=scale, **options)
 
 
-def vega_lite(chart: alt.Chart | alt.LayerChart, *, height: int = 220) -> Mapping[str, Any]:
-    """A chart over `ROWS` as a `Chart` takes it: as wide as its place on the page, without data and numbered names."""
-    drawn: dict[str, Any] = chart.properties(width="container", height=height).to_dict(context={"pre_transform": False})
-    for key in ("$schema", "config", "datasets", "name"):
+def vega_lite(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, height: int = 220) -> Mapping[str, Any]:
+    """A chart over `ROWS` as a `Chart` takes it: as wide as its place on the page, without its data.
+
+    `usermeta.legend`: pixels that a name of the legend takes, so that as many stand in a line as there is room for.
+    Not held against the schema of Vega-Lite, which takes longer than all else: tests do that.
+    """
+    drawn: dict[str, Any] = chart.properties(width="container", height=height).to_dict(validate=False)
+    for key in ("$schema", "config", "datasets"):
         drawn.pop(key, None)
-    return drawn
+    names = [len(str(name)) for name in _legend_names(drawn)]
+    return {**drawn, "usermeta": {"legend": round(40 + 6.4 * min(max(names), 30))}} if names else drawn
+
+
+def _legend_names(drawn: Any) -> Iterator[Any]:
+    """Whatever a legend of the specification names."""
+    if isinstance(drawn, list):
+        for item in drawn:
+            yield from _legend_names(item)
+    elif isinstance(drawn, Mapping):
+        if drawn.get("legend") and isinstance(drawn.get("scale"), Mapping):
+            yield from drawn["scale"].get("domain", ())
+        for item in drawn.values():
+            yield from _legend_names(item)

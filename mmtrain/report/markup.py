@@ -5,26 +5,29 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from mmtrain.report.parts import Cell, Chart, Code, DataTable, Missing, Part, Section, Value
 
+_SHORT = 8  # rows of a table that is read without searching
 _CODE = re.compile(r"`([^`]+)`")
 # what ends a script element, opens a comment or ends a line of JavaScript, in the form that JSON has for it
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 def section_html(section: Section, anchor: str) -> str:
-    """A section; charts in a row share a grid."""
-    pieces, in_grid = [], False
-    for part in section.parts:
-        if isinstance(part, Chart) != in_grid:
-            pieces.append("</div>\n" if in_grid else '<div class="charts">\n')
-            in_grid = not in_grid
-        pieces.append(_part_html(part))
-    pieces.append("</div>\n" if in_grid else "")
+    """A section; charts, and tables, that follow each other share what room there is."""
+    pieces = []
+    for kind, parts in groupby(section.parts, key=_shelf):
+        html = "".join(map(_part_html, parts))
+        pieces.append(f'<div class="{kind}">\n{html}</div>\n' if kind else html)
     heading = f'<h2 id="{anchor}-title">{escape(section.title)}</h2>'
     return f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n{heading}\n{"".join(pieces)}</section>\n'
+
+
+def _shelf(part: Part) -> str:
+    return "charts" if isinstance(part, Chart) else "tables" if isinstance(part, DataTable) else ""
 
 
 def _part_html(part: Part) -> str:
@@ -104,10 +107,12 @@ def _table_html(table: DataTable) -> str:
     formats = [table.formats.get(name, "") for name in table.header]
     rows = "".join(f"<tr>{''.join(map(_cell_html, row, formats, numeric))}</tr>\n" for row in table.rows)
     note = f'<p class="summary">{paragraph(table.note)}</p>\n' if table.note else ""
+    search = (
+        f'<input type="search" placeholder="Search" aria-label="Search in: {title}"><output aria-live="polite"></output>'
+    )
     return (
         f'<figure class="table"><figcaption><h3><bdi>{title}</bdi></h3>'
-        f'<input type="search" placeholder="Search" aria-label="Search in: {title}">'
-        f'<output aria-live="polite"></output>'
+        f"{search if len(table.rows) > _SHORT else ''}"
         f'<button type="button" class="csv" aria-label="Download the rows of: {title}">CSV</button></figcaption>\n'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{rows}</tbody></table></div>\n{note}</figure>\n"

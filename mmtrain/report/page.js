@@ -22,7 +22,7 @@
   const config = {
     background: null,
     aria: false,
-    font: "inherit",
+    font: getComputedStyle(document.body).fontFamily, // what texts are measured in
     view: { stroke: null },
     axis: { labelFontSize: 11, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 140, grid: true, domain: true,
             titlePadding: 9, labelOverlap: true, labelFlush: false },
@@ -42,7 +42,9 @@
     });
     const place = figure.querySelector(".drawing");
     const spec = { ...drawing, datasets: { rows } };
-    const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, config,
+    const abreast = Math.max(1, Math.floor((place.clientWidth - 60) / (drawing.usermeta?.legend ?? 100)));
+    const fitting = { ...config, legend: { ...config.legend, columns: abreast } };
+    const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, config: fitting,
                       tooltip: { disableDefaultStyle: true } };
     await window.vegaEmbed(place, spec, options);
     place.querySelector("svg").setAttribute("aria-hidden", "true");
@@ -95,6 +97,7 @@
     const count = figure.querySelector("output");
     const search = figure.querySelector("input");
     const show = () => {
+      if (search === null) return;
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of all) {
@@ -104,7 +107,7 @@
       }
       count.textContent = shown === all.length ? `${shown} rows` : `${shown} of ${all.length} rows`;
     };
-    search.addEventListener("input", show);
+    search?.addEventListener("input", show);
     show();
     figure.querySelector(".csv").addEventListener("click", () => {
       const rows = Array.from(table.tBodies[0].rows).filter((row) => !row.hidden);

@@ -5,7 +5,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
-from mmtrain.extras import require
+from mmtrain.report import require_report
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
@@ -16,7 +16,7 @@ def vega_script() -> str:
 
     Errors: ConfigError where the extra `report` is not installed.
     """
-    require("a page with charts", ["vl_convert"], extra="report")
+    require_report("a page with charts")
     import vl_convert
 
     return inline(vl_convert.javascript_bundle(SNIPPET))
