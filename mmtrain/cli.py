@@ -103,6 +103,20 @@ def report(
     typer.echo(f"written to {write_report(run, out)}")
 
 
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
+) -> None:
+    """Write the charts of a run's report as PNG and PDF, as wide as a column of a paper."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain plot")
+    from mmtrain.report.pictures import write_pictures
+
+    typer.echo(f"{len(write_pictures(run, out))} files written to {out}")
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],
