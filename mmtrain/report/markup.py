@@ -42,7 +42,8 @@ def _part_html(part: Part) -> str:
         case Code(title, text):
             return f"<details><summary>{escape(title)}</summary><pre tabindex='0'>{escape(text)}</pre></details>\n"
         case Missing(what, command):
-            shown = f": <code>{escape(command)}</code>" if command else ""
+            joined = " " if what.endswith(".") else ": "
+            shown = f"{joined}<code>{escape(command)}</code>" if command else ""
             return f'<p class="missing">{paragraph(what)}{shown}</p>\n'
 
 
