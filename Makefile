@@ -23,7 +23,8 @@ demo: install $(DEMO_DATA)
 	$(BIN)/accelerate launch mmtrain/train.py --config configs/demo.yaml curriculum.sampler.temperature=0.5 --overwrite
 	$(BIN)/mmtrain evaluate runs/demo --split test
 	$(BIN)/mmtrain data probe stores/fillets speaker audio
-	@echo "run: runs/demo   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
+	$(BIN)/mmtrain report runs/demo
+	@echo "run: runs/demo   report: runs/demo/report.html   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
 
 data/minilm/config.json: | .venv/.installed
 	$(RUN) data_prep fetch minilm --out data/minilm

@@ -14,6 +14,7 @@ from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weightin
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.look_once import look_once

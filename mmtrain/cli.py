@@ -94,6 +94,34 @@ def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
     make_cache(config, overrides or [])
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, also of a run under way.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the run by default.")] = None,
+) -> None:
+    """Write the report of a run: one HTML file with its curves, decisions, errors and worst samples."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain report")
+    from mmtrain.report.run_page import write_report
+
+    typer.echo(f"written to {write_report(run, out)}")
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
+) -> None:
+    """Write the charts of a run's report as PNG and PDF, as wide as a column of a paper."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain plot")
+    from mmtrain.report.pictures import write_pictures
+
+    typer.echo(f"{len(write_pictures(run, out))} files written to {out}")
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],

@@ -79,3 +79,4 @@ class TrackingConfig(Section):
     group: str | None = Field(default=None, description="Of W&B; a matrix of runs gives its name where there is none.")
     tags: tuple[str, ...] = Field(default=(), description="Of W&B, and of TensorBoard's HParams where they are `key=value`.")
     tensorboard: bool = False
+    report: bool = Field(default=False, description="report.html in the run, written anew at every evaluation.")

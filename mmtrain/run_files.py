@@ -129,6 +129,10 @@ def check_trackers(experiment: Experiment) -> None:
         from mmtrain.engine.tracking.tensorboard import require_tensorboard
 
         require_tensorboard()
+    if experiment.tracking.report:
+        from mmtrain.report import require_report
+
+        require_report("tracking.report")
 
 
 def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -> list[Tracker]:
@@ -158,6 +162,10 @@ def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -
                 folder=folder.path / "tensorboard", console=console, settings=_settings(experiment), metric=metric
             )
         )
+    if tracking.report:
+        from mmtrain.report.tracker import ReportTracker
+
+        trackers.append(ReportTracker(folder=folder.path, console=console))
     return trackers
 
 
