@@ -66,11 +66,41 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
     weights: Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")] = "trained",
+    *,
+    from_predictions: Annotated[
+        bool, typer.Option("--from-predictions", help="Print metrics of the predictions that are there; run no model.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="With --from-predictions: task/name; several times for several.")
+    ] = None,
 ) -> None:
     """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
+    if from_predictions:
+        from mmtrain.rescoring import rescore_run
+
+        if checkpoint != "best":
+            raise UserError("--checkpoint: predictions are there of the evaluation that wrote them; leave it out")
+        rescore_run(run, split=split, weights=weights, metrics=metric or ())
+        return
+    if metric:
+        raise UserError("--metric: an evaluation gives every metric; write --from-predictions to choose some")
     from mmtrain.scoring import score_run
 
     score_run(run, split=split, checkpoint=checkpoint, weights=weights)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the baseline.")],
+    split: Annotated[str, typer.Option(help="The split whose predictions are compared: train, val or test.")] = "val",
+    baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The JSON file to write.")] = None,
+) -> None:
+    """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
+    from mmtrain.run_comparison import compare_folders
+
+    compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
 
 
 @app.command()
