@@ -65,7 +65,7 @@ def build_run(
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
     for where, metric in watched_metrics(experiment, parts.task_names):
-        check_metric(where, metric, parts.tasks, parts.objective.pretext, val_streams)
+        check_metric(where, metric, parts.tasks, parts.objective, val_streams)
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)

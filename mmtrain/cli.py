@@ -71,6 +71,20 @@ app.command()(attention)
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the baseline.")],
+    split: Annotated[str, typer.Option(help="The split whose predictions are compared: train, val or test.")] = "val",
+    baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The JSON file to write.")] = None,
+) -> None:
+    """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
+    from mmtrain.run_comparison import compare_folders
+
+    compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
+
+
+@app.command()
 def crossval(
     config: ExperimentFile,
     overrides: Overrides = None,

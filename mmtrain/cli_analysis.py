@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mmtrain.errors import UserError
+
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")]
 Weights = Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")]
@@ -29,10 +31,25 @@ def evaluate(
     repeats: Annotated[
         int | None, typer.Option("--repeats", min=1, help="Draws of --robustness (1) and --importance (5).")
     ] = None,
+    from_predictions: Annotated[
+        bool, typer.Option("--from-predictions", help="Instead: metrics of the predictions that are there; no model is run.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Of --from-predictions: task/name; several times for several.")
+    ] = None,
 ) -> None:
     """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
     from mmtrain.analysis.evaluating import evaluate_run
 
+    if from_predictions:
+        from mmtrain.rescoring import rescore_run
+
+        if checkpoint != "best" or robustness or importance or groups:
+            raise UserError("--from-predictions: no model is run; leave --checkpoint, --robustness and the like out")
+        rescore_run(run, split=split, weights=weights, metrics=metric or ())
+        return
+    if metric:
+        raise UserError("--metric: an evaluation gives every metric; write --from-predictions to choose some")
     evaluate_run(
         run,
         split=split,

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mmtrain.evaluation.calibration import ThresholdRule
+from mmtrain.evaluation.conventions import ConventionConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.objectives.losses import LossConfig
@@ -41,6 +43,14 @@ class TaskConfig(Section):
 
     loss: LossConfig | None = Field(default=None, description="Null: the usual loss of the task's kind.")
     head: HeadConfig = LinearHeadConfig()
+    metrics: ConventionConfig | None = Field(
+        default=None, description="What the data set's papers measure a regression by, besides; null: nothing."
+    )
+    threshold: ThresholdRule = Field(
+        default="half",
+        description="The calibrated probability above which `mmtrain evaluate` calls a sample positive: half = 0.5, or the "
+        "best on validation. In training it is 0.5.",
+    )
 
 
 class BatchConfig(Section):

@@ -207,4 +207,25 @@ def build_objective(
         if not any(stream.labelled(name).any() for stream in train_streams if name in stream.pretext):
             raise DataError(f"pretext.{name}: no training sample has what it needs")
     named_parameters = () if model is None else model.named_parameters()
-    return config.build(tasks=tasks, labels=labels, named_parameters=named_parameters, pretext=pretext)
+    return config.build(
+        tasks=tasks,
+        labels=labels,
+        named_parameters=named_parameters,
+        pretext=pretext,
+        conventions=_conventions(experiment, tasks),
+    )
+
+
+def _conventions(experiment: Experiment, tasks: Mapping[str, TaskSchema]) -> dict[str, str]:
+    """By task. Errors: ConfigError where a task is no regression, or where a threshold is asked of one that has none."""
+    for name, task in tasks.items():
+        config = experiment.task(name)
+        if config.metrics is not None and task.kind != "regression":
+            raise ConfigError(
+                f"tasks.{name}.metrics: '{config.metrics.name}' makes classes of a regression, and the store says "
+                f"{task.kind}; write null"
+            )
+        if config.threshold != "half" and task.kind not in ("binary", "multilabel"):
+            raise ConfigError(f"tasks.{name}.threshold: a {task.kind} task has no threshold to choose; write half")
+    configs = {name: experiment.task(name).metrics for name in tasks}
+    return {name: config.name for name, config in configs.items() if config is not None}

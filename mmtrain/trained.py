@@ -1,6 +1,6 @@
 """A run's model as one of its checkpoints left it, with the streams of a split: what every look at a finished run needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from mmtrain.config import Experiment, load_experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import SPLITS
 from mmtrain.engine.console import main_console
+from mmtrain.engine.look_once import look_once
 from mmtrain.engine.model_state import load_model_state
 from mmtrain.engine.named_checkpoint import read_named, saved_weights
+from mmtrain.engine.readings import note_reading
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError
@@ -41,6 +43,7 @@ class Trained:
     checkpoint: str  # its folder's name
     step: int
     notes: tuple[str, ...] = ()  # to be printed
+    num_reads: int = 0  # of the test split, this one counted; 0 for another
 
     @property
     def name(self) -> str:
@@ -48,12 +51,18 @@ class Trained:
         return self.split if self.weights == "trained" else f"{self.split}_{self.weights}"
 
     def predict(
-        self, *, progress: Callable[[int, int], None] | None = None, alter: Alter | None = None
+        self,
+        streams: Sequence[Stream] | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        alter: Alter | None = None,
     ) -> list[Predictions]:
-        """Predictions of every sample of the split; `alter`: what each goes through on its way from the store."""
+        """Predictions of every sample of the split, or of other `streams`; `alter`: what each goes through on its way from
+        the store.
+        """
         return evaluate(
             self.model,
-            self.streams,
+            self.streams if streams is None else streams,
             objective=self.parts.objective,
             collate=self.parts.collate,
             accelerator=self.accelerator,
@@ -63,14 +72,8 @@ class Trained:
         )
 
 
-def load_trained(
-    folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained", cached: bool = False
-) -> Trained:
-    """`weights`: `trained`, or their `average`; `cached`: read cached texts where the run does, which nothing may alter.
-
-    Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
-    stores have changed since.
-    """
+def check_asked(folder: Path, *, split: str, weights: str = "trained") -> RunFolder:
+    """The run. Errors: ConfigError where there is none, or where a word is none of those that there are."""
     run = RunFolder(folder)
     if not run.is_run():
         raise ConfigError(run.refusal())
@@ -79,6 +82,18 @@ def load_trained(
         raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}{by_run}")
     if weights not in ("trained", "average"):
         raise ConfigError(f"--weights: '{weights}' is none of trained, average")
+    return run
+
+
+def load_trained(
+    folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained", cached: bool = False
+) -> Trained:
+    """`weights`: `trained`, or their `average`; `cached`: read cached texts where the run does, which nothing may alter.
+    Of `test` a line is added to test_reads.jsonl.
+    Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
+    stores have changed since.
+    """
+    run = check_asked(folder, split=split, weights=weights)
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)
@@ -99,6 +114,9 @@ def load_trained(
         if cached
         else []
     )
+    num_reads = 0
+    if split == "test":  # whatever is looked at
+        num_reads = look_once(accelerator, lambda: note_reading(run, checkpoint=place.name, weights=weights))
     return Trained(
         run=run,
         experiment=experiment,
@@ -112,4 +130,5 @@ def load_trained(
         checkpoint=place.name,
         step=int(saved.state["step"]),
         notes=tuple(notes),
+        num_reads=num_reads,
     )

@@ -171,6 +171,6 @@ def check_plan(file: Path, plan: Plan) -> None:
             tasks = common_tasks(experiment, opened[key])
             _, val, objective = check_run(experiment, opened[key])
             for where, metric in (("metric", plan.matrix.metric), *(("also", name) for name in plan.matrix.also)):
-                check_metric(where, metric, tasks, objective.pretext, val)
+                check_metric(where, metric, tasks, objective, val)
         except UserError as error:
             raise type(error)(f"{file}: variant {variant.name}: {error}") from None

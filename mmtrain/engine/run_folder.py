@@ -59,6 +59,15 @@ class RunFolder:
         return self.path / "profile"
 
     @property
+    def test_reads(self) -> Path:
+        """A line for each reading of the test split."""
+        return self.path / "test_reads.jsonl"
+
+    def calibration(self, weights: str) -> Path:
+        """What validation chose for `trained` weights, or their `average`."""
+        return self.path / ("calibration.json" if weights == "trained" else f"calibration_{weights}.json")
+
+    @property
     def initial(self) -> Path:
         """What a run that begins with other weights than its own took of them."""
         return self.path / "initial.json"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmtrain.data.batch import Batch
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Sample, Stream
+from mmtrain.evaluation.geometry import pair_distances, potentials
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Strings, TaskPredictions
 from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
@@ -134,7 +135,9 @@ def evaluate_samples(
 def task_predictions(arrays: Arrays, streams: Sequence[Stream], objective: Objective) -> list[Predictions]:
     """Per-sample arrays as predictions by task, with ids, groups and labels from the stores."""
     found: list[Predictions] = [
-        _one_task(task, loss, arrays, streams) for task, loss in objective.losses.items() if arrays[f"{task}/labelled"].any()
+        _one_task(task, loss, arrays, streams, objective.conventions.get(task))
+        for task, loss in objective.losses.items()
+        if arrays[f"{task}/labelled"].any()
     ]
     for task, pretext_loss in objective.pretext.items():
         if _listed(task, arrays).any():
@@ -164,6 +167,8 @@ def _one_pretext_task(task: str, loss: PretextLoss, arrays: Arrays, streams: Seq
         ranks=ranks,
         candidates=candidates,
         scores={name: own[f"score/{name}"] for name in loss.scores if f"score/{name}" in own},
+        distances=pair_distances(embeddings, loss.pairs) if embeddings else {},
+        potentials=potentials(embeddings),
     )
 
 
@@ -177,7 +182,9 @@ def _names(numbers: Index, indices: Index, streams: Sequence[Stream]) -> tuple[S
     return ids.astype(np.str_), groups.astype(np.str_)
 
 
-def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Stream]) -> TaskPredictions:
+def _one_task(
+    task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Stream], convention: str | None
+) -> TaskPredictions:
     rows = arrays[f"{task}/labelled"]
     numbers, indices = arrays["stream"][rows], arrays["index"][rows]
     logits = arrays[f"{task}/logits"][rows]
@@ -201,6 +208,7 @@ def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Strea
         logits=logits,
         probabilities=loss.prediction(torch.from_numpy(logits)).numpy(),
         losses=arrays[f"{task}/loss"][rows],
+        convention=convention,
     )
 
 

@@ -1,18 +1,16 @@
 """Logits to probabilities and labels, by the temperature and the threshold that a run found on its validation split."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmtrain.errors import CheckpointError
+from mmtrain.evaluation.calibration import ThresholdRule
+from mmtrain.evaluation.calibration_file import CalibrationFile
 from mmtrain.signature import TaskOutput
 
-FILE = "calibration.json"
 Floats = npt.NDArray[np.floating]
 
 
@@ -58,21 +56,16 @@ class Decisions:
         return self.by_task.get(task, Decision())
 
 
-def read_decisions(file: Path, tasks: Mapping[str, TaskOutput]) -> Decisions:
-    """What calibration.json says; without the file, no temperature and thresholds of a half. Errors: CheckpointError."""
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        by_task = {task: _decision(values) for task, values in record["tasks"].items() if task in tasks}
-    except FileNotFoundError:
+def decisions_of(file: CalibrationFile, rules: Mapping[str, ThresholdRule]) -> Decisions:
+    """What validation chose for a checkpoint; no temperature and thresholds of a half where nothing was fitted for it.
+
+    `rules`: by task, the threshold that its decisions go by. Errors: DataError where the file is damaged.
+    """
+    found = file.read()
+    if found is None:
         return Decisions()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file} is damaged ({type(error).__name__}: {error}); `mmtrain evaluate` writes it anew"
-        ) from None
-    return Decisions(by_task, record)
-
-
-def _decision(values: Mapping[str, Any]) -> Decision:
-    threshold = values.get("threshold")
-    temperature = values.get("temperature")
-    return Decision(1.0 if temperature is None else float(temperature), 0.5 if threshold is None else float(threshold))
+    by_task = {
+        task: Decision(item.temperature or 1.0, item.thresholds.get(rules.get(task, "half"), 0.5))
+        for task, item in found.items()
+    }
+    return Decisions(by_task, file.content(found, rules))

@@ -19,8 +19,8 @@ from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError
+from mmtrain.evaluation.calibration_file import CalibrationFile
 from mmtrain.inference.decision import FILE as CALIBRATION
-from mmtrain.inference.decision import read_decisions
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.building import build_model
 from mmtrain.models.model import MultimodalModel
@@ -30,6 +30,8 @@ from mmtrain.signature import Signature, read_signature
 
 WEIGHTS = "model.safetensors"
 TEXT_FOLDER = "text"
+CALIBRATION = "calibration.json"
+PACKED = "package"  # the name of a package's one checkpoint
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,6 +63,7 @@ def load(
             )
         experiment = _with_own_text(experiment, folder)
         tensors, origin = _read_weights(folder / WEIGHTS), str(folder)
+        calibration = CalibrationFile(path=folder / CALIBRATION, checkpoint=PACKED, weights=weights)
     else:
         found, saved = read_named(RunFolder(folder), checkpoint)
         require_version(saved, origin=str(found))
@@ -69,6 +72,7 @@ def load(
         except ConfigError as error:
             raise ConfigError(f"--weights: {error}") from None
         origin = str(found)
+        calibration = CalibrationFile(path=RunFolder(folder).calibration(weights), checkpoint=found.name, weights=weights)
     target = torch.device(device) if device is not None else _usual_device()
     chosen = precision or experiment.training.precision
     model = _build(experiment, signature, tensors, origin=origin).to(target)
@@ -77,7 +81,7 @@ def load(
         experiment=experiment,
         signature=signature,
         collate=_collator(experiment, signature),
-        decisions=read_decisions(folder / CALIBRATION, signature.tasks),
+        decisions=decisions_of(calibration, {task: experiment.task(task).threshold for task in signature.tasks}),
         source=folder,
         identity=_identity(tensors),
         autocast=None if chosen == "fp16" and target.type == "cpu" else _AUTOCAST[chosen],

@@ -12,8 +12,7 @@ import safetensors.torch
 from mmtrain.config import dump_yaml
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError
-from mmtrain.inference.decision import FILE as CALIBRATION
-from mmtrain.inference.load import TEXT_FOLDER, WEIGHTS
+from mmtrain.inference.load import CALIBRATION, PACKED, TEXT_FOLDER, WEIGHTS
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.encoders.hub import load_config, load_tokenizer
 from mmtrain.signature import FILE as SIGNATURE
@@ -55,7 +54,10 @@ def _write(model: TrainedModel, folder: Path) -> None:
         load_config(text.path).save_pretrained(folder / TEXT_FOLDER)
         load_tokenizer(text.path).save_pretrained(folder / TEXT_FOLDER)
     if model.decisions.record is not None:
-        write_whole(folder / CALIBRATION, json.dumps(model.decisions.record, indent=1))
+        write_whole(
+            folder / CALIBRATION,
+            json.dumps({**model.decisions.record, "checkpoint": PACKED, "weights": "trained"}, indent=1),
+        )
     metrics = _metrics(model.source)
     write_whole(folder / METRICS, json.dumps(metrics, indent=1))
     write_whole(folder / CARD, "\n".join(_card(model, metrics)))
