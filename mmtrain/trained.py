@@ -61,12 +61,8 @@ class Trained:
         )
 
 
-def load_trained(folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained") -> Trained:
-    """`weights`: `trained`, or their `average`.
-
-    Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
-    stores have changed since.
-    """
+def check_asked(folder: Path, *, split: str, weights: str = "trained") -> RunFolder:
+    """The run. Errors: ConfigError where there is none, or where a word is none of those that there are."""
     run = RunFolder(folder)
     if not run.is_run():
         raise ConfigError(run.refusal())
@@ -75,6 +71,16 @@ def load_trained(folder: Path, *, split: str, checkpoint: str = "best", weights:
         raise ConfigError(f"--split: '{split}' is none of {', '.join(SPLITS)}{by_run}")
     if weights not in ("trained", "average"):
         raise ConfigError(f"--weights: '{weights}' is none of trained, average")
+    return run
+
+
+def load_trained(folder: Path, *, split: str, checkpoint: str = "best", weights: str = "trained") -> Trained:
+    """`weights`: `trained`, or their `average`.
+
+    Errors: ConfigError where there is no such run or split, CheckpointError where the checkpoint is damaged or the
+    stores have changed since.
+    """
+    run = check_asked(folder, split=split, weights=weights)
     experiment = load_experiment(run.config)
     accelerator = build_accelerator(experiment)
     parts = build_parts(experiment, weights=False)
