@@ -20,7 +20,7 @@ from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.calibration_file import CalibrationFile
-from mmtrain.inference.decision import FILE as CALIBRATION
+from mmtrain.inference.decision import decisions_of
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.building import build_model
 from mmtrain.models.model import MultimodalModel
