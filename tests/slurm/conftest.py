@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,24 @@ OWN = {
 }
 
 
+def free_ports(number: int) -> int:
+    """The first of so many in a row that nobody listens at, below those that the system hands out."""
+    for first in range(20000 + os.getpid() * 10 % 10000, 32000, 10):
+        with ExitStack() as probes, suppress(OSError):
+            for port in range(first, first + number):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise AssertionError("no free ports")
+
+
 @contextmanager
-def started(place: int, **environment: str) -> Iterator[dict[str, str]]:
-    """A cluster for as long as the block takes; `place` tells those of one test process apart."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+def started(**environment: str) -> Iterator[dict[str, str]]:
+    """A cluster for as long as the block takes."""
     root = tempfile.mkdtemp(prefix="mmtrain-slurm-")  # munge wants a folder that others may pass through
-    port = 20000 + (os.getpid() * 7 + worker * 1009 + place * 10) % 12000  # below those that the system hands out
     script, settings = str(HERE / "cluster.sh"), dict(os.environ) | environment
-    done = subprocess.run([script, "start", root, str(port)], env=settings, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [script, "start", root, str(free_ports(3))], env=settings, capture_output=True, text=True, check=False
+    )
     if done.returncode == 3:
         pytest.skip(f"no Slurm to test with: {done.stdout.strip()}")
     try:
@@ -43,14 +54,14 @@ def started(place: int, **environment: str) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[dict[str, str]]:
     """What has to be in the environment of whoever asks this Slurm."""
-    with started(0) as found:
+    with started() as found:
         yield found
 
 
 @pytest.fixture
 def terse_cluster() -> Iterator[dict[str, str]]:
     """One that sends SIGTERM, and not the user's signal, to what it preempts: Slurm's default."""
-    with started(1, SLURM_TEST_CTLD="idle_on_node_suspend") as found:
+    with started(SLURM_TEST_CTLD="idle_on_node_suspend") as found:
         yield found
 
 

@@ -195,3 +195,16 @@ def test_two_variants_that_are_one_experiment_are_named(write):
 def test_what_the_matrix_decides_is_not_for_the_command_line(write, override, message):
     with pytest.raises(ConfigError, match=message):
         read_plan(write(), [override])
+
+
+def test_tracked_runs_share_a_group_and_have_their_values_as_tags_and_the_ids_of_untracked_ones(write):
+    plain = read_plan(write())
+    for more, group, tags in (
+        ({"tracking.wandb": "offline"}, "trial", ()),
+        ({"tracking.tensorboard": True, "tracking.group": "ours", "tracking.tags": ["mine"]}, "ours", ("mine",)),
+    ):
+        plan = read_plan(write(overrides=MATRIX["overrides"] | more))
+        assert {run.experiment.tracking.group for run in plan.runs} == {group}
+        assert plan.runs[2].experiment.tracking.tags == (*tags, "fusion=concat", "lr=high")
+        assert [run.label for run in plan.runs] == [run.label for run in plain.runs]
+    assert {run.experiment.tracking.group for run in plain.runs} == {None}
