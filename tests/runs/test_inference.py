@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from lives import live, live_together
@@ -17,7 +18,6 @@ import mmtrain
 from mmtrain.cli import main
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import CheckpointError, ConfigError, DataError
-from mmtrain.evaluation.prediction_file import read_predictions
 from mmtrain.inference import predict as predicting
 from mmtrain.inference.predict import Predicting, predict_store
 from mmtrain.inference.trained_model import TrainedModel
@@ -63,17 +63,22 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 def test_the_api_says_of_every_test_sample_what_the_evaluation_said(trained: Path, model: TrainedModel, run_stores: Path):
-    expected = read_predictions(trained / "predictions/test.parquet")
-    assert set(expected) == {"funny", "mood", "pitch"}
+    """Logits, probabilities behind the temperature of validation, and decisions at its threshold."""
     for name in ("clips", "calls"):
         store = FeatureStore(run_stores / name)
         numbers = {store.sample_id(index): index for index in range(len(store))}
-        for task, item in expected.items():
-            for place in np.flatnonzero(item.streams == name):
-                answer = model.predict(**inputs_of(store, numbers[str(item.ids[place])]))[task]
-                np.testing.assert_allclose(answer.logits, item.logits[place], atol=1e-5)
-                value = answer.label if task == "pitch" else answer.probability
-                np.testing.assert_allclose(value, item.probabilities[place], atol=1e-5)
+        said = pq.read_table(trained / "predictions/test.parquet").filter(pc.field("stream") == name).to_pylist()
+        assert {row["task"] for row in said} == {"clips": {"funny", "mood"}, "calls": {"funny", "pitch"}}[name]
+        for row in said:
+            task, answer = row["task"], model.predict(**inputs_of(store, numbers[row["id"]]))[row["task"]]
+            np.testing.assert_allclose(np.atleast_1d(answer.logits), row["logits"], atol=1e-5)
+            if task == "pitch":
+                assert answer.label == pytest.approx(row["probability"][0], abs=1e-4)
+                continue
+            np.testing.assert_allclose(np.atleast_1d(answer.probability), row["calibrated"], atol=1e-5)
+            label = model.signature.tasks["mood"].classes[row["decision"][0]] if task == "mood" else row["decision"][0]
+            assert answer.label == label
+    assert model.decisions["funny"].temperature != 1.0
 
 
 def test_labels_follow_from_probabilities(model: TrainedModel, clips: FeatureStore):
@@ -400,7 +405,7 @@ def test_what_is_damaged_or_not_there_is_said(trained: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="is a package, which holds the weights of one checkpoint"):
         mmtrain.load(tmp_path / "packed", checkpoint="last")
     (tmp_path / "packed/calibration.json").write_text('{"tasks": {"funny": 3}}')
-    with pytest.raises(CheckpointError, match=r"calibration\.json is damaged"):
+    with pytest.raises(DataError, match=r"calibration\.json is damaged"):
         mmtrain.load(tmp_path / "packed")
     (tmp_path / "packed/signature.json").unlink()
     with pytest.raises(CheckpointError, match=r"has no signature\.json, which a run writes when it begins"):
