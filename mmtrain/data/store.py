@@ -1,12 +1,11 @@
-"""Reading a feature store: memory-mapped rows, columns of samples.parquet, labels checked at the edge."""
+"""Reading a feature store: rows by position, columns of samples.parquet, labels checked at the edge."""
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +16,9 @@ from pydantic import ValidationError
 
 from mmtrain.data.labels import decode_labels, describe_labels
 from mmtrain.data.normalize import Normalizer
-from mmtrain.data.schema import TEXT, ModalitySchema, Shard, StoreSchema, TaskSchema
+from mmtrain.data.schema import TEXT, StoreSchema, TaskSchema
+from mmtrain.data.shard_file import ShardFile
 from mmtrain.errors import DataError
-
-_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {  # of the schema -> of the header, of the array
-    "float32": ("F32", np.dtype("<f4")),
-    "float16": ("F16", np.dtype("<f2")),
-    "uint8": ("U8", np.dtype("u1")),
-    "int64": ("I64", np.dtype("<i8")),
-}
-_MAX_HEADER = 1 << 20
 
 
 def read_schema(path: Path) -> StoreSchema:
@@ -46,39 +38,16 @@ def read_schema(path: Path) -> StoreSchema:
         raise DataError(f"{file}: {where}: {first['msg']}") from None
 
 
-def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]:
-    """Map one safetensors file: values [R, D] (of pixels [R, 3, H, W]) and offsets [N + 1], without reading a row.
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of B samples behind each other."""
 
-    Errors: DataError where the header is not what dataset.json says (a hostile header cannot make this allocate or
-    read outside the file).
-    """
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            if not 2 <= length <= min(_MAX_HEADER, size - 8):
-                raise DataError(f"{file}: not a safetensors file (header of {length} bytes in a file of {size})")
-            header = json.loads(handle.read(length))
-        values = _map_array(file, header["values"], schema.dtype, shape=(shard.rows, *schema.row_shape), start=8 + length)
-        offsets = _map_array(file, header["offsets"], "int64", shape=(shard.samples + 1,), start=8 + length)
-        return values, offsets
-    except FileNotFoundError:
-        raise DataError(f"{file} is missing, though dataset.json names it") from None
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{file}: not a feature file ({type(error).__name__}: {error})") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from None
+    values: npt.NDArray[np.number]  # [R, D], of pixels [R, 3, H, W]
+    cuts: Sequence[int]  # B + 1 places between them
 
-
-def _map_array(file: Path, entry: Any, dtype: str, *, shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
-    name, kind = _DTYPES[dtype]
-    begin, end = (int(offset) for offset in entry["data_offsets"])
-    if tuple(entry["shape"]) != shape or entry["dtype"] != name:
-        found = f"{entry['dtype']} {tuple(entry['shape'])}"
-        raise DataError(f"{file}: an array is {found}, dataset.json says {name} {shape}")
-    if end - begin != math.prod(shape) * kind.itemsize or begin < 0 or start + end > file.stat().st_size:
-        raise DataError(f"{file}: the rows do not fit the file (truncated?)")
-    return np.memmap(file, kind, "r", start + begin, shape) if begin < end else np.empty(shape, kind)
+    def of(self, place: int) -> npt.NDArray[np.number]:
+        """The rows [T, D] of one of them."""
+        return self.values[self.cuts[place] : self.cuts[place + 1]]
 
 
 class FeatureStore:
@@ -95,9 +64,10 @@ class FeatureStore:
         self._splits = splits
         self.left_out = dict(sorted((left_out or {}).items()))
         self.schema = read_schema(self.path)
-        self._shards: dict[str, list[tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]]] = {}
-        for name, modality in self.schema.modalities.items():
-            self._shards[name] = [map_shard(self.path / shard.file, modality, shard) for shard in modality.shards]
+        self._shards = {
+            name: [ShardFile(self.path / shard.file, modality, shard) for shard in modality.shards]
+            for name, modality in self.schema.modalities.items()
+        }
         self._normalizers = {
             name: Normalizer(modality.statistics)
             for name, modality in self.schema.modalities.items()
@@ -176,30 +146,59 @@ class FeatureStore:
 
     def lengths(self, modality: str) -> npt.NDArray[np.int64]:
         """Rows of each sample, [N]; 0 = the modality is missing."""
-        parts = [np.diff(offsets) for _, offsets in self._shards[modality]]
+        parts = [np.diff(shard.offsets) for shard in self._shards[modality]]
         return np.concatenate(parts) if parts else np.zeros(len(self), np.int64)
 
     def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
         """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), T = 0 where it has none.
 
-        Normalized, float32, where dataset.json says so; else a view of the mapped file.
+        Normalized, float32, where dataset.json says so; else as they lie on disk, read-only.
         """
+        return self.many_rows(modality, [index]).values
+
+    def many_rows(self, modality: str, indices: Sequence[int] | npt.NDArray[np.int64]) -> Ragged:
+        """The rows of several samples, faster than one after the other."""
+        stored = self._read(modality, np.asarray(indices, np.int64))
         normalizer = self._normalizers.get(modality)
-        rows = self.stored_rows(modality, index)
-        return rows if normalizer is None else normalizer(rows)
+        return stored if normalizer is None else Ragged(normalizer(stored.values), stored.cuts)
 
     def stored_rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
-        """The same as they lie on disk: a view of the mapped file."""
-        which = int(np.searchsorted(self._firsts[modality], index, side="right")) - 1
-        values, offsets = self._shards[modality][which]
-        local = index - int(self._firsts[modality][which])
-        begin, end = int(offsets[local]), int(offsets[local + 1])
-        if not 0 <= begin <= end <= len(values):
-            raise DataError(
-                f"store '{self.name}', sample '{self.sample_id(index)}', {modality}: offsets {begin}:{end} lie outside "
-                f"the {len(values)} rows. Run `mmtrain data check {self.path}`"
-            )
-        return values[begin:end]
+        """The sample's rows as they lie on disk, also where they are read normalized."""
+        return self._read(modality, np.array([index])).values
+
+    def _read(self, modality: str, indices: npt.NDArray[np.int64]) -> Ragged:
+        schema, shards = self.schema.modalities[modality], self._shards[modality]
+        numbers, begins, ends = self._spans(modality, indices)
+        cuts = [0, *np.cumsum(ends - begins).tolist()]
+        values = np.empty((cuts[-1], *schema.row_shape), np.dtype(schema.dtype).newbyteorder("<"))
+        wanted = list(zip((shards[number] for number in numbers), begins.tolist(), cuts, cuts[1:], strict=False))
+        if len(wanted) > 1:
+            for shard, begin, first, last in wanted:
+                shard.announce(begin, last - first)
+        target, width = values.reshape(-1).view(np.uint8).data, schema.dim * values.itemsize
+        for shard, begin, first, last in wanted:
+            shard.read(begin, target[first * width : last * width])
+        values.flags.writeable = False
+        return Ragged(values, cuts)
+
+    def _spans(
+        self, modality: str, indices: npt.NDArray[np.int64]
+    ) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of each sample the number of its file, its first row there and the one behind its last."""
+        which = np.searchsorted(self._firsts[modality], indices, side="right") - 1
+        numbers: list[int] = which.tolist()
+        begins, ends = np.empty_like(indices), np.empty_like(indices)
+        for number in set(numbers):
+            shard, chosen = self._shards[modality][number], which == number
+            local = indices[chosen] - self._firsts[modality][number]
+            begins[chosen], ends[chosen] = shard.offsets[local], shard.offsets[local + 1]
+            outside = (begins < 0) | (begins > ends) | (ends > shard.rows)
+            for place in np.flatnonzero(outside & chosen).tolist():
+                raise DataError(
+                    f"store '{self.name}', sample '{self.sample_id(int(indices[place]))}', {modality}: offsets "
+                    f"{begins[place]}:{ends[place]} lie outside the {shard.rows} rows. Run `mmtrain data check {self.path}`"
+                )
+        return numbers, begins, ends
 
     def task(self, name: str) -> TaskSchema:
         """The store's description of a task."""

@@ -107,7 +107,7 @@ def evaluate_samples(
     model.eval()
     parts = []
     for done, (number, chosen) in enumerate(batches, start=1):
-        batch = collate([streams[number].sample(int(position)) for position in chosen], [number] * len(chosen))
+        batch = collate(streams[number].samples(chosen), [number] * len(chosen))
         batch = batch.to(accelerator.device)
         outputs = model(batch.inputs, batch.labelled, batch.keys)
         kept = sample_values(batch, outputs.logits, objective(outputs, batch))
