@@ -50,7 +50,7 @@ class Collator:
             kind: np.dtype[np.number] = np.dtype(np.uint8 if modality in self.frames else np.float32)
             blank = np.empty((0, *shape), kind)
             rows = [sample.features.get(modality, blank) for sample in samples]
-            inputs[modality] = _pad(rows, shape, kind, 0)
+            inputs[modality] = pad_rows(rows, shape, kind, 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())
@@ -75,10 +75,10 @@ class Collator:
 
 def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> MaskedSequence:
     ids = [np.asarray(tokens, np.int64) for tokens in tokenizer(texts)]
-    return _pad(ids, (), np.dtype(np.int64), tokenizer.pad_id)
+    return pad_rows(ids, (), np.dtype(np.int64), tokenizer.pad_id)
 
 
-def _pad(
+def pad_rows(
     sequences: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...], dtype: np.dtype[np.generic], fill: int
 ) -> MaskedSequence:
     lengths = np.array([len(sequence) for sequence in sequences])

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
 from mmtrain.data.keys import group_key, text_key
+from mmtrain.data.ragged import Ragged
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS, TaskSchema
-from mmtrain.data.store import FeatureStore, Ragged
+from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
 # (which samples have each modality, which carry a label of each task) -> those that a pretext task speaks for, [N] each
@@ -129,16 +130,17 @@ class Stream:
         Errors: DataError naming sample and modality where a row holds NaN or Inf.
         """
         indices = self.indices[np.asarray(positions, np.int64)]
-        read = {modality: self._finite_rows(modality, indices) for modality in self.modalities}
+        read = self.store.read(self.modalities, indices)
+        for modality, rows in read.items():
+            self._check_finite(modality, rows, indices)
         return [
             self._sample(index, {modality: rows.of(place) for modality, rows in read.items() if len(rows.of(place))})
             for place, index in enumerate(indices.tolist())
         ]
 
-    def _finite_rows(self, modality: str, indices: npt.NDArray[np.int64]) -> Ragged:
-        rows = self.store.many_rows(modality, indices)
+    def _check_finite(self, modality: str, rows: Ragged, indices: npt.NDArray[np.int64]) -> None:
         if rows.values.dtype == np.uint8 or np.isfinite(rows.values).all():
-            return rows
+            return
         bad = next(index for place, index in enumerate(indices.tolist()) if not np.isfinite(rows.of(place)).all())
         raise DataError(
             f"store '{self.store.name}', sample '{self.store.sample_id(bad)}': NaN or Inf in {modality}. "

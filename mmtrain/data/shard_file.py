@@ -4,6 +4,7 @@ import json
 import math
 import os
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,22 +96,32 @@ class ShardFile:
             raise DataError(f"{file} cannot be read ({error.strerror})") from None
         weakref.finalize(self, os.close, self._descriptor)
 
-    def announce(self, begin: int, count: int) -> None:
+    def announce(self, begins: Sequence[int], ends: Sequence[int]) -> None:
         """Let the disk begin with rows that are to be read soon, so that it works on all that are announced at a time."""
-        if _CAN_ANNOUNCE:
-            first, length = self._start + begin * self._row_bytes, count * self._row_bytes
-            os.posix_fadvise(self._descriptor, first, length, os.POSIX_FADV_WILLNEED)
+        if not _CAN_ANNOUNCE:
+            return
+        start, width, descriptor = self._start, self._row_bytes, self._descriptor
+        for begin, end in zip(begins, ends, strict=True):
+            os.posix_fadvise(descriptor, start + begin * width, (end - begin) * width, os.POSIX_FADV_WILLNEED)
 
-    def read(self, begin: int, target: memoryview) -> None:
-        """Fill the bytes of `target` with the rows from `begin` on. Errors: DataError where the file has become shorter."""
-        position = self._start + begin * self._row_bytes
+    def read(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
+        """Fill the bytes of each target with the rows from a beginning on.
+
+        Errors: DataError where the file has become shorter, or cannot be read.
+        """
+        start, width, descriptor = self._start, self._row_bytes, self._descriptor
+        try:
+            for begin, target in zip(begins, targets, strict=True):
+                count = os.preadv(descriptor, [target], start + begin * width)
+                if count != len(target):
+                    self._read_rest(target[count:], start + begin * width + count)
+        except OSError as error:
+            raise DataError(f"{self.file} cannot be read ({error.strerror})") from None
+
+    def _read_rest(self, target: memoryview, position: int) -> None:
+        """The system gives at most 2 GiB at a time."""
         while len(target):
-            try:
-                count = os.preadv(self._descriptor, [target], position)
-            except OSError as error:
-                raise DataError(f"{self.file} cannot be read ({error.strerror})") from None
-            if count == len(target):
-                return
+            count = os.preadv(self._descriptor, [target], position)
             if not count:
                 raise DataError(f"{self.file} ends at byte {position}: it was cut while it was open")
             target, position = target[count:], position + count

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from pydantic import ValidationError
 
 from mmtrain.data.labels import decode_labels, describe_labels
 from mmtrain.data.normalize import Normalizer
+from mmtrain.data.ragged import ModalityFiles, Ragged, Request
 from mmtrain.data.schema import TEXT, StoreSchema, TaskSchema
-from mmtrain.data.shard_file import ShardFile
 from mmtrain.errors import DataError
 
 
@@ -38,18 +37,6 @@ def read_schema(path: Path) -> StoreSchema:
         raise DataError(f"{file}: {where}: {first['msg']}") from None
 
 
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of B samples behind each other."""
-
-    values: npt.NDArray[np.number]  # [R, D], of pixels [R, 3, H, W]
-    cuts: Sequence[int]  # B + 1 places between them
-
-    def of(self, place: int) -> npt.NDArray[np.number]:
-        """The rows [T, D] of one of them."""
-        return self.values[self.cuts[place] : self.cuts[place + 1]]
-
-
 class FeatureStore:
     """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes.
 
@@ -64,18 +51,11 @@ class FeatureStore:
         self._splits = splits
         self.left_out = dict(sorted((left_out or {}).items()))
         self.schema = read_schema(self.path)
-        self._shards = {
-            name: [ShardFile(self.path / shard.file, modality, shard) for shard in modality.shards]
-            for name, modality in self.schema.modalities.items()
-        }
+        self._files = {name: ModalityFiles(self.path, modality) for name, modality in self.schema.modalities.items()}
         self._normalizers = {
             name: Normalizer(modality.statistics)
             for name, modality in self.schema.modalities.items()
             if modality.statistics is not None and modality.statistics.normalize
-        }
-        self._firsts = {
-            name: np.array([shard.first for shard in modality.shards], dtype=np.int64)
-            for name, modality in self.schema.modalities.items()
         }
 
     def __len__(self) -> int:
@@ -146,59 +126,37 @@ class FeatureStore:
 
     def lengths(self, modality: str) -> npt.NDArray[np.int64]:
         """Rows of each sample, [N]; 0 = the modality is missing."""
-        parts = [np.diff(shard.offsets) for shard in self._shards[modality]]
-        return np.concatenate(parts) if parts else np.zeros(len(self), np.int64)
+        return self._files[modality].lengths() if self.schema.modalities[modality].shards else np.zeros(len(self), np.int64)
 
     def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
         """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), T = 0 where it has none.
 
         Normalized, float32, where dataset.json says so; else as they lie on disk, read-only.
         """
-        return self.many_rows(modality, [index]).values
-
-    def many_rows(self, modality: str, indices: Sequence[int] | npt.NDArray[np.int64]) -> Ragged:
-        """The rows of several samples, faster than one after the other."""
-        stored = self._read(modality, np.asarray(indices, np.int64))
+        rows = self.stored_rows(modality, index)
         normalizer = self._normalizers.get(modality)
-        return stored if normalizer is None else Ragged(normalizer(stored.values), stored.cuts)
+        return rows if normalizer is None else normalizer(rows)
 
     def stored_rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
-        """The sample's rows as they lie on disk, also where they are read normalized."""
-        return self._read(modality, np.array([index])).values
+        """The same as they lie on disk."""
+        return self._request(modality, np.array([index])).fill().values
 
-    def _read(self, modality: str, indices: npt.NDArray[np.int64]) -> Ragged:
-        schema, shards = self.schema.modalities[modality], self._shards[modality]
-        numbers, begins, ends = self._spans(modality, indices)
-        cuts = [0, *np.cumsum(ends - begins).tolist()]
-        values = np.empty((cuts[-1], *schema.row_shape), np.dtype(schema.dtype).newbyteorder("<"))
-        wanted = list(zip((shards[number] for number in numbers), begins.tolist(), cuts, cuts[1:], strict=False))
-        if len(wanted) > 1:
-            for shard, begin, first, last in wanted:
-                shard.announce(begin, last - first)
-        target, width = values.reshape(-1).view(np.uint8).data, schema.dim * values.itemsize
-        for shard, begin, first, last in wanted:
-            shard.read(begin, target[first * width : last * width])
-        values.flags.writeable = False
-        return Ragged(values, cuts)
+    def read(self, modalities: Sequence[str], indices: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, Ragged]:
+        """What `rows` gives, of several modalities and samples; faster than one after the other."""
+        wanted = np.asarray(indices, np.int64)
+        requests = {name: self._request(name, wanted) for name in modalities}
+        for request in requests.values():
+            request.announce()
+        found = {name: request.fill() for name, request in requests.items()}
+        return {
+            name: Ragged(self._normalizers[name](rows.values), rows.cuts) if name in self._normalizers else rows
+            for name, rows in found.items()
+        }
 
-    def _spans(
-        self, modality: str, indices: npt.NDArray[np.int64]
-    ) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Of each sample the number of its file, its first row there and the one behind its last."""
-        which = np.searchsorted(self._firsts[modality], indices, side="right") - 1
-        numbers: list[int] = which.tolist()
-        begins, ends = np.empty_like(indices), np.empty_like(indices)
-        for number in set(numbers):
-            shard, chosen = self._shards[modality][number], which == number
-            local = indices[chosen] - self._firsts[modality][number]
-            begins[chosen], ends[chosen] = shard.offsets[local], shard.offsets[local + 1]
-            outside = (begins < 0) | (begins > ends) | (ends > shard.rows)
-            for place in np.flatnonzero(outside & chosen).tolist():
-                raise DataError(
-                    f"store '{self.name}', sample '{self.sample_id(int(indices[place]))}', {modality}: offsets "
-                    f"{begins[place]}:{ends[place]} lie outside the {shard.rows} rows. Run `mmtrain data check {self.path}`"
-                )
-        return numbers, begins, ends
+    def _request(self, modality: str, indices: npt.NDArray[np.int64]) -> Request:
+        return self._files[modality].request(
+            indices, lambda index: f"store '{self.name}', sample '{self.sample_id(index)}', {modality}"
+        )
 
     def task(self, name: str) -> TaskSchema:
         """The store's description of a task."""

@@ -100,7 +100,7 @@ def test_many_samples_are_read_as_one_by_one_in_any_order(tmp_path, dtype, shard
             writer.add(id=f"s{index}", split="train", group="g", features={"audio": rows})
     store = FeatureStore(tmp_path / "store")
     for indices in ([5, 0, 3, 2, 1, 4], [2, 2, 1, 2], [1], [4, 1], []):
-        read = store.many_rows("audio", indices)
+        read = store.read(["audio"], indices)["audio"]
         assert [read.of(place).tobytes() for place in range(len(indices))] == [written[i].tobytes() for i in indices]
         assert read.values.shape == (sum(len(written[i]) for i in indices), 3)
         assert read.values.dtype == dtype
@@ -115,10 +115,10 @@ def test_a_file_that_is_cut_while_it_is_open_is_named(tmp_path):
     opened = ShardFile(file, schema, schema.shards[0])
     os.truncate(file, 512 + 4 * 8)  # four of the six rows
     target = np.zeros((2, 2), np.float32)
-    opened.read(1, target.reshape(-1).view(np.uint8).data)
+    opened.read([1], [target.reshape(-1).view(np.uint8).data])
     assert target.tolist() == [[1, 1], [1, 1]]
     with pytest.raises(DataError, match=rf"{file} ends at byte {512 + 4 * 8}: it was cut while it was open"):
-        opened.read(3, target.reshape(-1).view(np.uint8).data)
+        opened.read([3], [target.reshape(-1).view(np.uint8).data])
 
 
 def test_an_open_store_is_read_as_it_was_when_another_takes_its_place(tmp_path):
