@@ -48,7 +48,13 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         Path, typer.Argument(help="CSV, JSONL or Parquet: id, split, group, text, audio, video, ...; or a folder of media.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
-    audio: Annotated[str | None, typer.Option(help="Extractor for sound: logmel, mfcc, vggish-rows, hf:MODEL.")] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option(
+            help="Extractor for sound: logmel, mfcc, vggish-rows, hf:MODEL; opensmile, which you install yourself: its "
+            "licence allows no commercial product."
+        ),
+    ] = None,
     video: Annotated[
         str | None, typer.Option(help="Extractor for the column video: resnet18, r3d_18, hf:MODEL, pixels, ...")
     ] = None,
