@@ -72,6 +72,7 @@ bench: install
 	$(RUN) benchmarks.bench_weighting
 	$(RUN) benchmarks.bench_overhead
 	$(RUN) benchmarks.bench_cache
+	$(RUN) benchmarks.bench_store
 
 clean:
 	rm -rf .venv data stores runs cache

@@ -24,6 +24,9 @@ class DatasetConfig(Section):
 
     store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
     fold: FoldConfig | None = Field(default=None, description="Train and val samples; null: as the store has them.")
+    allow_other_extractor: bool = Field(
+        default=False, description="Read it also where its rows come from another extractor, or another scale, than others'."
+    )
 
 
 class StreamConfig(Section):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from accelerate import Accelerator
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_frames, common_rates, common_tasks, open_stores
+from mmtrain.compatibility import check_origins, common_dims, common_frames, common_rates, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.batch import Mask
@@ -69,7 +69,8 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     """
     stores = open_stores(experiment)
     tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
-    frames = common_frames(experiment, stores)
+    frames, rates = common_frames(experiment, stores), common_rates(experiment, stores)
+    check_origins(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
     reads_weights = weights and (initial is None or initial.match == "shapes")
     model_config = experiment.model if reads_weights else without_pretrained(experiment.model)
@@ -82,7 +83,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
         frames=frames,
-        rates=common_rates(experiment, stores),
+        rates=rates,
         pretext={
             name: partial(_build_module, name, config, input_dims=dims, tokenizer=tokenizer)
             for name, config in experiment.pretext.items()

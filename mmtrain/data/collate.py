@@ -53,7 +53,7 @@ class Collator:
             kind: np.dtype[np.number] = np.dtype(np.uint8 if modality in self.frames else np.float32)
             blank = np.empty((0, *shape), kind)
             rows = [sample.features.get(modality, blank) for sample in samples]
-            inputs[modality] = pad(rows, shape, kind, 0)
+            inputs[modality] = pad_rows(rows, shape, kind, 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())
@@ -78,10 +78,10 @@ class Collator:
 
 def _tokens(tokenizer: Tokenizer | CachedTexts, texts: Sequence[str]) -> MaskedSequence:
     rows = [np.asarray(found, tokenizer.dtype) for found in tokenizer(texts)]
-    return pad(rows, tokenizer.row_shape, tokenizer.dtype, tokenizer.pad_id)
+    return pad_rows(rows, tokenizer.row_shape, tokenizer.dtype, tokenizer.pad_id)
 
 
-def pad(
+def pad_rows(
     sequences: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...], dtype: np.dtype[np.generic], fill: int
 ) -> MaskedSequence:
     """Sequences [t, ...] on the left of [B, T, ...], of the longest's T, or 1 where all are empty."""

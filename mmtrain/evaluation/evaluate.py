@@ -113,7 +113,7 @@ def evaluate_samples(
     model.eval()
     parts = []
     for done, (number, chosen) in enumerate(batches, start=1):
-        samples = [streams[number].sample(int(position)) for position in chosen]
+        samples = streams[number].samples(chosen)
         if alter is not None:
             samples = [alter(sample, streams[number]) for sample in samples]
         batch = collate(samples, [number] * len(chosen))

@@ -11,7 +11,7 @@ import torch
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.cached_block import CachedText, Rows
-from mmtrain.data.collate import pad
+from mmtrain.data.collate import pad_rows
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.models.encoders.text import HubText
 
@@ -58,7 +58,9 @@ class RowMaker:
 
     def _rows(self, ids: Sequence[Sequence[int]]) -> list[Rows]:
         device = self._weight.device
-        tokens = pad([np.asarray(sequence, np.int64) for sequence in ids], (), np.dtype(np.int64), self._tokenizer.pad_id)
+        tokens = pad_rows(
+            [np.asarray(sequence, np.int64) for sequence in ids], (), np.dtype(np.int64), self._tokenizer.pad_id
+        )
         with self._autocast():
             found, real = self._text.cacheable(MaskedSequence(tokens.values.to(device), tokens.mask.to(device)))
         kept = found.to(torch.promote_types(found.dtype, torch.float32)).cpu().numpy().astype(self.dtype)
