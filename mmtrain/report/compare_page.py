@@ -1,34 +1,35 @@
 """Several runs on one page: what tells their configs apart, tables of how they differ, and their curves over each other."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmtrain.engine.run_folder import write_whole
+from mmtrain.evaluation.table import TextTable
 from mmtrain.report.charts import Limits, line_chart
 from mmtrain.report.learning import evaluated_tasks, metric_of
 from mmtrain.report.page import render_page
-from mmtrain.report.parts import Chart, DataTable, Missing, Part, Section, Value
+from mmtrain.report.parts import Cell, Chart, DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_log import Line, over_steps
 from mmtrain.report.run_record import RunRecord, read_run
 from mmtrain.report.summary import provenance
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 _FREE = ("name", "runs", "tracking")  # keys of a config that change nothing that is trained
 
 
 def write_compare_page(
-    folders: Sequence[Path], out: Path, *, tables: Mapping[str, Sequence[Any]] | None = None, notes: Sequence[str] = ()
+    folders: Sequence[Path], out: Path, *, tables: Sequence[TextTable] = (), notes: Sequence[str] = ()
 ) -> Path:
-    """Write the page. `tables`: by title, rows as dataclasses of plain numbers and texts, such as those of paired tests;
-    `notes`: sentences on how they were made.
+    """Write the page. `tables`: such as those of paired tests; `notes`: what stands below them, such as how they were made.
 
     Errors: ConfigError where a folder is no run, DataError where its predictions are damaged.
     """
     records = [read_run(folder) for folder in folders]
-    page = compare_page(records, tables=[table_of(title, rows) for title, rows in (tables or {}).items()], notes=notes)
+    page = compare_page(records, tables=[*map(table_of, tables)], notes=notes)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, page)
     return out
@@ -40,7 +41,7 @@ def compare_page(records: Sequence[RunRecord], *, tables: Sequence[DataTable] = 
     sections = [
         Section("Runs", [_run_table(named), *_setting_table(named)]),
         Section(
-            "Differences", [*notes, *tables] or [Missing("No tables of differences", f"mmtrain compare {_paths(records)}")]
+            "Differences", [*tables, *notes] or [Missing("No tables of differences", f"mmtrain compare {_paths(records)}")]
         ),
         Section("Learning curves", list(_curves(named))),
         Section("Training", list(_training(named))),
@@ -55,23 +56,15 @@ def run_names(records: Sequence[RunRecord]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(record.run.path) for record in records]
 
 
-def table_of(title: str, rows: Sequence[Any], *, note: str = "") -> DataTable:
-    """A table of dataclasses of one kind: a column for each field that holds a number, a text or nothing."""
-    if not rows or not is_dataclass(rows[0]):
-        return DataTable(title=title, header=(), rows=(), note=note or "No rows.")
-    names = [item.name for item in fields(rows[0]) if _is_plain(getattr(rows[0], item.name))]
-    cells = [[_plain(getattr(row, name)) for name in names] for row in rows]
-    return DataTable(title=title, header=[name.replace("_", " ") for name in names], rows=cells, note=note)
+def table_of(table: TextTable) -> DataTable:
+    """A table that a terminal shows too: its numbers sort by the first of each cell."""
+    rows: list[list[Value | Cell]] = [[*row[: table.num_names], *map(_cell, row[table.num_names :])] for row in table.rows]
+    return DataTable(title=table.title, header=table.header, rows=rows)
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float)
-
-
-def _plain(value: Any) -> Value:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if _is_plain(value) else str(value)
+def _cell(text: str) -> Cell:
+    found = _NUMBER.search(text)
+    return Cell(text.strip(), float(found[0]) if found else None)
 
 
 def _paths(records: Sequence[RunRecord]) -> str:

@@ -50,8 +50,8 @@ def _state(record: RunRecord) -> str:
     return " ".join(words)
 
 
-def _form(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _form(value: float | None, form: str = ".4g") -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _results(record: RunRecord) -> Iterator[Part]:
@@ -67,7 +67,7 @@ def _results(record: RunRecord) -> Iterator[Part]:
 def _result_table(split: str, values: Mapping[str, Any]) -> DataTable:
     rows: list[list[Value | Cell]] = []
     for row in values["rows"]:
-        interval = f"[{_form(row['low'])}, {_form(row['high'])}]"
+        interval = f"[{_form(row['low'], '.3f')}, {_form(row['high'], '.3f')}]"
         names = [row["task"], row["stream"], row["metric"]]
         rows.append(
             [*names, row["value"], Cell(interval, row["low"]), row["baseline"], row["num_samples"], row["num_groups"]]
