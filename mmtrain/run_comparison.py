@@ -125,9 +125,9 @@ def legend(found: RunComparison) -> list[str]:
     """What the columns say."""
     lines = [
         f"*: p < {LEVEL} after Holm's correction of the p of swaps over all {len(found.rows)} rows",
-        "interval, p: a bootstrap of whole groups, the same for both runs; swaps: a permutation test that exchanges the runs "
-        "in whole groups",
-        "d_z: Cohen's, of the samples' losses (mean of their differences over the deviation; below 0: the run has lower ones)",
+        "interval, p: a bootstrap of whole groups, the same for both runs",
+        "p (swaps): a permutation test that exchanges the runs in whole groups",
+        "d_z: Cohen's, of the losses of samples (mean difference over deviation; below 0: the run has the lower losses)",
         "odds: of samples that the run alone gets right to those that the baseline alone does (1/2 added to both)",
     ]
     if any(row.decisions is not None and np.isnan(row.decisions.p_mcnemar) for row in found.rows):

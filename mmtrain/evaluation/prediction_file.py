@@ -148,5 +148,5 @@ def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
 
 
 def _array(column: pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
-    flat: npt.NDArray[Any] = pc.list_flatten(column).to_numpy()
+    flat = np.array(pc.list_flatten(column).to_numpy())  # a copy: what pyarrow lends cannot be written to, which torch minds
     return flat.reshape(-1, width) if width else flat
