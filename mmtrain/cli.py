@@ -76,7 +76,9 @@ def compare(
     split: Annotated[str, typer.Option(help="The split whose predictions are compared: train, val or test.")] = "val",
     baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The JSON file to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .json file to write; .html: a page, and a .json beside it.")
+    ] = None,
 ) -> None:
     """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
     from mmtrain.run_comparison import compare_folders

@@ -19,6 +19,7 @@ from mmtrain.evaluation.predictions import PretextPredictions
 from mmtrain.evaluation.pretext_metrics import primary_metric
 from mmtrain.evaluation.statistics import FEW_GROUPS
 from mmtrain.evaluation.table import TextTable
+from mmtrain.report import require_report
 from mmtrain.trained import check_asked
 
 
@@ -30,7 +31,8 @@ def compare_folders(
     metrics: Sequence[str] = (),
     out: Path | None = None,
 ) -> RunComparison:
-    """Compare runs by their predictions/<split>.parquet, print the table, and write it to `out` as JSON.
+    """Compare runs by their predictions/<split>.parquet, print the table, and write it to `out` as JSON, or as a page with
+    the JSON beside it.
 
     `baseline`: one of the runs; None: the first. `metrics`: `task/name` or `loss`; none: each task's loss and the metric
     that stands for it. Errors: ConfigError where a run or a metric is not there, DataError where predictions are missing.
@@ -38,6 +40,8 @@ def compare_folders(
     predictions = _read(folders, split)
     names = list(predictions)
     first = names[0] if baseline is None else _baseline(folders, names, baseline)
+    if out is not None and out.suffix == ".html":
+        require_report("mmtrain compare --out with .html")
     chosen = list(metrics) or _usual(predictions[first])
     found = compare_runs(predictions, baseline=first, metrics=chosen, split=split)
     console = stdout_console()
@@ -45,6 +49,12 @@ def compare_folders(
     counts = {name: len(readings(RunFolder(folder))) for name, folder in zip(names, folders, strict=True)}
     for line in (*found.notes, *legend(found), *_test_notes(counts if split == "test" else {})):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if out is not None and out.suffix == ".html":
+        from mmtrain.report.compare_page import write_compare_page
+
+        write_compare_page(folders, out, tables=[comparison_table(found)], notes=[*found.notes, *legend(found)])
+        console.print(f"written: {out}", highlight=False, soft_wrap=True)
+        out = out.with_suffix(".json")
     if out is not None:
         write_whole(out, json.dumps(plain(asdict(found)), indent=1, allow_nan=False) + "\n")
         console.print(f"written: {out}", highlight=False, soft_wrap=True)
@@ -125,9 +135,9 @@ def legend(found: RunComparison) -> list[str]:
     """What the columns say."""
     lines = [
         f"*: p < {LEVEL} after Holm's correction of the p of swaps over all {len(found.rows)} rows",
-        "interval, p: a bootstrap of whole groups, the same for both runs; swaps: a permutation test that exchanges the "
-        "runs in whole groups",
-        "d_z: Cohen's, of the samples' losses (mean difference over its deviation; below 0: the run has lower ones)",
+        "interval, p: a bootstrap of whole groups, the same for both runs",
+        "p (swaps): a permutation test that exchanges the runs in whole groups",
+        "d_z: Cohen's, of the losses of samples (mean difference over deviation; below 0: the run has the lower losses)",
         "odds: of samples that the run alone gets right to those that the baseline alone does (1/2 added to both)",
     ]
     if any(row.decisions is not None and np.isnan(row.decisions.p_mcnemar) for row in found.rows):

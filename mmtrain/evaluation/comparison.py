@@ -75,8 +75,9 @@ def over_groups(
     """`metric` (`task/name`, `task@stream/name` or `loss`) of one run, less that of `baseline` on the same samples.
 
     Whole groups are drawn, the same for both runs: a paired bootstrap. The interval is `grouped_bootstrap`'s; p is of the
-    number over its deviation in the resamples, widened by sqrt(G / (G - 1)), in Student's t of G - 1 degrees. A share of
-    resamples beyond 0 would not do: of a thousand it could never be small enough for a correction.
+    number over its deviation in the resamples, widened by sqrt(G / (G - 1)), in Student's t of G - 1 degrees, or, where that
+    is more, the share of resamples whose (value - original) / error is as far from 0 as the number's own. That share alone
+    would not do: of a thousand it could never be small enough for a correction.
     Errors: DataError where the two runs did not predict the same samples, or it is a rank of a pretext task.
     """
     predictions = _with_losses(predictions)
@@ -130,10 +131,12 @@ def difference(one: Statistic, other: Statistic) -> Statistic:
 
 
 def estimate(found: Resamples) -> Estimate:
-    """What resamples of whole groups say of a number."""
-    interval, p = interval_of(found), _NAN
+    """What resamples of whole groups say of a number: p is the greater of two, as an interval is the wider of two."""
+    interval, p, pivots = interval_of(found), _NAN, found.pivots
     if not np.isnan(interval.low):
         p = _two_sided(found.value, found.spread, found.num_groups - 1)
+    if len(pivots) and not np.isnan(p):
+        p = max(p, float((np.abs(pivots) >= abs(found.value) / found.error).mean()))
     return Estimate(mean=found.value, low=interval.low, high=interval.high, p=p, num=found.num_groups, over="groups")
 
 

@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmtrain.errors import DataError
-from mmtrain.evaluation.calibration import calibrated_probabilities
-from mmtrain.evaluation.metrics import predicted_classes
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 
 _KEY = b"mmtrain.predictions"
@@ -88,6 +86,9 @@ def _decided(item: Predictions, schema: pa.Schema) -> list[pa.Array]:
         return nulls
     if not np.isfinite(item.probabilities).all():  # refused where it is scored
         return nulls
+    from mmtrain.evaluation.calibration import calibrated_probabilities  # torch comes with them
+    from mmtrain.evaluation.metrics import predicted_classes
+
     chosen = _lists(predicted_classes(item).numpy(), pa.int32())
     return [nulls[0] if item.temperature is None else _lists(calibrated_probabilities(item), pa.float32()), chosen]
 
@@ -148,5 +149,5 @@ def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
 
 
 def _array(column: pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
-    flat: npt.NDArray[Any] = pc.list_flatten(column).to_numpy()
+    flat = np.array(pc.list_flatten(column).to_numpy())  # a copy: what pyarrow lends cannot be written to, which torch minds
     return flat.reshape(-1, width) if width else flat

@@ -38,6 +38,14 @@ class Resamples:
         """The deviation over resamples, widened by sqrt(G / (G - 1)) to that of G groups drawn anew."""
         return float(np.nanstd(self.values) * np.sqrt(self.num_groups / (self.num_groups - 1)))
 
+    @property
+    def pivots(self) -> Floats:
+        """(value - original) / error of the resamples that have an error; none where the statistic tells none."""
+        if self.errors is None or not self.error > 0:
+            return np.empty(0)
+        usable = ~np.isnan(self.values) & (self.errors > 0)
+        return (self.values[usable] - self.value) / self.errors[usable]
+
 
 def grouped_bootstrap(
     statistic: Callable[[Index], float],
@@ -108,18 +116,15 @@ def interval_of(found: Resamples, *, confidence: float = 0.95) -> Interval:
     if 2 * defined.sum() <= len(defined):
         return Interval(np.nan, np.nan, found.num_groups, num_undefined)
     tail = (1 - confidence) / 2
-    bounds = [_expanded(found.values[defined], found.num_groups, tail), *_studentized(found, defined, tail)]
+    bounds = [_expanded(found.values[defined], found.num_groups, tail), *_studentized(found, tail)]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
     return Interval(low, high, found.num_groups, num_undefined)
 
 
-def _studentized(found: Resamples, defined: npt.NDArray[np.bool_], tail: float) -> Iterator[tuple[float, float]]:
+def _studentized(found: Resamples, tail: float) -> Iterator[tuple[float, float]]:
     """Nothing where the statistic has no error."""
-    if found.errors is None or not found.error > 0:
-        return
-    usable = defined & (found.errors > 0)
-    if usable.any():
-        pivots = (found.values[usable] - found.value) / found.errors[usable]
+    pivots = found.pivots
+    if len(pivots):
         low, high = np.quantile(pivots, [tail, 1 - tail])
         least, most = found.bounds
         yield max(float(found.value - high * found.error), least), min(float(found.value - low * found.error), most)

@@ -20,6 +20,7 @@ from mmtrain.engine.averages import AVERAGES
 from mmtrain.engine.clipping import CLIPPINGS
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
+from mmtrain.evaluation.conventions import CONVENTIONS
 from mmtrain.models.encoders import IMAGE_ENCODERS, SEQUENCE_ENCODERS, TEXT_ENCODERS, ImageEncoderConfig
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
@@ -38,6 +39,7 @@ ROWS = {
     "model.pooling": POOLINGS,
     "tasks.<task>.head": HEADS,
     "tasks.<task>.loss": [config for config, _ in LOSSES],
+    "tasks.<task>.metrics": CONVENTIONS.values(),
     "augmentation.<modality>": AUGMENTATIONS,
     "pretext.<task>": PRETEXTS,
     "regularizers.<name>": REGULARIZERS,
