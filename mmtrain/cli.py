@@ -10,6 +10,7 @@ import typer
 
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, UserError
+from mmtrain.quick_start import uncollected
 
 app = typer.Typer(
     name="mmtrain",
@@ -51,7 +52,8 @@ def train(
     ] = None,
 ) -> None:
     """Train a model, evaluating as it goes; where the file has stages, one stage after the other."""
-    from mmtrain.stages import train_file
+    with uncollected():
+        from mmtrain.stages import train_file
 
     if profile_steps is not None and not profile:
         raise UserError("--profile-steps: nothing is measured without --profile; write both")
@@ -68,7 +70,8 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")] = "trained",
 ) -> None:
     """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
-    from mmtrain.scoring import score_run
+    with uncollected():
+        from mmtrain.scoring import score_run
 
     score_run(run, split=split, checkpoint=checkpoint, weights=weights)
 
