@@ -14,6 +14,7 @@ from mmtrain.cli_ablate import ablate_app
 from mmtrain.cli_analysis import attention, datamap, evaluate
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
+from mmtrain.quick_start import uncollected
 
 app = typer.Typer(
     name="mmtrain",
@@ -56,7 +57,8 @@ def train(
     ] = None,
 ) -> None:
     """Train a model, evaluating as it goes; where the file has stages, one stage after the other."""
-    from mmtrain.stages import train_file
+    with uncollected():
+        from mmtrain.stages import train_file
 
     if profile_steps is not None and not profile:
         raise UserError("--profile-steps: nothing is measured without --profile; write both")

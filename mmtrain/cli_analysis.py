@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmtrain.errors import UserError
+from mmtrain.quick_start import uncollected
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")]
@@ -39,7 +40,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
-    from mmtrain.analysis.evaluating import evaluate_run
+    with uncollected():
+        from mmtrain.analysis.evaluating import evaluate_run
 
     if from_predictions:
         from mmtrain.rescoring import rescore_run

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
 from mmtrain.config_yaml import COMMAND_LINE, KeyPath, parse_yaml, place, shorten
 from mmtrain.errors import ConfigError
 
@@ -131,6 +128,11 @@ def _override(override: str) -> ConfigTree:
 
 def _interpolate(tree: ConfigTree) -> dict[str, Any]:
     """The values with every `${...}` filled in. Errors: ConfigError where one cannot be, or a `???` was left."""
+    if not _asks(tree.values):
+        return tree.values
+    from omegaconf import OmegaConf  # slow to import
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(tree.values), resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
@@ -141,7 +143,18 @@ def _interpolate(tree: ConfigTree) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
+def _asks(value: Any) -> bool:
+    """Whether something in it stands for another value."""
+    if isinstance(value, dict):
+        return any(_asks(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_asks(item) for item in value)
+    return isinstance(value, str) and ("${" in value or value == "???")
+
+
 def _interpolation_problem(error: Exception) -> str:
+    from omegaconf.errors import MissingMandatoryValue
+
     if isinstance(error, MissingMandatoryValue):
         return "??? asks for a value; write it here, in a file that refines this one, or as an override"
     problem = str(getattr(error, "msg", None) or error or "nested too deeply").strip().splitlines()[0]

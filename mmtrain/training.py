@@ -27,6 +27,7 @@ from mmtrain.engine.run_lock import RunLock
 from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError
+from mmtrain.quick_start import uncollected
 from mmtrain.text_cache import use_cached_texts
 
 
@@ -100,7 +101,8 @@ def _train(
     prunes: Callable[[RunState], bool] | None,
     profile_steps: int | None,
 ) -> History:
-    run = build_run(experiment, accelerator, console, continues=continues)
+    with uncollected():
+        run = build_run(experiment, accelerator, console, continues=continues)
     if profile_steps is not None and run.logs is not None:
         run = replace(run, profile=_profile(run, profile_steps))
     with closing(run):

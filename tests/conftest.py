@@ -1,5 +1,6 @@
 """Shared fixtures: one torch thread a worker, and a random tiny BERT with a word-piece vocabulary, made on the spot."""
 
+import gc
 import os
 import shutil
 
@@ -54,6 +55,11 @@ WORDS = [
     "laugh",
     "cry",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: nobody need look for garbage in it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def ask_git(folder: Path, *words: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+@cache
 def package_version(package: str) -> str | None:
     """Of an installed package; None where it is not."""
     try:

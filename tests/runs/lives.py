@@ -1,5 +1,6 @@
 """Training runs in new processes: each is forked from a server that has imported everything and computed nothing."""
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -16,7 +17,21 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["mmtrain.cli", "mmtrain.training", "torch._dynamo", "transformers.models.bert.modeling_bert", "transformers", "lives"]
+    [
+        "mmtrain.cli",
+        "mmtrain.stages",
+        "mmtrain.scoring",
+        "mmtrain.engine.progress",
+        "torch._dynamo",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.auto.tokenization_auto",
+        "transformers.models.bert.modeling_bert",
+        "transformers.models.bert.tokenization_bert",
+        "torchmetrics.functional.classification",
+        "pyarrow.dataset",
+        "scipy.special",
+        "rich.progress",
+    ]
 )
 Patch = Callable[[], Any]
 Write = Callable[..., Path]  # the fixture that writes an experiment file with changes
@@ -93,6 +108,7 @@ def free_port() -> int:
 
 
 def _life(arguments: list[str], cwd: Path, rank: int, environment: Mapping[str, str], patch: Patch | None) -> None:
+    gc.freeze()  # what the server imported is no garbage to look for
     os.chdir(cwd)
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
