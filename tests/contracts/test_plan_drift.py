@@ -16,7 +16,7 @@ from mmtrain.curriculum.setting import Setting
 from mmtrain.curriculum.streams import StreamSpec
 
 NUM_STREAMS, BATCH, WINDOW = 12, 32, 50
-LONG_RUN = 1_000_000  # steps
+LONG_RUN = 100_000  # steps
 STREAMS = [StreamSpec(name=f"s{k}", size=10 ** (k % 7) + k) for k in range(NUM_STREAMS)]
 NAMES = tuple(stream.name for stream in STREAMS)
 
@@ -84,7 +84,8 @@ def largest_drift(kind, num_steps):
         drifts = drift + np.cumsum(given - plan.counts, axis=0)  # after each step
         largest, drift = max(largest, np.abs(drifts).max()), drifts[-1]
         counts = plan.counts.sum(axis=0).tolist()
-    assert np.allclose(drift, np.array(state.carries) / UNIT, atol=1e-4)
+    carried = np.array(state.carries) / UNIT  # and what shares lose as integers, which a million steps make less than 1e-4
+    np.testing.assert_allclose(drift, carried, rtol=0, atol=1e-10 * num_steps)
     assert (len(sets) > 10) == (kind in ("switching", "learning"))
     return largest
 

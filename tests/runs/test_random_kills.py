@@ -63,10 +63,10 @@ def doom(*, how: str, number: int, seconds: float) -> None:
 
 
 def draw(source: random.Random) -> Callable[[], None]:
-    """A way to die. A checkpoint of these runs takes some 5 ms to write, a step 10, a whole life half a second."""
+    """A way to die. A checkpoint of these runs takes some 5 ms to write, a step 10, the training a fifth of a second."""
     how, most, seconds = source.choice(
         [
-            ("training", 1, 0.5),
+            ("training", 1, 0.2),
             ("step", 12, 0.01),
             ("micro-batch", 40, 0.003),
             ("evaluation", 3, 0.02),
