@@ -73,6 +73,7 @@ def fit_temperature(predictions: TaskPredictions) -> float | None:
         jac=True,
         method="L-BFGS-B",
         bounds=[(1 / _HOTTEST, 1 / _COLDEST)],
+        options={"ftol": 1e-12, "gtol": 1e-9},
     )
     return float(1 / found.x[0])
 

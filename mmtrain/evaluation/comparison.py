@@ -179,7 +179,8 @@ def _loss_of_all(items: Sequence[Predictions]) -> tuple[Statistic, npt.NDArray[n
         totals, counts = sums.reshape(len(sums), 2, -1).unbind(dim=1)
         return share_of(totals, counts).mean(dim=-1)
 
-    return Moments(values=values, of=of), np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+    found = Moments(values=values, of=of, bounds=(0.0, np.inf))
+    return found, np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
 def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:

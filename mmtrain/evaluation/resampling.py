@@ -15,6 +15,7 @@ from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.ranking import Ranking, average_ranks, pearson
 
 Statistic = Callable[[Index], float]
+_POSITIVE = (0.0, np.inf)
 _RANKED = ("auroc", "average_precision")
 
 
@@ -42,9 +43,10 @@ def statistic_of(predictions: TaskPredictions, metric: str) -> Statistic:
 def loss_statistic(losses: Floats, name: str) -> Statistic:
     """What `loss_statistics` calls by that name, of the losses at an index."""
     if name == "loss":
-        return mean_of(losses)
+        return mean_of(losses, _POSITIVE)
     if name in ("loss_std", "loss_cv"):
-        return Moments(values=_powers(losses), of=lambda sums: _spread(sums, relative=name == "loss_cv"))
+        relative = name == "loss_cv"
+        return Moments(values=_powers(losses), of=lambda sums: _spread(sums, relative=relative), bounds=_POSITIVE)
     percent = int(name.removeprefix("loss_q"))
     return lambda index: float(np.quantile(losses[index], percent / 100)) if len(index) else float("nan")
 
@@ -64,10 +66,10 @@ def _regression(predictions: TaskPredictions, metric: str) -> Statistic:
     if predictions.convention is not None and metric in CONVENTIONS[predictions.convention]().names:
         return CONVENTIONS[predictions.convention]().moments(metric, values, labels)
     if metric == "mae":
-        return mean_of(np.abs(values - labels), (0, np.inf))
+        return mean_of(np.abs(values - labels), _POSITIVE)
     if metric == "rmse":
         columns = np.stack([np.square(values - labels), np.ones(len(values))], axis=1)
-        return Moments(values=columns, of=lambda sums: root_of(sums[:, 0] / sums[:, 1]), bounds=(0, np.inf))
+        return Moments(values=columns, of=lambda sums: root_of(sums[:, 0] / sums[:, 1]), bounds=_POSITIVE)
     if metric == "pearson":
         return correlation(values, labels)
     return lambda index: pearson(average_ranks(values[index]), average_ranks(labels[index]))

@@ -53,8 +53,8 @@ def test_a_temperature_of_classes_by_hand():
 
 
 def test_a_temperature_has_bounds_and_needs_two_classes():
-    assert fit(predictions("binary", [1, 0], [1.0, -1.0])).temperature == pytest.approx(0.05)
-    assert fit(predictions("binary", [0, 1], [1.0, -1.0])).temperature == pytest.approx(20)
+    assert fit(predictions("binary", [1, 0], [0.1, -0.1])).temperature == pytest.approx(0.05)
+    assert fit(predictions("binary", [0, 1], [0.1, -0.1])).temperature == pytest.approx(20)
     assert fit(predictions("binary", [1, 1], [1.0, -1.0])).temperature is None
     with pytest.raises(ValueError, match="'mood' is a regression"):
         fit(replace(predictions("binary", [1, 0], [1.0, -1.0]), kind="regression"))

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.metrics import metrics
+from mmtrain.evaluation.moments import Moments
 from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.ranking import Ranking, average_ranks
 from mmtrain.evaluation.resampling import statistic_of
@@ -218,6 +219,28 @@ def test_the_bootstrap_s_short_way_is_the_same_number(make: object, tied: bool) 
     for index in (np.arange(len(item)), *(generator.integers(len(item), size=len(item)) for _ in range(3))):
         for name, value in metrics(item.subset(index)):
             assert statistic_of(item, name)(index) == pytest.approx(value, abs=2e-6, nan_ok=True), name
+
+
+@pytest.mark.parametrize("make", [binary, multiclass, multilabel, regression, mosi, sims])
+def test_sums_of_groups_give_the_same_number_and_an_error(make: object) -> None:
+    """Of every metric that is a function of sums; its error is that of a jackknife over 40 groups, nearly."""
+    item = make(5, tied=False)
+    codes = np.arange(len(item)) % 40
+    weights = np.bincount(np.random.default_rng(1).integers(40, size=40), minlength=40)
+    index = np.concatenate([np.flatnonzero(codes == group) for group, count in enumerate(weights) for _ in range(count)])
+    found = {name: statistic_of(item, name) for name, _ in metrics(item)}
+    moments = {name: statistic for name, statistic in found.items() if isinstance(statistic, Moments)}
+    assert set(found) - set(moments) <= {"auroc", "average_precision", "spearman"} | {
+        f"{average}_{name}" for average in ("macro", "micro") for name in ("auroc", "average_precision")
+    }
+    for name, statistic in moments.items():
+        sums = statistic.group_sums(codes, 40)
+        values, errors = statistic.weighted(sums, np.stack([weights, np.ones(40, np.int64)]))
+        assert values[0] == pytest.approx(statistic(index), abs=1e-9), name
+        without = [statistic(np.flatnonzero(codes != group)) for group in range(40)]
+        jackknife = np.sqrt(39 * np.var(without))
+        assert errors[1] == pytest.approx(jackknife, rel=0.25), name
+        assert statistic.bounds[0] <= values[0] <= statistic.bounds[1], name
 
 
 @pytest.mark.parametrize("make", [binary, multiclass, multilabel])
