@@ -16,7 +16,6 @@ from data_prep.failures import MediaError
 from data_prep.import_cli import app as import_app
 from data_prep.import_cli import exports as export_app
 from data_prep.options import read_knobs, read_pairs, read_rates
-from data_prep.shard import read_shard
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
 
@@ -104,6 +103,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     Exit code 3: samples could not be read; STORE.failures.jsonl lists them.
     """
     from data_prep.extract import extract
+    from data_prep.shard import read_shard
 
     for name, rate in (("frames", frames_per_second), ("rows", rows_per_second)):
         if rate is not None and not 0 < rate < math.inf:

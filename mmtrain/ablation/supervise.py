@@ -65,6 +65,7 @@ def supervise(task: Task, matrix: Path) -> int:
         if watch.peak > _GROWTH * record.peak_mib:
             record = replace(record, peak_mib=round(watch.peak, 1)).write(matrix)
         time.sleep(_LOOK)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # an interpreter that ends puts the default back, which kills
     code = process.returncode
     replace(
         record,

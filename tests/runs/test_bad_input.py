@@ -65,7 +65,7 @@ PICTURES = (("clips", 8), ("calls", 12))  # stores, height of their pictures
 def small_store(path, *, dim=6, kind="binary", classes=(), name="small", tasks=("funny",), splits=("train", "val")):
     random = np.random.default_rng(0)
     schemas = {task: TaskSchema(kind=kind, classes=classes) for task in tasks}
-    with StoreWriter(path, name=name, modalities={"audio": FeatureSpec(dim=dim, extractor="ours")}, tasks=schemas) as writer:
+    with StoreWriter(path, name=name, modalities={"audio": FeatureSpec(dim=dim)}, tasks=schemas) as writer:
         for number in range(12):
             writer.add(
                 id=f"c{number}",
