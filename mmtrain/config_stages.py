@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 
 from mmtrain.config_errors import config_error, located, nearest
-from mmtrain.config_file import ConfigTree, merge
+from mmtrain.config_file import ConfigTree, merge, without_removed
 from mmtrain.config_yaml import COMMAND_LINE, KeyPath
 from mmtrain.errors import ConfigError
 from mmtrain.section import Name, Section
@@ -79,7 +79,8 @@ def shared_tree(tree: ConfigTree) -> ConfigTree:
 
 def _without(tree: ConfigTree, keys: Collection[str]) -> ConfigTree:
     values = {key: value for key, value in tree.values.items() if key not in keys}
-    return ConfigTree(values, {path: origin for path, origin in tree.origins.items() if not path or path[0] not in keys})
+    origins = {path: origin for path, origin in tree.origins.items() if not path or path[0] not in keys}
+    return ConfigTree(values, origins, removed=frozenset(path for path in tree.removed if path[0] not in keys))
 
 
 def _complaints(tree: ConfigTree) -> Iterator[str]:
@@ -108,7 +109,8 @@ def _stage_tree(tree: ConfigTree, stage: str, *, folder: Path, before: str | Non
     origins: dict[KeyPath, str] = {
         path[2:]: origin for path, origin in tree.origins.items() if path[:2] == ("stages", stage) and path[2:]
     }
-    merged = merge(below, ConfigTree(own, origins))
+    removed = frozenset(path[2:] for path in tree.removed if path[:2] == ("stages", stage))
+    merged = without_removed(merge(below, ConfigTree(own, origins, removed=removed)))
     if isinstance(name, str):
         merged.values["name"] = f"{name}/{stage}"
     return ConfigTree(merged.values, merged.origins, above=("stages", stage), own=frozenset(origins))
