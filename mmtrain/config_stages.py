@@ -145,9 +145,13 @@ def _learned(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _unread(tree: ConfigTree, trees: Mapping[str, ConfigTree]) -> Iterator[str]:
     """Overrides of what the stages share that each of them overrides in its turn: they would change nothing."""
+    for path in unread_overrides(tree, trees.values()):
+        keys = " or ".join(f"stages.{stage}.{'.'.join(map(str, path))}" for stage in trees)
+        yield located(tree, path, f"changes nothing: set again by {' and '.join(trees)}; write {keys}")
+
+
+def unread_overrides(tree: ConfigTree, stages: Collection[ConfigTree]) -> list[KeyPath]:
+    """The keys outside of the stages that the command line sets, and that none of these stages of the file reads."""
     given = [path for path, origin in shared_tree(tree).origins.items() if origin.startswith(COMMAND_LINE)]
-    for path in given:
-        is_leaf = not any(other != path and other[: len(path)] == path for other in given)
-        if is_leaf and not any(path in own.origins and path not in own.own for own in trees.values()):
-            keys = " or ".join(f"stages.{stage}.{'.'.join(map(str, path))}" for stage in trees)
-            yield located(tree, path, f"changes nothing: set again by {' and '.join(trees)}; write {keys}")
+    leaves = [path for path in given if not any(other != path and other[: len(path)] == path for other in given)]
+    return [path for path in leaves if not any(path in own.origins and path not in own.own for own in stages)]

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from mmtrain.ablation.plan import Plan
-from mmtrain.ablation.results import Cost
+from mmtrain.ablation.results import Cost, cost_of
 from mmtrain.ablation.rows import LEVEL, VariantRow, variant_rows
 from mmtrain.ablation.status import State, Status
 from mmtrain.engine.jsonl import plain
@@ -25,20 +25,28 @@ _COST_HEADS = ("parameters", "trained", "training s", "samples/s", "peak MiB")
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page says. `tested`: rows of the test split, where it was read."""
+    """All that the page says. `shared`: stages that runs begin with; `tested`: rows of the test split, where it was read."""
 
     plan: Plan
     statuses: tuple[Status, ...]
+    shared: tuple[Status, ...]
     rows: tuple[VariantRow, ...]
     tested: tuple[VariantRow, ...]
     notes: tuple[str, ...]
     num_test_reads: int
 
 
-def build_report(plan: Plan, statuses: Sequence[Status], *, tested: Sequence[VariantRow] = (), num_reads: int = 0) -> Report:
+def build_report(
+    plan: Plan,
+    statuses: Sequence[Status],
+    *,
+    shared: Sequence[Status] = (),
+    tested: Sequence[VariantRow] = (),
+    num_reads: int = 0,
+) -> Report:
     """What is known by now."""
     rows, notes = variant_rows(plan, [status.run for status in statuses if status.is_finished])
-    return Report(plan, tuple(statuses), tuple(rows), tuple(tested), tuple(notes), num_reads)
+    return Report(plan, tuple(statuses), tuple(shared), tuple(rows), tuple(tested), tuple(notes), num_reads)
 
 
 def write_report(report: Report) -> None:
@@ -80,7 +88,18 @@ def _tables(report: Report) -> list[TextTable]:
         (_title(row), *(_cell(getattr(row.cost, name), form) if row.cost else "-" for name, form in _COSTS.items()))
         for row in report.rows
     )
-    return [*tables, TextTable("Cost of a run", ("variant", *_COST_HEADS), drawn, 1)]
+    tables.append(TextTable("Cost of a run", ("variant", *_COST_HEADS), drawn, 1))
+    return [*tables, *([_stages(report)] if report.shared else [])]
+
+
+def _stages(report: Report) -> TextTable:
+    """The stages that were trained once for several runs; their cost is in no run's."""
+    drawn = []
+    for status in report.shared:
+        cost = cost_of(status.run) if status.is_finished else None
+        cells = (_cell(getattr(cost, name), form) if cost else "-" for name, form in _COSTS.items())
+        drawn.append((status.run.label, status.state.value, str(len(users_of(report, status))), *cells))
+    return TextTable("Stages that runs begin with", ("stage", "state", "used by", *_COST_HEADS), tuple(drawn), 2)
 
 
 def _comparison(plan: Plan, rows: Sequence[VariantRow], *, title: str, split: str) -> TextTable:
@@ -132,8 +151,8 @@ def legend(report: Report) -> list[str]:
 def open_ends(report: Report) -> list[str]:
     """What is missing or failed, what cannot be compared, and what other code has made."""
     lines = []
-    for status in report.statuses:
-        if not status.is_finished:
+    for status in (*report.shared, *report.statuses):
+        if not status.is_finished and not (status.run.variant is None and is_unneeded(report, status)):
             lines.append(f"{status.run.label}: {status.state.value}{f': {status.note}' if status.note else ''}")
         if status.state is State.MISFIT:
             lines[-1] += " (--rerun-stale trains it anew)"
@@ -141,11 +160,22 @@ def open_ends(report: Report) -> list[str]:
     for row in report.rows:
         if undefined := [str(seed) for seed, value in zip(row.seeds, row.values, strict=True) if not np.isfinite(value)]:
             lines.append(f"{row.variant.id}: {report.plan.matrix.metric} is not defined for seed {', '.join(undefined)}")
-    stale = [status for status in report.statuses if status.stale and status.state is not State.MISFIT]
+    stale = [status for status in (*report.shared, *report.statuses) if status.stale and status.state is not State.MISFIT]
     for change in dict.fromkeys(status.stale for status in stale):
         labels = [status.run.label for status in stale if status.stale == change]
         lines.append(f"{change} (--rerun-stale trains anew): {', '.join(labels)}")
     return lines
+
+
+def users_of(report: Report, stage: Status) -> list[str]:
+    """The runs and stages that begin with a shared stage."""
+    return [status.run.label for status in (*report.shared, *report.statuses) if stage.run.label in status.run.needs]
+
+
+def is_unneeded(report: Report, stage: Status) -> bool:
+    """Whether all that begins with a shared stage has begun: nothing reads it any more."""
+    behind = {status.run.label: status for status in (*report.shared, *report.statuses)}
+    return all(behind[label].run.folder.is_run() for label in users_of(report, stage))
 
 
 def as_values(report: Report) -> dict[str, Any]:
@@ -159,6 +189,16 @@ def as_values(report: Report) -> dict[str, Any]:
         "runs": [
             {"run": status.run.label, "state": status.state.value, "note": status.note, "code": status.stale}
             for status in report.statuses
+        ],
+        "shared": [
+            {
+                "run": status.run.label,
+                "state": status.state.value,
+                "note": status.note,
+                "code": status.stale,
+                "used_by": users_of(report, status),
+            }
+            for status in report.shared
         ],
         "legend": legend(report),
         "open": open_ends(report),
