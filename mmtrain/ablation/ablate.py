@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from mmtrain.ablation.contents import Report, build_report
 from mmtrain.ablation.plan import Plan, PlannedRun, check_plan, read_plan
 from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
 from mmtrain.ablation.readings import Readings, chosen_variants, reading_job
-from mmtrain.ablation.report import Report, build_report, print_report, write_report
+from mmtrain.ablation.report import print_report, write_report
 from mmtrain.ablation.rows import variant_rows
 from mmtrain.ablation.status import State, Status, attempts_of, shared_statuses, status_of, statuses
 from mmtrain.engine.console import stdout_console
