@@ -184,7 +184,14 @@ def _name(values: Values) -> str:
 
 def _refuse_equal(file: Path, variants: Sequence[Variant]) -> None:
     known: dict[str, Variant] = {}
+    named: dict[str, Variant] = {}
     for variant in variants:
+        other = named.setdefault(variant.name, variant)
+        if other is not variant:
+            raise ConfigError(
+                f"{file}: two variants are called {variant.name}: {' + '.join(other.values)} and "
+                f"{' + '.join(variant.values)}; write one of these values otherwise"
+            )
         other = known.setdefault(variant.id.rpartition("-")[2], variant)
         if other is not variant:
             raise ConfigError(
