@@ -89,6 +89,20 @@ def crossval(
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, also of a run under way.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the run by default.")] = None,
+) -> None:
+    """Write the report of a run: one HTML file with its curves, decisions, errors and worst samples."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain report")
+    from mmtrain.report.run_page import write_report
+
+    typer.echo(f"written to {write_report(run, out)}")
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],

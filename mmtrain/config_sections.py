@@ -77,3 +77,4 @@ class TrackingConfig(Section):
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     project: str = "mmtrain"
     tensorboard: bool = False
+    report: bool = Field(default=False, description="report.html in the run, written anew at every evaluation.")

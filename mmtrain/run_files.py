@@ -120,6 +120,10 @@ def check_trackers(experiment: Experiment) -> None:
         from mmtrain.engine.tracking.tensorboard import require_tensorboard
 
         require_tensorboard()
+    if experiment.tracking.report:
+        from mmtrain.report import require_report
+
+        require_report("tracking.report")
 
 
 def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -> list[Tracker]:
@@ -142,4 +146,8 @@ def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -
         from mmtrain.engine.tracking.tensorboard import TensorBoardTracker
 
         trackers.append(TensorBoardTracker(folder=folder.path / "tensorboard", console=console))
+    if tracking.report:
+        from mmtrain.report.tracker import ReportTracker
+
+        trackers.append(ReportTracker(folder=folder.path, console=console))
     return trackers
