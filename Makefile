@@ -70,6 +70,7 @@ bench: install
 	$(RUN) benchmarks.bench_simulate
 	$(RUN) benchmarks.bench_weighting
 	$(RUN) benchmarks.bench_overhead
+	$(RUN) benchmarks.bench_cache
 
 clean:
-	rm -rf .venv data stores runs
+	rm -rf .venv data stores runs cache

@@ -38,6 +38,7 @@ from mmtrain.run_files import (
     recorded_source,
     write_initial,
 )
+from mmtrain.text_cache import use_cached_texts
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -51,11 +52,12 @@ def build_run(
 ) -> Run:
     """Everything that `fit` needs. The run folder is touched last: a config that cannot be built deletes nothing.
 
-    `on_disk` False: it is not touched at all, and nothing is logged.
+    `on_disk` False: it is not touched at all, and nothing is logged. Of a run that `continues`, cached texts are still to be
+    put in place: which ones, the weights in its checkpoint say.
     """
     check_trackers(experiment)
     folder = RunFolder(experiment.folder)
-    initial = _initial(experiment, accelerator, in_place_of=folder if continues else None)
+    initial = initial_weights(experiment, accelerator, in_place_of=folder if continues else None)
     set_seed(experiment.seed)
     parts = build_parts(experiment, initial=initial)
     settings = _settings(experiment, parts, accelerator)
@@ -83,6 +85,13 @@ def build_run(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
+    cache_notes = (
+        []
+        if continues
+        else use_cached_texts(
+            experiment, accelerator, model=model, streams=parts.train_streams, collate=parts.collate, console=console
+        )
+    )
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     writes = on_disk and accelerator.is_main_process
 
@@ -127,12 +136,15 @@ def build_run(
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [f"initial: {initial.origin}: loaded {parts.loaded.words()}"] if initial and parts.loaded else []
     notes += [unfreezing.note()] if unfreezing is not None else []
+    notes += cache_notes
     for note in (*notes, *_sizes(model, settings)):
         run.say(note)
     return run
 
 
-def _initial(experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None) -> InitialWeights | None:
+def initial_weights(
+    experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None
+) -> InitialWeights | None:
     """The weights to begin with; None where a checkpoint of the run that is continued follows."""
     has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
     if experiment.initial is None or has_checkpoint:

@@ -103,6 +103,14 @@ def report(
     typer.echo(f"written to {write_report(run, out)}")
 
 
+@app.command("cache-text")
+def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
+    """Store what a frozen text encoder makes of the texts, for runs with model.text.cache; what is there is verified."""
+    from mmtrain.cache_text import make_cache
+
+    make_cache(config, overrides or [])
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],

@@ -24,6 +24,7 @@ from mmtrain.models.building import ParameterCount
 # A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
     ("runs",),
+    ("cache",),
     ("tracking",),
     ("batch", "prefetch"),
     ("training", "checkpoint_every"),

@@ -29,6 +29,7 @@ from mmtrain.evaluation.pretext_metrics import table_metrics
 from mmtrain.evaluation.split_metrics import split_metrics
 from mmtrain.evaluation.table import ShareRow, TaskRow, shares_table, summary_table, task_rows
 from mmtrain.parts import build_parts, build_streams, training_labels
+from mmtrain.text_cache import use_cached_texts
 from mmtrain.training import build_accelerator
 
 # what a table shows of each kind of task beside the metric that stands for it
@@ -68,9 +69,13 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     load_model_state(parts.model, tensors, origin=checkpoint)
     console = main_console(accelerator)
     streams = build_streams(experiment, parts.stores, split)
+    model = prepare_for_evaluation(parts.model, accelerator)
+    cache_notes = use_cached_texts(
+        experiment, accelerator, model=parts.model, streams=streams, collate=parts.collate, console=console
+    )
     with ProgressBar(console, split, total=1) as progress:
         predictions = evaluate(
-            prepare_for_evaluation(parts.model, accelerator),
+            model,
             streams,
             objective=parts.objective,
             collate=parts.collate,
@@ -82,7 +87,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     rows = _rows(predictions, parts.train_streams)
     bad = [record for record in bad_sample_records(parts.stores) if record["split"] == split]
     if console is not None:
-        for words in [*([note] if note else []), *bad_sample_notes(parts.stores)]:
+        for words in [*cache_notes, *([note] if note else []), *bad_sample_notes(parts.stores)]:
             console.print(words, highlight=False, soft_wrap=True)
         shares = share_rows(run, parts.train_streams)
         step = int(saved.state["step"])

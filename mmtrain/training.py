@@ -27,6 +27,7 @@ from mmtrain.engine.run_lock import RunLock
 from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError
+from mmtrain.text_cache import use_cached_texts
 
 
 def train_experiment(
@@ -104,6 +105,8 @@ def _train(
         run = replace(run, profile=_profile(run, profile_steps))
     with closing(run):
         state = resume_run(run) if continues else RunState()
+        for note in _resumed_cache(experiment, run) if continues else ():
+            run.say(note)
         if state.finished(run.settings.total_steps):
             run.say(f"the run is finished already, at step {state.step}")
         result = fit(run, state, prunes=prunes)
@@ -121,6 +124,14 @@ def _train(
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
     return result
+
+
+def _resumed_cache(experiment: Experiment, run: Run) -> list[str]:
+    """Cached texts of the encoder as it is in the checkpoint."""
+    model = run.accelerator.unwrap_model(run.model)
+    return use_cached_texts(
+        experiment, run.accelerator, model=model, streams=run.train_streams, collate=run.loader.collate, console=run.console
+    )
 
 
 def _profile(run: Run, steps: int) -> Profile:

@@ -157,6 +157,14 @@ class FeatureStore:
             raise DataError(f"store '{self.name}', column '{column}': {text!r} is not a text, but the model reads it as one")
         return text
 
+    @property
+    def table_hash(self) -> str:
+        """The sha256 of samples.parquet, as dataset.json records it."""
+        record = self.schema.files.get("samples.parquet")
+        if record is None:
+            raise DataError(f"{self.path / 'dataset.json'}: files: there is no entry of samples.parquet")
+        return record.sha256
+
     @cached_property
     def text_lengths(self) -> npt.NDArray[np.int64]:
         """Characters of each sample's text, [N]."""
