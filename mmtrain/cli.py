@@ -111,6 +111,20 @@ def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
     make_cache(config, overrides or [])
 
 
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
+) -> None:
+    """Write the charts of a run's report as PNG and PDF, as wide as a column of a paper."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain plot")
+    from mmtrain.report.pictures import write_pictures
+
+    typer.echo(f"{len(write_pictures(run, out))} files written to {out}")
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     scheme: Annotated[str, typer.Argument(help="Whose checkpoint it is: hiccap.")],

@@ -90,7 +90,7 @@ def _in_words(split: str, columns: Mapping[str, Sequence[Value]]) -> str:
 def _metric_charts(task: str, record: RunRecord) -> Iterator[Chart]:
     """Training and validation of the metric that stands for the task."""
     evaluations = record.log.evaluations
-    metric = _metric_of(task, record)
+    metric = metric_of(task, record)
     if metric is None:
         return
     lines = over_steps(
@@ -103,7 +103,8 @@ def _metric_charts(task: str, record: RunRecord) -> Iterator[Chart]:
         yield line_chart(f"{task}: {title}", f"At the last evaluation: {last}.", lines, y=title, limits=record.limits)
 
 
-def _metric_of(task: str, record: RunRecord) -> str | None:
+def metric_of(task: str, record: RunRecord) -> str | None:
+    """The metric that stands for a task, from the predictions of validation; None where there are none."""
     item = record.predictions.get("val", {}).get(task)
     if item is None:
         return None

@@ -11,6 +11,7 @@ from typing import Any
 from mmtrain.report.parts import Cell, Chart, Code, DataTable, Missing, Part, Section, Value
 
 _SHORT = 8  # rows of a table that is read without searching
+_LONG = 40  # characters of a text that is read in lines
 _CODE = re.compile(r"`([^`]+)`")
 # what ends a script element, opens a comment or ends a line of JavaScript, in the form that JSON has for it
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -63,15 +64,16 @@ def paragraph(text: str) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element: numbers with six significant digits, NaN and Inf as null."""
-    return json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_IN_SCRIPT)
+    """JSON that can stand inside a script element, see `plain_json`."""
+    return json.dumps(plain_json(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_IN_SCRIPT)
 
 
-def _rounded(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """Numbers with six significant digits, NaN and Inf as null."""
     if isinstance(value, Mapping):
-        return {str(key): _rounded(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [plain_json(item) for item in value]
     if isinstance(value, float):
         return _short(value)
     return value
@@ -99,13 +101,13 @@ def _chart_html(chart: Chart) -> str:
 
 def _table_html(table: DataTable) -> str:
     title = escape(table.title)
-    numeric = [_is_numeric([row[number] for row in table.rows]) for number in range(len(table.header))]
+    kinds = [_kind([row[number] for row in table.rows]) for number in range(len(table.header))]
     head = "".join(
-        f'<th scope="col"{" class=number" if is_number else ""}><button type="button">{escape(name)}</button></th>'
-        for name, is_number in zip(table.header, numeric, strict=True)
+        f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
+        for name, kind in zip(table.header, kinds, strict=True)
     )
     formats = [table.formats.get(name, "") for name in table.header]
-    rows = "".join(f"<tr>{''.join(map(_cell_html, row, formats, numeric))}</tr>\n" for row in table.rows)
+    rows = "".join(f"<tr>{''.join(map(_cell_html, row, formats, kinds))}</tr>\n" for row in table.rows)
     note = f'<p class="summary">{paragraph(table.note)}</p>\n' if table.note else ""
     search = (
         f'<input type="search" placeholder="Search" aria-label="Search in: {title}"><output aria-live="polite"></output>'
@@ -119,13 +121,15 @@ def _table_html(table: DataTable) -> str:
     )
 
 
-def _is_numeric(values: Sequence[Value | Cell]) -> bool:
-    """Whether a column stands to the right: nothing in it is a mere text, and something is a number."""
-    return not any(isinstance(value, str) for value in values) and any(value is not None for value in values)
+def _kind(values: Sequence[Value | Cell]) -> str:
+    """The class of a column: numbers, which stand to the right, or long texts, which need room on a phone."""
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts and any(value is not None for value in values):
+        return ' class="number"'
+    return ' class="long"' if max(map(len, texts), default=0) > _LONG else ""
 
 
-def _cell_html(value: Value | Cell, form: str, is_number: bool) -> str:
-    kind = ' class="number"' if is_number else ""
+def _cell_html(value: Value | Cell, form: str, kind: str) -> str:
     match value:
         case Cell(text, number):
             return f'<td{kind} data-value="{"" if number is None else number}"><bdi>{escape(text)}</bdi></td>'

@@ -52,7 +52,7 @@ def _chart(task: str, split: str, states: Mapping[str, Any]) -> Chart:
 
 
 def _drawing(names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
-    unit, symbols = alt.Scale(domain=[0, 1]), legend(names)
+    unit, symbols = alt.Scale(domain=[0, 1]), legend(names, is_of_lines=False)
     numbers = [alt.Tooltip(field=name, type="quantitative", format=".4~g") for name in _NUMBERS]
     base = alt.Chart(ROWS).encode(
         x=alt.X(field="mean probability", type="quantitative", scale=unit),
@@ -62,7 +62,7 @@ def _drawing(names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
     diagonal = alt.Chart(ROWS).mark_rule(color=NEUTRAL, strokeDash=[4, 3], strokeWidth=1)
     return alt.layer(
         diagonal.encode(x=alt.datum(0), x2=alt.datum(1), y=alt.datum(0), y2=alt.datum(1)),
-        base.mark_line().encode(strokeDash=dash("temperature", names, legend=symbols)),
+        base.mark_line().encode(strokeDash=dash("temperature", names, legend=None)),
         base.mark_point(filled=True, size=45).encode(
             shape=shape("temperature", names, legend=symbols),
             tooltip=[alt.Tooltip(field="temperature", type="nominal"), *numbers],

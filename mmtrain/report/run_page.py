@@ -57,13 +57,16 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     return file
 
 
+def run_sections(record: RunRecord) -> list[Section]:
+    return [section(record) for section in SECTIONS]
+
+
 def report_page(record: RunRecord) -> str:
     """The page, below `MOST_BYTES`: curves, clouds and tables are thinned until it is."""
     limits = Limits()
     while True:
         thinned = replace(record, limits=limits)
-        sections = [section(thinned) for section in SECTIONS]
-        page = render_page(title=record.name, provenance=provenance(record), sections=sections)
+        page = render_page(title=record.name, provenance=provenance(record), sections=run_sections(thinned))
         if len(page.encode()) < MOST_BYTES or limits.points < 20:
             return page
         limits = limits.halved()

@@ -9,6 +9,7 @@ from mmtrain.errors import DataError
 from mmtrain.evaluation.predictions import Predictions, TaskPredictions, with_losses
 from mmtrain.report.parts import DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_record import RunRecord
+from mmtrain.report.thresholds import threshold_of
 
 _TITLE = "Worst samples"
 _FORMATS = {"loss": ".4f", "label": ".3f", "prediction": ".3f", "probability": ".3f"}
@@ -18,13 +19,12 @@ _MOST_LABELS = 6
 def worst_section(record: RunRecord) -> Section:
     if not record.predictions:
         return Section(_TITLE, [Missing("No predictions yet", record.command("evaluate --split val"))])
-    texts, complaints = _Texts(record), []
+    texts = _Texts(record)
     parts: list[Part] = ["The samples with the highest losses, as the model that was evaluated sees them."]
     for split, tasks in record.predictions.items():
         for item in tasks.values():
-            parts.append(_table(with_losses(item), split, texts))
-    complaints = [Missing(complaint) for complaint in texts.complaints]
-    return Section(_TITLE, [*parts, *complaints])
+            parts.append(_table(with_losses(item), split, texts, cut=threshold_of(record, item.task)[0]))
+    return Section(_TITLE, [*parts, *map(Missing, texts.complaints)])
 
 
 class _Texts:
@@ -59,7 +59,7 @@ def _texts(path: str, ids: list[str]) -> Mapping[str, str]:
     return {str(name): text or "" for name, text in zip(*(rows[key].to_pylist() for key in ("id", "text")), strict=True)}
 
 
-def _table(item: Predictions, split: str, texts: _Texts) -> DataTable:
+def _table(item: Predictions, split: str, texts: _Texts, *, cut: float) -> DataTable:
     most = texts.limits.rows
     order = np.argsort(-item.losses, kind="stable")[:most]
     worst = item.subset(order)
@@ -72,7 +72,7 @@ def _table(item: Predictions, split: str, texts: _Texts) -> DataTable:
     for number, (name, stream) in enumerate(zip(worst.ids.tolist(), worst.streams.tolist(), strict=True)):
         text = texts.cut(by_stream[stream].get(name, ""))
         group = str(worst.groups[number])
-        rows.append([float(worst.losses[number]), *_answers(worst, number), text, name, stream, group])
+        rows.append([float(worst.losses[number]), *_answers(worst, number, cut=cut), text, name, stream, group])
     note = f"The {len(rows):,} highest losses of {len(item):,} samples." if len(item) > len(rows) else ""
     return DataTable(title=f"{item.task}, {split}", header=header, rows=rows, formats=_FORMATS, note=note)
 
@@ -83,7 +83,7 @@ def _answer_header(item: Predictions) -> tuple[str, ...]:
     return ("label", "prediction") if item.kind == "regression" else ("label", "prediction", "probability")
 
 
-def _answers(item: Predictions, number: int) -> list[Value]:
+def _answers(item: Predictions, number: int, *, cut: float) -> list[Value]:
     """Label and prediction in words or units, and the probability that the label was given."""
     if not isinstance(item, TaskPredictions):
         return []
@@ -92,11 +92,11 @@ def _answers(item: Predictions, number: int) -> list[Value]:
         return [float(label), float(probability)]
     if item.kind == "binary":
         given = float(probability if label else 1 - probability)
-        return ["yes" if label else "no", "yes" if probability > 0.5 else "no", given]
+        return ["yes" if label else "no", "yes" if probability > cut else "no", given]
     if item.kind == "multiclass":
         return [item.classes[int(label)], item.classes[int(probability.argmax())], float(probability[int(label)])]
     given = float(np.where(label > 0, probability, 1 - probability).prod())
-    return [_names(item, label > 0), _names(item, probability > 0.5), given]
+    return [_names(item, label > 0), _names(item, probability > cut), given]
 
 
 def _names(item: TaskPredictions, chosen: np.ndarray) -> str:
