@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtrain.ablation.matrix import Matrix, Values, read_matrix, undoes
-from mmtrain.ablation.stage_chain import SHARED, chain_of, digest_of, words_of
+from mmtrain.ablation.stage_chain import SHARED, Link, chain_of, digest_of, words_of
 from mmtrain.compatibility import common_tasks, open_stores, stores_key
 from mmtrain.config import Experiment, Staged, load
 from mmtrain.config_yaml import COMMAND_LINE
@@ -87,9 +87,7 @@ def read_plan(file: Path, overrides: Sequence[str] = ()) -> Plan:
         words = [*overrides_of(matrix.overrides), *overrides, *_words(matrix, values)]
         variants.append(variant := reader.variant(values, words))
         for seed in matrix.seeds:
-            *before, run = reader.runs(variant, seed, [*words, f"seed={seed}"])
-            shared |= {stage.label: shared.get(stage.label, stage) for stage in before}
-            runs.append(run)
+            runs.append(reader.run(variant, seed, [*words, f"seed={seed}"], shared))
     _refuse_equal(file, variants)
     folder = Path(runs[0].experiment.runs) / matrix.name
     return Plan(matrix, reader.base, folder, tuple(variants), tuple(runs), tuple(shared.values()))
@@ -122,26 +120,28 @@ class _Reader:
             digest = digest_of({key: value for key, value in config.items() if key not in ("name", "seed")})
         return Variant(name, f"{name[:_READABLE]}-{digest}", values, values == self.matrix.baseline_values)
 
-    def runs(self, variant: Variant, seed: int, words: Sequence[str]) -> list[PlannedRun]:
-        """The variant's run with a seed, behind those of the stages that it begins with."""
+    def run(self, variant: Variant, seed: int, words: Sequence[str], shared: dict[str, PlannedRun]) -> PlannedRun:
+        """The variant's run with a seed; the stages that it begins with are in `shared`, by label, from now on."""
         own = f"{self.matrix.name}/{variant.id}/seed-{seed}"
         found = self.load(variant.values, words)
         if not isinstance(found, Staged):
-            return [self._run(variant, variant.values, seed, [*words, f"name={own}"])]
-        links = {link.stage: link for link in chain_of(found)}
-        labels = {link.stage: link.folder for link in links.values()}
-        planned: list[PlannedRun] = []
-        for stage, link in links.items():
-            run = found.stages[stage]
-            is_last = len(planned) + 1 == len(links)
-            name = own if is_last else f"{self.matrix.name}/{SHARED}/{link.digest}"
-            made = words_of(self.base, words, link, run, folder=Path(run.runs) / self.matrix.name)
-            needs = tuple(labels[before] for before in link.needs)
-            who = variant if is_last else None
-            planned.append(self._run(who, variant.values, run.seed if who is None else seed, [*made, f"name={name}"], needs))
-        return planned
+            return self._planned(variant, variant.values, seed, [*words, f"name={own}"])
+        *before, last = chain_of(found)
+        labels = {link.stage: link.folder for link in before}
 
-    def _run(
+        def planned(link: Link, name: str, who: Variant | None, seed: int) -> PlannedRun:
+            folder = Path(found.stages[link.stage].runs) / self.matrix.name
+            made = words_of(self.base, words, link, found.stages[link.stage], folder=folder)
+            needs = tuple(labels[stage] for stage in link.needs)
+            return self._planned(who, variant.values, seed, [*made, f"name={name}"], needs)
+
+        for link in before:
+            if link.folder not in shared:
+                name = f"{self.matrix.name}/{SHARED}/{link.digest}"
+                shared[link.folder] = planned(link, name, None, found.stages[link.stage].seed)
+        return planned(last, own, variant, seed)
+
+    def _planned(
         self, variant: Variant | None, values: Values, seed: int, words: Sequence[str], needs: tuple[str, ...] = ()
     ) -> PlannedRun:
         experiment = self.load(values, words)

@@ -83,9 +83,9 @@ def words_of(file: Path, words: Sequence[str], link: Link, run: Experiment, *, f
 
     `words` make all stages; `folder` is the matrix's.
     """
-    tree = load_tree(file, [*words, f"stage={link.stage}"])
-    trees = stage_trees(load_tree(file, words), runs=Experiment.model_fields["runs"].default)
-    unread = unread_overrides(tree, [trees[link.stage]])
+    tree = load_tree(file, words)
+    own = stage_trees(tree, runs=Experiment.model_fields["runs"].default)[link.stage]
+    unread = unread_overrides(tree, [own])
     kept = [word for given in words for word in _without(given, unread)]
     moved: dict[str, Any] = {}
     for path, place in link.places.items():
