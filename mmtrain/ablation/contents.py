@@ -1,7 +1,9 @@
 """What the page of a matrix says: rows, how they were compared, and what is missing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json import JSONDecodeError, loads
 
 import numpy as np
 
@@ -37,6 +39,23 @@ def build_report(
     return Report(plan, tuple(statuses), tuple(shared), tuple(rows), tuple(tested), tuple(notes), num_reads)
 
 
+def made_at(report: Report) -> str:
+    """The commits of the code that made the finished runs."""
+    counts = Counter(commit_of(status) or "no known commit" for status in report.statuses if status.is_finished)
+    return (
+        f"made at {', '.join(f'{name} ({count} runs)' for name, count in counts.items())}" if counts else "nothing made yet"
+    )
+
+
+def commit_of(status: Status) -> str:
+    """Where a run began, and whether files were changed since that commit; '' where nothing says it."""
+    try:
+        git = loads(status.run.folder.environment.read_text(encoding="utf-8"))[0]["git"]
+    except (OSError, JSONDecodeError, LookupError, TypeError):
+        return ""
+    return f"commit {git['commit'][:10]}{' with changes' if git['diff'] else ''}" if git.get("commit") else ""
+
+
 def legend(report: Report) -> list[str]:
     """How the numbers were made."""
     baseline, others = report.plan.variants[0].name, len(report.plan.variants) - 1
@@ -67,6 +86,7 @@ def legend(report: Report) -> list[str]:
             "difference; p is of the difference over its deviation there (t, groups - 1 degrees). It speaks of other "
             "samples for these very weights, and not of other seeds"
         )
+    lines.append(made_at(report))
     if report.num_test_reads:
         lines.append(f"the test split was read {report.num_test_reads} times for runs of this matrix (test_reads.jsonl)")
     return lines

@@ -63,6 +63,7 @@ class Plan:
     `shared`: the stages that they begin with, each once, those before that others begin with.
     """
 
+    file: Path
     matrix: Matrix
     experiment_file: Path
     folder: Path
@@ -90,7 +91,7 @@ def read_plan(file: Path, overrides: Sequence[str] = ()) -> Plan:
             runs.append(reader.run(variant, seed, [*words, f"seed={seed}"], shared))
     _refuse_equal(file, variants)
     folder = Path(runs[0].experiment.runs) / matrix.name
-    return Plan(matrix, reader.base, folder, tuple(variants), tuple(runs), tuple(shared.values()))
+    return Plan(file, matrix, reader.base, folder, tuple(variants), tuple(runs), tuple(shared.values()))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,20 @@ from mmtrain.evaluation.crossed import Difference
 
 
 def write_report(report: Report) -> None:
-    """runs/<name>/ablation.{md,csv,json}, each whole."""
+    """runs/<name>/ablation.{md,csv,json,html}, each whole; no page where the extra `report` is not installed."""
     folder = report.plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "ablation.md", markdown(report))
     write_whole(folder / "ablation.csv", comma_separated(report))
     write_whole(folder / "ablation.json", json.dumps(plain(as_values(report)), indent=1, allow_nan=False))
+    if has_page():
+        from mmtrain.ablation.page import html
+
+        write_whole(folder / "ablation.html", html(report))
+
+
+def has_page() -> bool:
+    return all(find_spec(name) is not None for name in ("altair", "vl_convert"))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -35,7 +44,10 @@ def print_report(report: Report, console: Console) -> None:
     for line in [*legend(report), *open_ends(report)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     folder = report.plan.folder
-    console.print(f"written: {folder}/ablation.md, ablation.csv, ablation.json", markup=False, highlight=False)
+    page = ", ablation.html" if has_page() else ""
+    console.print(f"written: {folder}/ablation.md, ablation.csv, ablation.json{page}", markup=False, highlight=False)
+    if not page:
+        console.print("the page with charts is left out: pip install 'mmtrain[report]'", markup=False, highlight=False)
 
 
 def markdown(report: Report) -> str:

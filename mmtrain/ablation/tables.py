@@ -52,8 +52,10 @@ def _comparison(plan: Plan, rows: Sequence[VariantRow], *, title: str, split: st
         drawn.append(
             (
                 _title(row),
-                *_estimate(row.estimate, num=len(row.seeds)),
-                *_estimate(row.difference, num=row.difference.num_seeds if row.difference else 0, form="+.3f", mark=mark),
+                *estimate_cells(row.estimate, num=len(row.seeds)),
+                *estimate_cells(
+                    row.difference, num=row.difference.num_seeds if row.difference else 0, form="+.3f", mark=mark
+                ),
                 _cell(row.difference.p if row.difference else np.nan, ".3g"),
                 _cell(row.p_holm, ".3g"),
                 _cell(row.difference.p_seeds if row.difference else np.nan, ".3g"),
@@ -69,7 +71,9 @@ def _title(row: VariantRow) -> str:
     return f"{row.variant.name} (baseline)" if row.variant.is_baseline else row.variant.name
 
 
-def _estimate(estimate: Estimate | Difference | None, *, num: int, form: str = ".3f", mark: str = "") -> tuple[str, str]:
+def estimate_cells(
+    estimate: Estimate | Difference | None, *, num: int, form: str = ".3f", mark: str = ""
+) -> tuple[str, str]:
     """Mean and interval; `num`: the seeds that it is of."""
     if estimate is None:
         return "-", "-"

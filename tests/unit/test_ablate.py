@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from mmtrain.ablation import ablate as module
-from mmtrain.ablation import processes, status
+from mmtrain.ablation import processes, report, status
 from mmtrain.ablation.ablate import ablate
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
 from mmtrain.ablation.processes import Job
@@ -30,18 +32,19 @@ EXPERIMENT = {
     "model": {"dim": 8, "sequences": {"audio": {"name": "linear"}}},
 }
 AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat", "sum", "mean")}}
+GRID = [(name, rate) for name in ("concat", "sum", "mean") for rate in ("low", "high")]
 # what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice
 RUN = """
 import json, pathlib, shutil, sys
 folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())
 matrix = folder.parent.parent
 shutil.copy(matrix / "ablation.md", matrix / ("seen-%s-%s.md" % (folder.parent.name[:3], folder.name)))
-if how.get("fails"): sys.exit("first\\nlast words")
+if how.get("fails"): sys.exit("first\\n" + how["fails"])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "config.yaml").touch()
 (folder / "environment.json").write_text(json.dumps([how["environment"]]))
-metrics = [{"kind": "evaluation", "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
-    for best, value in ((True, how["value"]), (False, 9.0))]
+metrics = [{"kind": "evaluation", "step": step, "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
+    for step, best, value in ((1, True, how["value"]), (2, False, 9.0))]
 windows = [{"step": step, "seconds": seconds, "samples_per_second": rate, "peak_memory_bytes": 2**20 * seconds}
     for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
 for name, records in (("metrics", metrics), ("timing", windows)):
@@ -61,6 +64,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.root, self.values, self.fails, self.file = root, {}, set(), root / "trial.yaml"
+        self.last_words = "last words"
         (root / "base.yaml").write_text(yaml.safe_dump(EXPERIMENT | {"runs": str(root / "runs")}))
         self.write()
 
@@ -84,7 +88,7 @@ class Bench:
         parameters = {"total": 1000, "trained": 10}
         how = {
             "value": self.values.get((run.variant.name, run.seed), 1.0),
-            "fails": run.variant.name in self.fails,
+            "fails": self.last_words if run.variant.name in self.fails else "",
             "environment": code_now() | {"parameters": parameters},
         }
         mode = "anew" if overwrite else "on"
@@ -119,6 +123,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(module, "check_plan", lambda *_: None)
     monkeypatch.setattr(module, "reading_job", fake_reading)
     monkeypatch.setattr(status, "is_finished", finished)
+    monkeypatch.setattr(report, "has_page", lambda: False)  # it takes as long as the rest
     monkeypatch.setattr(processes, "_POLL", 0.005)
     return made
 
@@ -428,3 +433,39 @@ def test_a_folder_of_something_else_is_refused(bench: Bench) -> None:
     (bench.run("sum") / "letter.txt").touch()
     with pytest.raises(ConfigError, match="exists and is not a run folder"):
         ablate(bench.file)
+
+
+def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While runs are out, with hostile words in a log; then with all of them: effects, two axes, costs, curves."""
+    monkeypatch.setattr(report, "has_page", lambda: True)
+    rates = {"low": {}, "high": {"training.optimizer.lr": 0.1}}
+    baseline = {"fusion": "concat", "rate": "low"}
+    bench.write(seeds=[0, 1, 2], axes={"fusion": AXES["fusion"], "rate": rates}, baseline=baseline)
+    bench.fails = {"sum-high"}
+    bench.last_words = "<script>alert(1)</script>"
+    assert not ablate(bench.file)
+    page = (bench.folder / "ablation.html").read_text()
+    assert "15 of 18 runs finished" in page
+    assert "failed: &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "alert(1)</script>" not in page
+    assert 'id="open-ends"' in page
+    bench.fails = set()
+    bench.values = {(f"{name}-{rate}", seed): number + seed for number, (name, rate) in enumerate(GRID) for seed in range(3)}
+    shutil.rmtree(bench.folder)
+    assert ablate(bench.file)
+    page = (bench.folder / "ablation.html").read_text()
+    for title in ("Main effect of fusion", "Main effect of rate", "Interaction of fusion and rate", "Every run"):
+        assert title in page
+    assert "val/t/mae over training time" not in page, "all took the same time"
+    assert "The best is concat (1.5)" in page  # 0 and 1 of the two rates, and the seeds 0, 1, 2: lower is better
+    assert "axes:" in page, "the matrix itself"
+    sections = re.findall(r'<section id="([^"]*)"', page)
+    assert sections == ["variants", "effects", "cost-and-quality", "learning-curves", "runs"]
+
+
+def test_without_the_extra_the_page_is_left_out_and_that_is_said_once(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablate(bench.file)
+    assert not (bench.folder / "ablation.html").exists()
+    assert capsys.readouterr().out.count("the page with charts is left out: pip install 'mmtrain[report]'") == 1
