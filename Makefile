@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 
-.PHONY: install demo test test-fast lint types imports bench clean
+.PHONY: install demo ablation-demo test test-fast lint types imports bench clean
 .DELETE_ON_ERROR:
 
 install: .venv/.installed
@@ -25,6 +25,11 @@ demo: install $(DEMO_DATA)
 	$(BIN)/mmtrain data probe stores/fillets speaker audio
 	$(BIN)/mmtrain report runs/demo
 	@echo "run: runs/demo   report: runs/demo/report.html   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
+
+# three fusions x three samplers x three seeds on the same data; `make demo` need not have run
+ablation-demo: install $(DEMO_DATA)
+	$(BIN)/mmtrain ablate configs/ablations/fusion_x_sampler.yaml --jobs 2
+	@echo "table: runs/fusion_x_sampler/ablation.md   page: runs/fusion_x_sampler/ablation.html"
 
 data/minilm/config.json: | .venv/.installed
 	$(RUN) data_prep fetch minilm --out data/minilm

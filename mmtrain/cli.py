@@ -104,14 +104,6 @@ def crossval(
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
-@app.command("cache-text")
-def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
-    """Store what a frozen text encoder makes of the texts, for runs with model.text.cache; what is there is verified."""
-    from mmtrain.cache_text import make_cache
-
-    make_cache(config, overrides or [])
-
-
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder, also of a run under way.")],
@@ -124,6 +116,14 @@ def report(
     from mmtrain.report.run_page import write_report
 
     typer.echo(f"written to {write_report(run, out)}")
+
+
+@app.command("cache-text")
+def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
+    """Store what a frozen text encoder makes of the texts, for runs with model.text.cache; what is there is verified."""
+    from mmtrain.cache_text import make_cache
+
+    make_cache(config, overrides or [])
 
 
 @app.command()

@@ -41,8 +41,9 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
 def stores_key(experiment: Experiment) -> str:
     """All of an experiment that its opened stores depend on: two with one key may share them."""
     skips = experiment.batch.on_bad_sample == "skip"
-    read = {name: sorted(_modalities_read(experiment, name)) for name in experiment.datasets} if skips else None
-    return json.dumps([experiment.resolved()["datasets"], read])
+    used = {stream.dataset for stream in experiment.streams.values()}
+    opened = {name: dataset for name, dataset in experiment.resolved()["datasets"].items() if name in used}
+    return json.dumps([opened, {name: sorted(_modalities_read(experiment, name)) for name in opened} if skips else None])
 
 
 def _modalities_read(experiment: Experiment, dataset: str) -> set[str]:

@@ -193,6 +193,11 @@ def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:
     return baseline
 
 
+def metric_statistic(predictions: ByTask, metric: str) -> tuple[Statistic, npt.NDArray[np.int64]]:
+    """A metric as a function of sample indices, and the source [N] of every sample. Errors: DataError where it has none."""
+    return _statistic(_with_losses(predictions), metric)
+
+
 def require_same_samples(predictions: ByTask, baseline: ByTask, metric: str) -> None:
     """Errors: DataError where two runs predicted other samples in what a metric speaks of, as far as both have its tasks."""
     names = list(predictions) if metric == "loss" else [metric.partition("/")[0]]
