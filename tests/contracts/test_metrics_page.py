@@ -30,7 +30,7 @@ def defined(*headings: str) -> set[str]:
     for heading in headings:
         (section,) = re.findall(rf"^##+ {re.escape(heading)}[^\n]*\n(.*?)(?=^##|\Z)", PAGE, re.S | re.M)
         for paragraph in re.split(r"^- ", section, flags=re.M)[1:]:
-            names = re.match(r"(?:`[^`]+`(?:, and |, )?)+", paragraph)
+            names = re.match(r"(?:`[^`]+`(?:,\s+and\s+|,\s+)?)+", paragraph)
             found |= set(re.findall(r"`([^`]+)`", names[0])) if names else set()
     return found
 

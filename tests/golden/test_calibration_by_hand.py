@@ -69,6 +69,8 @@ def test_thresholds_by_hand():
     assert best_cut(predictions("binary", [0, 0, 1], np.log([0.25, 1.5, 9])), "best_balanced_accuracy") == pytest.approx(
         0.75
     )
+    lower = predictions("binary", [0, 1, 0, 1], np.log([1 / 9, 2 / 3, 1.5, 4]))  # 0.25 is as good as 0.7
+    assert best_cut(lower, "best_balanced_accuracy") == pytest.approx(0.7)
     assert best_cut(predictions("binary", [0, 1], [-3.0, 5.0]), "best_f1") == 0.5  # anything between them would do
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmtrain.errors import DataError
+from mmtrain.evaluation.conventions.classes import binned, rounded
 from mmtrain.evaluation.metrics import loss_statistics, metrics, predicted_classes
 from mmtrain.evaluation.predictions import TaskPredictions
 
@@ -82,6 +83,20 @@ def test_errors_and_correlations() -> None:
     assert values["rmse"] == pytest.approx(3)
     assert values["spearman"] == pytest.approx(1)
     assert values["pearson"] == pytest.approx(14 / math.sqrt(5 * 50))
+
+
+def test_classes_of_sentiment() -> None:
+    """Labels at the edges, in float64 too, are in the class below; halves are rounded to the even number; -0.4 is 0."""
+    edges = np.array([-0.7, -0.1, 0.0, 0.1, 0.7, 1.0])
+    assert binned(edges, (-0.7, -0.1, 0.1, 0.7)).tolist() == [0, 1, 2, 2, 3, 4]
+    assert binned(edges.astype(np.float32), (-0.7, -0.1, 0.1, 0.7)).tolist() == [0, 1, 2, 2, 3, 4]
+    assert rounded(np.array([-9, -2.5, -0.5, -0.4, 0.5, 1.5, 2.5, 9]), 3).tolist() == [0, 1, 3, 3, 3, 5, 5, 6]
+    item = replace(predictions("regression", [-1.5, 0.0, 2.0, 0.5], [-0.2, 0.3, 1.6, -0.1]), convention="mosi")
+    values = dict(metrics(item))
+    assert values["acc2_has0"] == pytest.approx(3 / 4)
+    assert values["acc2_non0"] == pytest.approx(2 / 3)
+    assert values["f1_non0"] == pytest.approx((1 * 2 / 3 + 2 * 2 / 3) / 3)  # of the negative 2 / (2 + 1), of the others too
+    assert values["acc7"] == pytest.approx(3 / 4)  # -2 and 0, 0 and 0, 2 and 2, 0 and 0
 
 
 def test_one_class_alone_leaves_rankings_undefined() -> None:
