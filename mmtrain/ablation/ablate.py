@@ -159,7 +159,7 @@ class _Session:
         self._say(f"how far they are: mmtrain ablate status {shlex.join(words)}")
 
     def _waves(self, out: Mapping[str, Status], there: Set[str]) -> list[list[Job]]:
-        """What is to be submitted, stages before the runs that need them; one whose stage is `there` waits for a later call."""
+        """What is to be submitted, stages before what needs them; a run whose stage is `there` waits for a later call."""
         waves: list[list[Job]] = []
         done, left = set[str](), [status for label, status in out.items() if label not in there]
         while ready := [status for status in left if not (set(status.run.needs) & out.keys()) - done]:
