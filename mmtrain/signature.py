@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from mmtrain.config import Experiment
+from mmtrain.data.origin import extractions
 from mmtrain.data.schema import FrameShape, Statistics, TaskKind
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import CheckpointError, DataError
@@ -35,12 +36,12 @@ class Source(Section):
             f"{name} {getattr(other, name)!r} for {getattr(self, name)!r}" for name in names if _differ(self, other, name)
         ]
         if self.made is not None and other.made is not None:
-            own, its = _settings(self.made), _settings(other.made)
+            own, its = settings_of(self.made), settings_of(other.made)
             found += [f"{key} {its.get(key)!r} for {value!r}" for key, value in own.items() if its.get(key) != value]
         return found
 
 
-def _settings(made: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(made: Mapping[str, Any]) -> dict[str, Any]:
     """What rows depend on, of what provenance says; files by their hash alone, wherever they lie."""
     options = {key: value for key, value in made.get("options", {}).items() if key not in ("device", "batch_size", "path")}
     weights = sorted(made.get("weights_sha256", {}).values())
@@ -153,24 +154,14 @@ def source_of(store: FeatureStore, modality: str) -> Source:
     """How a store's rows of a modality were made."""
     schema = store.schema.modalities[modality]
     statistics = schema.statistics
+    made = [dict(record) for record in extractions(store.schema.provenance, modality)]
     return Source(
         extractor=schema.extractor,
         extractor_version=schema.extractor_version,
         rows_per_second=schema.rows_per_second,
-        made=_made(store.schema.provenance, modality),
+        made=made[0] if made and all(settings_of(record) == settings_of(made[0]) for record in made) else None,
         statistics=statistics if statistics is not None and statistics.normalize else None,
     )
-
-
-def _made(provenance: Mapping[str, Any], modality: str) -> dict[str, Any] | None:
-    """What the extraction said, also where other commands made new stores of its store; null where two say two things."""
-    extractors = provenance.get("extractors")
-    if isinstance(extractors, dict):
-        made = extractors.get(modality)
-        return made if isinstance(made, dict) else None
-    above = [source["provenance"] for source in provenance.get("sources", ()) if isinstance(source.get("provenance"), dict)]
-    found = [_made(item, modality) for item in above]
-    return found[0] if found and all(item == found[0] for item in found) else None
 
 
 def read_signature(folder: Path) -> Signature:

@@ -22,6 +22,7 @@ from mmtrain.evaluation.crossed import (
 )
 from mmtrain.evaluation.metrics import is_lower_better
 from mmtrain.evaluation.prediction_file import read_predictions
+from mmtrain.evaluation.predictions import Predictions, TaskPredictions
 
 _NAN = float("nan")
 _SAME = 1e-3  # of a metric: predictions that give another one than the log were made from other weights
@@ -152,13 +153,23 @@ def _sampled(run: PlannedRun, value: float, metric: str) -> Sampled | None:
 
 @cache
 def _resampled(files: Files, metric: str) -> Sampled:
-    return sampled(read_predictions(files[0][0]), metric)
+    return sampled(_read(files[0][0]), metric)
 
 
 @cache
 def _difference_over_groups(files: Files, metric: str) -> Difference:
-    own, other = (read_predictions(file) for file, _ in files)
+    own, other = (_read(file) for file, _ in files)
     return over_groups_alone(own, other, metric)
+
+
+def _read(file: Path) -> dict[str, Predictions]:
+    """As the run's log has measured them: `mmtrain evaluate` writes a threshold of validation into the same file, which some
+    variants may have and others not.
+    """
+    return {
+        task: replace(item, temperature=None, threshold=0.5) if isinstance(item, TaskPredictions) else item
+        for task, item in read_predictions(file).items()
+    }
 
 
 def _require_same_samples(one: PlannedRun, other: PlannedRun, metric: str) -> None:
@@ -170,7 +181,7 @@ def _require_same_samples(one: PlannedRun, other: PlannedRun, metric: str) -> No
 
 @cache
 def _compare_samples(files: Files, metric: str) -> None:
-    one, other = (read_predictions(file) for file, _ in files)
+    one, other = (_read(file) for file, _ in files)
     require_same_samples(one, other, metric)
 
 
@@ -184,7 +195,7 @@ def _files(runs: Sequence[PlannedRun], metric: str) -> tuple[Files, str]:
 @cache
 def _over_groups(files: Files, metric: str) -> Estimate:
     """Of one run. Kept as long as no file is written anew, since the table is made again behind every run."""
-    return over_groups(read_predictions(files[0][0]), metric)
+    return over_groups(_read(files[0][0]), metric)
 
 
 def _mean(values: Sequence[float]) -> float:

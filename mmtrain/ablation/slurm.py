@@ -104,7 +104,7 @@ def queued_runs(folder: Path) -> dict[str, str] | None:
     if done.returncode:
         return None
     found: dict[str, str] = {}
-    for name, index, state in (line.strip().split("|") for line in done.stdout.splitlines()):
+    for name, index, state in (line.strip().rsplit("|", 2) for line in done.stdout.splitlines()):
         if name in submitted and index.isdigit():
             found[submitted[name][int(index)]] = state
     return found

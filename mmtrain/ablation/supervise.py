@@ -34,10 +34,12 @@ class Task:
     submitted: float
 
     def words(self) -> list[str]:
-        """The command; what it was told to overwrite it goes on with once that has happened."""
+        """The command, in this interpreter (of a container, say); what it was told to overwrite it goes on with once that
+        has happened.
+        """
         environment = RunFolder(Path(self.folder)).environment
         begun = environment.is_file() and environment.stat().st_mtime > self.submitted
-        return ["--resume" if word == "--overwrite" and begun else word for word in self.command]
+        return [sys.executable, *("--resume" if word == "--overwrite" and begun else word for word in self.command[1:])]
 
 
 def write_tasks(file: Path, tasks: Sequence[Task]) -> None:

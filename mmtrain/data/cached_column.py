@@ -1,5 +1,7 @@
 """A column of texts of a store, and the files of a cache that hold what was made of them."""
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from mmtrain.errors import DataError
 
 # samples of a file; files of a column: each that is mapped keeps a descriptor open, of which a process has 1024 by default
 _LEAST, _MOST_FILES = 256, 64
+_STRAY = 3600  # seconds after which nobody can still be writing a file
 
 
 @dataclass(frozen=True)
@@ -64,4 +67,6 @@ class CachedColumn:
     def clear_up(self) -> None:
         """Remove what killed processes have left behind, once all files are whole."""
         for stray in self.folder.glob(f".*{PART}"):
-            stray.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if time.time() - stray.stat().st_mtime > _STRAY:  # a young one is being written
+                    stray.unlink()

@@ -18,13 +18,20 @@ def describe_origin(store: StoreSchema, modality: str) -> dict[str, str]:
     return facts
 
 
-def _weights(provenance: Mapping[str, Any], modality: str) -> Iterator[str]:
-    """sha256 of the extractor's weights, of this store or of those that it was made from."""
+def extractions(provenance: Mapping[str, Any], modality: str) -> Iterator[Mapping[str, Any]]:
+    """What the extraction of this store said of a modality, or those of the stores that it was made from that have it."""
     extractors = provenance.get("extractors")
-    extractor = extractors.get(modality) if isinstance(extractors, dict) else None
-    weights = extractor.get("weights_sha256") if isinstance(extractor, dict) else None
-    yield from map(str, weights.values() if isinstance(weights, dict) else ())
+    found = extractors.get(modality) if isinstance(extractors, dict) else None
+    if isinstance(found, dict):
+        yield found
     sources = provenance.get("sources")
     for source in sources if isinstance(sources, list) else ():
         inner = source.get("provenance") if isinstance(source, dict) else None
-        yield from _weights(inner, modality) if isinstance(inner, dict) else ()
+        yield from extractions(inner, modality) if isinstance(inner, dict) else ()
+
+
+def _weights(provenance: Mapping[str, Any], modality: str) -> Iterator[str]:
+    """sha256 of the extractor's weights."""
+    for extraction in extractions(provenance, modality):
+        weights = extraction.get("weights_sha256")
+        yield from map(str, weights.values() if isinstance(weights, dict) else ())

@@ -102,7 +102,8 @@ class ShardFile:
             return
         start, width, descriptor = self._start, self._row_bytes, self._descriptor
         for begin, end in zip(begins, ends, strict=True):
-            os.posix_fadvise(descriptor, start + begin * width, (end - begin) * width, os.POSIX_FADV_WILLNEED)
+            if end > begin:  # a length of 0 would mean up to the end of the file
+                os.posix_fadvise(descriptor, start + begin * width, (end - begin) * width, os.POSIX_FADV_WILLNEED)
 
     def read(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
         """Fill the bytes of each target with the rows from a beginning on.

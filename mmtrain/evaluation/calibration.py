@@ -12,6 +12,7 @@ from mmtrain.evaluation.predictions import TaskPredictions
 Floats = npt.NDArray[np.float64]
 ThresholdRule = Literal["half", "best_f1", "best_balanced_accuracy"]
 _COLDEST, _HOTTEST = 0.05, 20.0
+_LEAST = 1e-9  # a threshold below it, or as near to 1, has no odds to speak of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,4 +138,6 @@ def _balanced_accuracy(positive: npt.NDArray[np.bool_], scores: Floats, cuts: Fl
 
 def _heated(probability: float, temperature: float) -> float:
     """What calibration makes of a probability."""
-    return float(1 / (1 + ((1 - probability) / probability) ** (1 / temperature)))
+    clipped = min(max(probability, _LEAST), 1 - _LEAST)
+    heated = 1 / (1 + ((1 - clipped) / clipped) ** (1 / temperature))
+    return float(min(max(heated, _LEAST), 1 - _LEAST))

@@ -146,9 +146,13 @@ def permutation_test(pair: Pair, *, num_resamples: int = 10_000, seed: int = 0) 
     whole = (np.arange(num_groups), num_groups + np.arange(num_groups))  # the groups of the one run, and of the other
     if np.isnan(statistic(*whole)):
         return _NAN
+
+    def told(one: Index, other: Index, axis: int = -1) -> Floats:
+        return np.nan_to_num(statistic(one, other, axis), nan=np.inf)  # what is undefined is counted as no less extreme
+
     found = permute(
         whole,
-        statistic,
+        told,
         permutation_type="samples",
         vectorized=True,
         n_resamples=num_resamples,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -101,7 +102,7 @@ def export(trained: TrainedModel, out: Path, *, form: Format, overwrite: bool = 
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
         runner = _save(program, partial, form=form, inputs=list(batches[0]), outputs=list(eager(batches[0])))
-        largest = max(_difference(eager, runner, batch) for batch in batches)
+        largest = float(np.max([_difference(eager, runner, batch) for batch in batches]))  # NaN, if any is
         if not largest <= TOLERANCE:
             raise ConfigError(
                 f"{form}: the graph differs from the model by {largest:.2g} (at most {TOLERANCE:g} is allowed)"
@@ -186,9 +187,10 @@ def _inputs(trained: TrainedModel, *, count: int, longest: int, seed: int) -> In
 
 @torch.inference_mode()
 def _difference(eager: Graph, runner: Runner, batch: Inputs) -> float:
-    """The largest, NaN if any is."""
+    """The largest of logits and probabilities, NaN if any is; values of a regression are its logits in other units."""
     expected, found = eager(batch), runner(batch)
-    return float(torch.stack([(found[name] - value).abs().max() for name, value in expected.items()]).max())
+    compared = {name: value for name, value in expected.items() if not name.endswith(".value")}
+    return float(torch.stack([(found[name] - value).abs().max() for name, value in compared.items()]).max())
 
 
 @torch.inference_mode()
@@ -212,6 +214,7 @@ def _sidecar(trained: TrainedModel, form: Format, found: Exported) -> dict[str, 
         "inputs": "<modality>, <modality>_mask: bool [B, T], true = a real row; of a missing modality all false",
         "outputs": "<task>.logits; <task>.probability, or <task>.value of a regression",
         "weights": trained.identity,
+        "decisions": {task: asdict(trained.decisions[task]) for task in trained.signature.tasks},
         "compared": asdict(found),
         "signature": json.loads(trained.signature.model_dump_json()),
     }

@@ -31,6 +31,7 @@ from mmtrain.signature import Signature, read_signature
 WEIGHTS = "model.safetensors"
 TEXT_FOLDER = "text"
 CALIBRATION = "calibration.json"
+METRICS = "metrics.json"
 PACKED = "package"  # the name of a package's one checkpoint
 Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,6 +64,7 @@ def load(
             )
         experiment = _with_own_text(experiment, folder)
         tensors, origin = _read_weights(folder / WEIGHTS), str(folder)
+        measured = _read_json(folder / METRICS) or {}
         calibration = CalibrationFile(path=folder / CALIBRATION, checkpoint=PACKED, weights=weights)
     else:
         found, saved = read_named(RunFolder(folder), checkpoint)
@@ -72,6 +74,7 @@ def load(
         except ConfigError as error:
             raise ConfigError(f"--weights: {error}") from None
         origin = str(found)
+        measured = _measured(folder, step=int(saved.state["step"]), weights=weights)
         calibration = CalibrationFile(path=RunFolder(folder).calibration(weights), checkpoint=found.name, weights=weights)
     target = torch.device(device) if device is not None else _usual_device()
     chosen = precision or experiment.training.precision
@@ -84,8 +87,31 @@ def load(
         decisions=decisions_of(calibration, {task: experiment.task(task).threshold for task in signature.tasks}),
         source=folder,
         identity=_identity(tensors),
+        measured=measured,
         autocast=None if chosen == "fp16" and target.type == "cpu" else _AUTOCAST[chosen],
     )
+
+
+def _measured(run: Path, *, step: int, weights: str) -> dict[str, Any]:
+    """By split, what `mmtrain evaluate` found of these very weights."""
+    found = {}
+    for split in ("val", "test"):
+        name = split if weights == "trained" else f"{split}_{weights}"
+        values = _read_json(run / "evaluation" / f"{name}.json")
+        if values is not None and values["step"] == step:
+            found[split] = {"step": step, "rows": values["rows"]}
+    return found
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    """None where there is none. Errors: CheckpointError where it is damaged."""
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return values
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged ({error})") from None
 
 
 def load_hub(name: str, **options: Any) -> TrainedModel:

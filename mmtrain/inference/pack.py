@@ -1,7 +1,6 @@
 """A folder that predicts by itself: weights, config, signature, tokenizer, calibration, metrics and a model card."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,14 +11,13 @@ import safetensors.torch
 from mmtrain.config import dump_yaml
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError
-from mmtrain.inference.load import CALIBRATION, PACKED, TEXT_FOLDER, WEIGHTS
+from mmtrain.inference.load import CALIBRATION, METRICS, PACKED, TEXT_FOLDER, WEIGHTS
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.encoders.hub import load_config, load_tokenizer
 from mmtrain.signature import FILE as SIGNATURE
 from mmtrain.signature import Signature
 
 CARD = "README.md"
-METRICS = "metrics.json"
 
 
 def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
@@ -37,9 +35,12 @@ def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) ->
     partial.mkdir(parents=True)
     try:
         _write(model, partial)
+        replaced = out.with_name(f".{out.name}.replaced")
         if out.exists():
-            shutil.rmtree(out)
-        os.rename(partial, out)
+            shutil.rmtree(replaced, ignore_errors=True)
+            out.rename(replaced)
+        partial.rename(out)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -58,24 +59,8 @@ def _write(model: TrainedModel, folder: Path) -> None:
             folder / CALIBRATION,
             json.dumps({**model.decisions.record, "checkpoint": PACKED, "weights": "trained"}, indent=1),
         )
-    metrics = _metrics(model.source)
-    write_whole(folder / METRICS, json.dumps(metrics, indent=1))
-    write_whole(folder / CARD, "\n".join(_card(model, metrics)))
-
-
-def _metrics(source: Path) -> dict[str, Any]:
-    """The tables of `mmtrain evaluate` by split; of a package what it was given."""
-    given = source / METRICS
-    if given.is_file():
-        kept: dict[str, Any] = json.loads(given.read_text(encoding="utf-8"))
-        return kept
-    found = {}
-    for split in ("val", "test"):
-        file = source / "evaluation" / f"{split}.json"
-        if file.is_file():
-            values = json.loads(file.read_text(encoding="utf-8"))
-            found[split] = {"step": values["step"], "rows": values["rows"]}
-    return found
+    write_whole(folder / METRICS, json.dumps(model.measured, indent=1))
+    write_whole(folder / CARD, "\n".join(_card(model, model.measured)))
 
 
 def _card(model: TrainedModel, metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -119,7 +104,7 @@ def _inputs(model: TrainedModel) -> Iterator[str]:
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
     if not metrics:
-        yield "Nothing: run `mmtrain evaluate RUN --split test` before packing."
+        yield "Nothing of these weights: run `mmtrain evaluate RUN --split test` before packing."
     for split, values in metrics.items():
         yield from (f"{split} split, step {values['step']}:", "")
         yield from ("| task | stream | metric | value | 95 % interval | baseline | samples | groups |",)

@@ -1,6 +1,8 @@
 """From a table of media, or one media file, to a store: by the very extractors that the run's own stores were made with."""
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +16,10 @@ import pyarrow as pa
 from rich.console import Console
 
 from mmtrain.data.store import FeatureStore
+from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.inference.trained_model import TrainedModel
+from mmtrain.signature import settings_of
 
 TIMES: Mapping[str, pa.DataType] = {"from_second": pa.float64(), "to_second": pa.float64()}  # of windows
 _SPLIT = "test"  # of samples in a manifest without splits
@@ -62,30 +66,44 @@ def extracted(
     from data_prep.manifest import read_manifest
 
     wanted, options = extractors_of(model, without=how.without)
-    store = beside.with_name(f".{beside.name}.store")
+    store, failed = beside.with_name(f".{beside.name}.store"), beside.with_name(beside.name + ".failures.jsonl")
+    mark = store.with_name(store.name + ".key")
     read = read_manifest(manifest, allow_outside=allow_outside, collect=True, split=_SPLIT)
     columns = {column for entry in read.entries for column in entry.media}
     has_sound = bool(columns & {"audio", "video"})
-    failures = extract(
-        manifest,
-        out=store,
-        wanted={name: row for name, row in wanted.items() if name in columns or (name == "audio" and has_sound)},
-        options=options,
-        weights=how.weights,
-        workers=how.workers,
-        allow_outside=allow_outside,
-        allow_failures=len(read.entries) + len(read.failures) - 1 if skip_bad else 0,
-        overwrite=True,
-        split=_SPLIT,
-        console=console,
-    )
-    listed = store.with_name(store.name + ".failures.jsonl")
-    try:
+    key = _key(read, wanted, options, dict(how.weights), skip_bad)
+    if not (store.is_dir() and mark.is_file() and mark.read_text(encoding="utf-8") == key):
+        failed.unlink(missing_ok=True)
+        failures = extract(
+            manifest,
+            out=store,
+            wanted={name: row for name, row in wanted.items() if name in columns or (name == "audio" and has_sound)},
+            options=options,
+            weights=how.weights,
+            workers=how.workers,
+            allow_outside=allow_outside,
+            allow_failures=len(read.entries) + len(read.failures) - 1 if skip_bad else 0,
+            overwrite=True,
+            split=_SPLIT,
+            console=console,
+        )
         if failures:
-            listed.replace(beside.with_name(beside.name + ".failures.jsonl"))
-        yield FeatureStore(store)
-    finally:
-        shutil.rmtree(store)
+            store.with_name(store.name + ".failures.jsonl").replace(failed)
+        write_whole(mark, key)
+    yield FeatureStore(store)
+    shutil.rmtree(store)  # where what follows failed, it is there for the next call
+    mark.unlink()
+
+
+def _key(read: Any, *asked: Any) -> str:
+    """What a store is made of: the manifest, its files as they are now, and what is asked of them."""
+    files = sorted({str(file) for entry in read.entries for file in entry.media.values()})
+    found = [(name, stat.st_size, stat.st_mtime_ns) for name in files if (stat := _stat(Path(name))) is not None]
+    return hashlib.sha256(json.dumps([read.sha256, found, *asked], sort_keys=True).encode()).hexdigest()
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    return file.stat() if file.exists() else None
 
 
 def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, Any]]:
@@ -110,7 +128,7 @@ def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[
                 f"{modality}: the run's stores do not say how its rows were extracted (extractor: {names}). Make a store of "
                 f"the new clips in the same way and write --store, or leave it out with --without {modality}"
             )
-        if any(other != first for other in others):
+        if any(other is None or _asked(other) != _asked(first) for other in others):
             raise DataError(
                 f"{modality}: the run's datasets were extracted in several ways; make a store, and write --store"
             )
@@ -123,6 +141,10 @@ def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[
                     f"{modality}: its option {key} was {value}, of another modality {options[key]}; write --store"
                 )
     return wanted, options
+
+
+def _asked(made: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return made.get("asked"), settings_of(made)
 
 
 @contextmanager
@@ -149,7 +171,7 @@ def media_manifest(media: Media) -> Iterator[Path]:
     name = media.file.name if media.file is not None else "clip"
     rows = [{"id": name, **row}]
     if media.window is not None:
-        rows = [{"id": f"{name}@{float(start):g}", **row, **_times(start, end)} for start, end in _windows(media)]
+        rows = [{"id": f"{name}@{float(start)!r}", **row, **_times(start, end)} for start, end in _windows(media)]
     with TemporaryDirectory() as folder:
         manifest = Path(folder) / "media.jsonl"
         manifest.write_text("".join(json.dumps(item) + "\n" for item in rows), encoding="utf-8")

@@ -53,15 +53,16 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc, unuse
         decisions: Decisions,
         source: Path,
         identity: str,
+        measured: Mapping[str, Any] | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """`source`: the run or package it was loaded from; `identity`: the hash of its weights; `autocast`: to what its
-        products are rounded.
+        """`source`: the run or package it was loaded from; `identity`: the hash of its weights; `measured`: by split, the table
+        of `mmtrain evaluate` of these weights; `autocast`: to what its products are rounded.
         """
         super().__init__()
         self.model = model.eval()
         self.experiment, self.signature, self.collate, self.decisions = experiment, signature, collate, decisions
-        self.source, self.identity, self.autocast = source, identity, autocast
+        self.source, self.identity, self.autocast, self.measured = source, identity, autocast, dict(measured or {})
 
     @property
     def device(self) -> torch.device:

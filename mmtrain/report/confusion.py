@@ -9,7 +9,6 @@ from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.report.heatmap import heatmap
 from mmtrain.report.parts import Chart, DataTable, Missing, Part, Section
 from mmtrain.report.run_record import RunRecord
-from mmtrain.report.thresholds import threshold_of
 
 _MOST_CLASSES = 40
 
@@ -19,7 +18,7 @@ def confusion_section(record: RunRecord) -> Section:
     for split, tasks in record.predictions.items():
         for item in tasks.values():
             if isinstance(item, TaskPredictions) and len(item):
-                parts += _of_task(item, split, record)
+                parts += _of_task(item, split)
     if parts:
         parts.insert(0, "Rows are labels, columns predictions; a cell is shaded by its share of the row.")
     elif record.predictions:
@@ -29,15 +28,13 @@ def confusion_section(record: RunRecord) -> Section:
     return Section("Confusion", parts)
 
 
-def _of_task(item: TaskPredictions, split: str, record: RunRecord) -> Iterator[Part]:
+def _of_task(item: TaskPredictions, split: str) -> Iterator[Part]:
     if item.kind == "binary":
-        threshold, words = threshold_of(record, item.task)
-        chosen = (item.probabilities > threshold).astype(np.int64)
-        yield _matrix(item, split, chosen, names=["no", "yes"], note=f" {words}")
+        yield _matrix(item, split, item.is_called.astype(np.int64), names=["no", "yes"], note=f" {_rule(item)}")
     elif item.kind == "multiclass":
         yield _matrix(item, split, item.probabilities.argmax(axis=1), names=list(item.classes))
     elif item.kind == "multilabel":
-        yield _label_table(item, split, record)
+        yield _label_table(item, split)
 
 
 def _matrix(item: TaskPredictions, split: str, chosen: npt.NDArray[np.int64], *, names: list[str], note: str = "") -> Chart:
@@ -62,13 +59,18 @@ def _matrix(item: TaskPredictions, split: str, chosen: npt.NDArray[np.int64], *,
     )
 
 
-def _label_table(item: TaskPredictions, split: str, record: RunRecord) -> DataTable:
+def _label_table(item: TaskPredictions, split: str) -> DataTable:
     """Multilabel: each label is a decision of its own."""
-    threshold, words = threshold_of(record, item.task)
-    chosen, labels = item.probabilities > threshold, item.labels > 0
+    chosen, labels = item.is_called, item.labels > 0
     rows = [
         (name, int((yes & true).sum()), int((yes & ~true).sum()), int((~yes & true).sum()), int((~yes & ~true).sum()))
         for name, yes, true in zip(item.classes, chosen.T, labels.T, strict=True)
     ]
     header = ("label", "true positive", "false positive", "false negative", "true negative")
-    return DataTable(title=f"{item.task}, {split}", header=header, rows=rows, note=words)
+    return DataTable(title=f"{item.task}, {split}", header=header, rows=rows, note=_rule(item))
+
+
+def _rule(item: TaskPredictions) -> str:
+    """When a task says yes."""
+    chosen = "" if item.threshold == 0.5 else ", as validation chose it"
+    return f"Yes: a probability of the model's own above {item.cut:.3g}{chosen}."

@@ -9,7 +9,6 @@ from mmtrain.errors import DataError
 from mmtrain.evaluation.predictions import Predictions, TaskPredictions, with_losses
 from mmtrain.report.parts import DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_record import RunRecord
-from mmtrain.report.thresholds import threshold_of
 
 _TITLE = "Worst samples"
 _FORMATS = {"loss": ".4f", "label": ".3f", "prediction": ".3f", "probability": ".3f"}
@@ -23,7 +22,8 @@ def worst_section(record: RunRecord) -> Section:
     parts: list[Part] = ["The samples with the highest losses, as the model that was evaluated sees them."]
     for split, tasks in record.predictions.items():
         for item in tasks.values():
-            parts.append(_table(with_losses(item), split, texts, cut=threshold_of(record, item.task)[0]))
+            cut = item.cut if isinstance(item, TaskPredictions) else 0.5
+            parts.append(_table(with_losses(item), split, texts, cut=cut))
     return Section(_TITLE, [*parts, *map(Missing, texts.complaints)])
 
 

@@ -95,13 +95,13 @@ def test_a_preemption_reaches_a_run_that_did_not_listen_at_first(tmp_path: Path)
 
 
 def test_what_was_overwritten_already_is_gone_on_with(tmp_path: Path) -> None:
-    item = replace(task(tmp_path, ""), command=("train", "--overwrite"), submitted=time.time() - 60)
-    assert item.words() == ["train", "--overwrite"]
+    item = replace(task(tmp_path, ""), command=("python-of-the-login-node", "--overwrite"), submitted=time.time() - 60)
+    assert item.words() == [sys.executable, "--overwrite"]
     environment = Path(item.folder) / "environment.json"
     environment.touch()
-    assert item.words() == ["train", "--resume"]
+    assert item.words() == [sys.executable, "--resume"]
     os.utime(environment, (1, 1))  # of the run that is to be replaced
-    assert item.words() == ["train", "--overwrite"]
+    assert item.words() == [sys.executable, "--overwrite"]
 
 
 def test_kills_for_memory_are_counted_in_the_own_cgroup_or_else_on_the_machine(tmp_path: Path) -> None:
