@@ -14,6 +14,7 @@ MODULES = (
     "rich.progress",
     "scipy.special",
     "torch._dynamo",
+    "torchjd.aggregation",
     "torchmetrics.functional.classification",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
