@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 
-.PHONY: install demo test test-fast lint types imports bench clean
+.PHONY: install demo ablation-demo test test-fast lint types imports bench clean
 .DELETE_ON_ERROR:
 
 install: .venv/.installed
@@ -23,7 +23,13 @@ demo: install $(DEMO_DATA)
 	$(BIN)/accelerate launch mmtrain/train.py --config configs/demo.yaml curriculum.sampler.temperature=0.5 --overwrite
 	$(BIN)/mmtrain evaluate runs/demo --split test
 	$(BIN)/mmtrain data probe stores/fillets speaker audio
-	@echo "run: runs/demo   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
+	$(BIN)/mmtrain report runs/demo
+	@echo "run: runs/demo   report: runs/demo/report.html   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
+
+# three fusions x three samplers x three seeds on the same data; `make demo` need not have run
+ablation-demo: install $(DEMO_DATA)
+	$(BIN)/mmtrain ablate configs/ablations/fusion_x_sampler.yaml --jobs 2
+	@echo "table: runs/fusion_x_sampler/ablation.md   page: runs/fusion_x_sampler/ablation.html"
 
 data/minilm/config.json: | .venv/.installed
 	$(RUN) data_prep fetch minilm --out data/minilm
@@ -70,6 +76,9 @@ bench: install
 	$(RUN) benchmarks.bench_simulate
 	$(RUN) benchmarks.bench_weighting
 	$(RUN) benchmarks.bench_overhead
+	$(RUN) benchmarks.bench_ablation
+	$(RUN) benchmarks.bench_cache
+	$(RUN) benchmarks.bench_store
 
 clean:
-	rm -rf .venv data stores runs
+	rm -rf .venv data stores runs cache

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from collections.abc import Iterable
 from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EROFS
 from pathlib import Path
 from typing import Annotated, get_args
@@ -14,7 +15,7 @@ from data_prep.cli_stores import app as stores_app
 from data_prep.failures import MediaError
 from data_prep.import_cli import app as import_app
 from data_prep.import_cli import exports as export_app
-from data_prep.options import read_pairs
+from data_prep.options import read_knobs, read_pairs, read_rates
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
 
@@ -48,7 +49,13 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         Path, typer.Argument(help="CSV, JSONL or Parquet: id, split, group, text, audio, video, ...; or a folder of media.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
-    audio: Annotated[str | None, typer.Option(help="Extractor for sound: logmel, mfcc, vggish-rows, hf:MODEL.")] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option(
+            help="Extractor for sound: logmel, mfcc, vggish-rows, hf:MODEL; opensmile, which you install yourself: its "
+            "licence allows no commercial product."
+        ),
+    ] = None,
     video: Annotated[
         str | None, typer.Option(help="Extractor for the column video: resnet18, r3d_18, hf:MODEL, pixels, ...")
     ] = None,
@@ -68,6 +75,9 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     device: Annotated[str | None, typer.Option(help="Where backbones run: cpu (the default), cuda, cuda:1, mps.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Backbones in half precision; their rows are float16.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Samples extracted at a time; the store does not depend on it.")] = 1,
+    shard: Annotated[
+        str, typer.Option(help="3/8: the third of eight parts, for several machines; `merge` joins them.")
+    ] = "",
     task: Annotated[list[str] | None, typer.Option(help="column=kind, repeatable; beside those of the sidecar.")] = None,
     allow_failures: Annotated[int, typer.Option(min=0, help="Leave out up to so many samples that cannot be read.")] = 0,
     allow_outside: Annotated[
@@ -93,6 +103,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     Exit code 3: samples could not be read; STORE.failures.jsonl lists them.
     """
     from data_prep.extract import extract
+    from data_prep.shard import read_shard
 
     for name, rate in (("frames", frames_per_second), ("rows", rows_per_second)):
         if rate is not None and not 0 < rate < math.inf:
@@ -117,27 +128,51 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         allow_outside=allow_outside,
         allow_failures=allow_failures,
         overwrite=overwrite,
+        shard=read_shard(shard) if shard else None,
         console=Console(stderr=True),
     )
     typer.echo(f"{out}: written" + (f"; {len(failures)} samples left out, see {out}.failures.jsonl" if failures else ""))
 
 
 @app.command()
-def synth(  # noqa: PLR0917 - one parameter per option
+def synth(  # noqa: PLR0913, PLR0917 - one parameter per option
     out: Annotated[Path, typer.Option(help="Folder of the new store.")],
     samples: Annotated[int, typer.Option(help="Number of samples.")] = 600,
     task: Annotated[list[str] | None, typer.Option(help="name=binary|multiclass|multilabel|regression, repeatable.")] = None,
     modality: Annotated[
         list[str] | None, typer.Option(help="name=width or name=3xHxW (pixels), repeatable (default audio=16 video=24).")
     ] = None,
-    signal: Annotated[float, typer.Option(help="Strength of the planted signal: 0 = nothing to learn.")] = 1.0,
-    missing: Annotated[float, typer.Option(help="Rate at which each modality, text too, is left out.")] = 0.1,
-    unlabelled: Annotated[float, typer.Option(help="Rate of missing labels per task.")] = 0.1,
+    signal: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Strength of the signal, 0 = nothing to learn: 1 (the default), or audio=0.3, text=0, repeatable."
+        ),
+    ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help="Rate at which a modality is left out: 0.1, or video=0.5, repeatable.")
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None, typer.Option(help="Rate of missing labels: 0.1, or funny=0.5, repeatable.")
+    ] = None,
+    difficulty: Annotated[
+        list[str] | None, typer.Option(help="How little of the signal tells a task, 0 to 1: 0, or funny=0.6, repeatable.")
+    ] = None,
+    noise: Annotated[
+        list[str] | None, typer.Option(help="Rate of labels that are wrong: 0, or funny=0.2, repeatable.")
+    ] = None,
+    imbalance: Annotated[
+        list[str] | None,
+        typer.Option(help="task=share of positives (of the first class where there are three), repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     name: Annotated[str, typer.Option(help="Name of the data set.")] = "synth",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ) -> None:
-    """Write a synthetic store whose labels can be learned from every modality."""
+    """Write a synthetic store whose labels can be learned from every modality, as strongly as asked for.
+
+    `--signal 1 --signal audio=0.2` is 1 for all modalities (text too) but audio; the other options that take a name do
+    likewise, of modalities or of tasks.
+    """
     from data_prep.synth import synthesize
 
     kinds: dict[str, TaskKind] = {}
@@ -152,13 +187,21 @@ def synth(  # noqa: PLR0917 - one parameter per option
         samples=samples,
         tasks=kinds,
         modalities=widths,
-        signal=signal,
-        missing=missing,
-        unlabelled=unlabelled,
+        signal=_knob(signal, "--signal", 1.0, ["text", *widths]),
+        missing=_knob(missing, "--missing", 0.1, ["text", *widths]),
+        unlabelled=_knob(unlabelled, "--unlabelled", 0.1, kinds),
+        difficulty=_knob(difficulty, "--difficulty", 0.0, kinds),
+        noise=_knob(noise, "--noise", 0.0, kinds),
+        imbalance=read_rates(imbalance or [], "--imbalance"),
         seed=seed,
         overwrite=overwrite,
     )
     typer.echo(f"{out}: {samples} samples, tasks {', '.join(kinds)}, modalities text, {', '.join(widths)}")
+
+
+def _knob(items: list[str] | None, option: str, default: float, names: Iterable[str]) -> dict[str, float]:
+    general, numbers = read_knobs(items or [], option)
+    return dict.fromkeys(names, default if general is None else general) | numbers
 
 
 def _kind(task: str, value: str) -> TaskKind:

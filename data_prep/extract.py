@@ -1,6 +1,5 @@
 """A manifest and its media files to a feature store; a file that cannot be read is named, never replaced by zeros."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,20 +9,21 @@ from rich.console import Console
 
 from data_prep.extractors import Extractor
 from data_prep.extractors.choose import choose
-from data_prep.failures import Failure, MediaError
-from data_prep.fetch.record import write_text
+from data_prep.failures import Failure, check_allowed, write_report
 from data_prep.finished import finished_rows, full_disk
 from data_prep.manifest import MEDIA, Manifest, read_manifest
+from data_prep.media.span import WHOLE
 from data_prep.progress import track
 from data_prep.provenance import describe_extraction, describe_extractor
 from data_prep.sample import Samples, columns_of
+from data_prep.shard import Shard
 from data_prep.workers import work_through
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
 from mmtrain.extras import require
 
 
-def extract(
+def extract(  # noqa: PLR0913 - one keyword per option of the command
     manifest: Path,
     *,
     out: Path,
@@ -35,12 +35,15 @@ def extract(
     allow_outside: bool = False,
     allow_failures: int = 0,
     overwrite: bool = False,
+    split: str | None = None,
+    shard: Shard | None = None,
     console: Console,
 ) -> list[Failure]:
     """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
 
-    `wanted`: modality -> extractor; `options` and `weights`: as `choose`. What is extracted is kept beside the store until
-    that is whole: the same command goes on where an earlier one was stopped, and ends with the same bytes.
+    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`: as `read_manifest`; `shard`: a part of
+    the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an earlier
+    one was stopped, and ends with the same bytes.
 
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
@@ -48,12 +51,12 @@ def extract(
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     makers = choose(wanted, options=options or {}, weights=weights or {})
-    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True)
-    report = out.with_name(out.name + ".failures.jsonl")
-    _stop_beyond(allow_failures, read.failures, read, report)
+    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True, split=split)
+    _stop_beyond(allow_failures, read.failures, read, out)
     sound_of_video = not any("audio" in entry.media for entry in read.entries)
     _check_files(read, wanted, sound_of_video=sound_of_video)
     columns = columns_of(read)
+    read = read if shard is None else shard.of(read)
     extractors = {modality: make() for modality, make in makers.items()}
     used = {modality: getattr(make, "keywords", {}) for modality, make in makers.items()}
     for note in _notes(read, extractors):
@@ -61,13 +64,13 @@ def extract(
     with finished_rows(out) as finished:
         samples = Samples(
             extractors=extractors,
-            identities={key: describe_extractor(extractors[key], used[key]) for key in extractors},
+            identities={key: describe_extractor(extractors[key], wanted[key], used[key]) for key in extractors},
             finished=finished,
             sound_of_video=sound_of_video,
             has_cues=len(columns) > len(read.columns),
         )
         failures = [*read.failures, *_extract_all(read, samples, workers, console)]
-        _stop_beyond(allow_failures, failures, read, report)
+        _stop_beyond(allow_failures, failures, read, out)
         left_out = {failure.id for failure in failures if failure.modality != "manifest"}
         try:
             with StoreWriter(
@@ -77,7 +80,7 @@ def extract(
                 tasks=read.tasks,
                 columns=columns,
                 licence=read.licence,
-                provenance=describe_extraction(read, extractors, used),
+                provenance=describe_extraction(read, extractors, wanted, used, shard),
                 overwrite=overwrite,
             ) as writer:
                 for entry in read.entries:
@@ -121,23 +124,22 @@ def _notes(read: Manifest, extractors: Mapping[str, Extractor]) -> Iterator[str]
         count = sum(modality in entry.media for entry in read.entries)
         if count and modality not in extractors:
             yield f"column '{modality}' ({count} files) is left out: name an extractor by --{modality}"
+    shared = Counter(
+        entry.media["text_file"] for entry in read.entries if "text_file" in entry.media and entry.span != WHOLE
+    )
+    for file, count in shared.items():
+        if count > 1:
+            yield (
+                f"warning: {file} is the whole text of {count} clips: a plain text has no times to cut it by. Give each "
+                "clip a file of its own, or subtitles"
+            )
     for modality, extractor in extractors.items():
         if "random" in extractor.weights:
             yield f"warning: --{modality} {extractor.spec.extractor} has random weights; its rows are for trying things out"
 
 
-def _stop_beyond(allowed: int, failures: Sequence[Failure], read: Manifest, report: Path) -> None:
-    """Write failures.jsonl, or remove that of an earlier attempt. Errors: MediaError where there are more than allowed."""
-    if failures:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        write_text(report, "".join(json.dumps(vars(failure), ensure_ascii=False) + "\n" for failure in failures))
-    else:
-        report.unlink(missing_ok=True)
-    if len(failures) <= allowed:
-        return
-    first, total = failures[0], len(read.entries) + len(read.failures)
-    raise MediaError(
-        f"{len(failures)} of {total} samples in {read.file} cannot be read ({allowed} allowed): no store was written. "
-        f"The first: sample '{first.id}', {first.modality} {first.file}: {first.reason}. "
-        f"All: {report}. Mend them, or leave these samples out with --allow-failures {len(failures)}"
-    )
+def _stop_beyond(allowed: int, failures: Sequence[Failure], read: Manifest, out: Path) -> None:
+    """Errors: MediaError where there are more than allowed."""
+    write_report(out, failures)
+    total = len(read.entries) + len(read.failures)
+    check_allowed(out, failures, allowed=allowed, total=total, what=f"samples in {read.file} cannot be read")

@@ -1,19 +1,52 @@
-"""Media files that could not be read: what is said of each, and the error that ends an extraction with exit code 3."""
+"""Samples that could not be read: what is said of each, their file, and the error that ends a command with exit code 3."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from data_prep.fetch.record import write_text
 from mmtrain.errors import DataError
 
 
 class MediaError(DataError):
-    """Media files could not be read, more of them than were allowed."""
+    """Samples could not be read, more of them than were allowed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A sample that is left out, and why."""
+    """A sample, or a modality of it, that is left out, and why."""
 
     id: str
     modality: str
     file: str
     reason: str
+
+
+def report_of(out: Path) -> Path:
+    """The file that lists what failed of the store to be at `out`."""
+    return out.with_name(out.name + ".failures.jsonl")
+
+
+def write_report(out: Path, failures: Sequence[Failure], *, flaws: Sequence[Failure] = ()) -> None:
+    """Write `<out>.failures.jsonl`, or remove that of an earlier attempt; `flaws`: of samples that are kept."""
+    report = report_of(out)
+    if not failures and not flaws:
+        report.unlink(missing_ok=True)
+        return
+    report.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(vars(failure), ensure_ascii=False) + "\n" for failure in (*failures, *flaws))
+    write_text(report, lines.encode("utf-8", "backslashreplace").decode())  # a name that is no Unicode, as JSON escapes it
+
+
+def check_allowed(out: Path, failures: Sequence[Failure], *, allowed: int, total: int, what: str) -> None:
+    """Errors: MediaError where there are more failures than allowed. `what`: what there are `total` of, and fails."""
+    if len(failures) <= allowed:
+        return
+    first = failures[0]
+    place = f", {first.modality} {first.file}" if first.modality else ""
+    raise MediaError(
+        f"{len(failures)} of {total} {what} ({allowed} allowed): no store was written. The first: sample '{first.id}'"
+        f"{place}: {first.reason}. All: {report_of(out)}. Mend the data, or leave these samples out with "
+        f"--allow-failures {len(failures)}"
+    )

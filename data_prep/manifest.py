@@ -62,13 +62,19 @@ class Manifest:
 
 
 def read_manifest(
-    file: Path, *, tasks: Mapping[str, str] | None = None, allow_outside: bool = False, collect: bool = False
+    file: Path,
+    *,
+    tasks: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
+    collect: bool = False,
+    split: str | None = None,
 ) -> Manifest:
     """Read a CSV, JSONL or Parquet manifest, or a folder of media.
 
     `tasks`: column -> kind, beside or instead of the sidecar's. `allow_outside`: media may lie outside of the manifest's
     folder. `collect`: a row that is no sample (an id that comes twice, an unknown label, ...) is left out and told in
-    `Manifest.failures`, where else it is an error.
+    `Manifest.failures`, where else it is an error. `split`: of all samples, where the manifest does not say; None: groups
+    are divided.
 
     Errors: DataError naming the line and column of whatever is not as it should be.
     """
@@ -85,7 +91,13 @@ def read_manifest(
     for task in schemas:
         if task not in columns:
             raise DataError(f"{file} has no column '{task}' for the task of that name; it has {', '.join(columns)}")
-    splits = _splits(file, rows) if "split" not in columns else {}
+    splits = {}
+    if "split" not in columns:
+        splits = (
+            _splits(file, rows)
+            if split is None
+            else dict.fromkeys((row.get("group") or row["id"] for _, row in rows), split)
+        )
     further = further_columns([row for _, row in rows], {*OWN_COLUMNS, *MEDIA, *TEXTS, *SPAN, *schemas})
     reader = _Reader(file, schemas, splits, further, allow_outside)
     entries, failures = [], []

@@ -28,3 +28,22 @@ def read_rates(items: Sequence[str], option: str) -> dict[str, float]:
         if not 0 < rates[key] < math.inf:
             raise ConfigError(f"{option} {key}={value}: write a number above 0")
     return rates
+
+
+def read_knobs(items: Sequence[str], option: str) -> tuple[float | None, dict[str, float]]:
+    """Repeated `number` (for all) and `name=number` options. Errors: ConfigError where one is neither, or comes twice."""
+    general: float | None = None
+    numbers: dict[str, float] = {}
+    for item in items:
+        name, sign, value = item.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or bool(name) != bool(sign) or name in numbers or (not name and general is not None):
+            raise ConfigError(f"{option} {item}: write a number for all, or name=number, each once")
+        if name:
+            numbers[name] = number
+        else:
+            general = number
+    return general, numbers

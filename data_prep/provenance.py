@@ -8,10 +8,15 @@ from typing import Any
 
 from data_prep.extractors import Extractor
 from data_prep.manifest import Manifest
+from data_prep.shard import Shard
 
 
 def describe_extraction(
-    manifest: Manifest, extractors: Mapping[str, Extractor], options: Mapping[str, Mapping[str, Any]]
+    manifest: Manifest,
+    extractors: Mapping[str, Extractor],
+    asked: Mapping[str, str],
+    options: Mapping[str, Mapping[str, Any]],
+    shard: Shard | None = None,
 ) -> dict[str, object]:
     """Nothing of it changes from one run of the same command to the next, so that stores can be compared by their bytes."""
     return {
@@ -20,13 +25,15 @@ def describe_extraction(
         "commit": _commit(Path(__file__).resolve().parent),
         "manifest": manifest.file.name,
         "manifest_sha256": manifest.sha256,
-        "extractors": {key: describe_extractor(extractors[key], options[key]) for key in extractors},
+        **({} if shard is None else {"shard": f"{shard.number}/{shard.count}"}),
+        "extractors": {key: describe_extractor(extractors[key], asked[key], options[key]) for key in extractors},
     }
 
 
-def describe_extractor(extractor: Extractor, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All that its rows depend on beside the media file."""
+def describe_extractor(extractor: Extractor, asked: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All that its rows depend on beside the media file; `asked`: its name on the command line."""
     return {
+        "asked": asked,
         "name": extractor.spec.extractor,
         "version": extractor.spec.extractor_version,
         "weights_sha256": extractor.weights,

@@ -1,16 +1,16 @@
 """A synthetic feature store whose labels can be learned from every modality, as strongly as asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmtrain.data.sample_row import Label
-from mmtrain.data.schema import SPLITS, FeatureSpec, FrameShape, TaskKind, TaskSchema
+from data_prep.planting import Planted, plant, with_noise
+from mmtrain.data.schema import SPLITS, FeatureSpec, FrameShape, TaskKind
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
 
@@ -22,17 +22,19 @@ _CARRIERS = (
 _ROW_STRENGTH = 0.5  # length of the planted mean at signal 1, where a row's noise is 1: a few rows together tell nearly all
 _CONTRAST = 24.0  # of 255: what a row's 1 is in pixels
 _WORD_STRENGTH = 0.8  # how often a carrying word tells the truth at signal 1; else it is drawn blindly
-_CLASSES = ("first", "second", "third")
+
+Rate = float | Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class _Planted:
-    """One task's hidden answers: labels, their code in the feature rows [N, K] and whose words the text holds [N, W]."""
+class _Knobs:
+    """Every rate, by name; a text's modality is `text`."""
 
-    schema: TaskSchema
-    labels: list[Label]
-    codes: npt.NDArray[np.float64]
-    bins: npt.NDArray[np.bool_]
+    signal: Mapping[str, float]  # by modality
+    missing: Mapping[str, float]
+    unlabelled: Mapping[str, float]  # by task
+    difficulty: Mapping[str, float]
+    noise: Mapping[str, float]
 
 
 def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
@@ -43,9 +45,11 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
     modalities: Mapping[str, int | FrameShape] | None = None,
     tasks: Mapping[str, TaskKind] | None = None,
     seed: int = 0,
-    signal: float = 1.0,
-    missing: float = 0.1,
-    unlabelled: float = 0.1,
+    signal: Rate = 1.0,
+    missing: Rate = 0.1,
+    unlabelled: Rate = 0.1,
+    difficulty: Rate = 0.0,
+    noise: Rate = 0.0,
     imbalance: Mapping[str, float] | None = None,
     groups: int | None = None,
     max_rows: int = 12,
@@ -56,34 +60,54 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
     """Write a store with a planted signal in its text and in every feature modality; the same arguments give the same bytes.
 
     `modalities`: name -> width, or (3, H, W) of pixels (default audio 16, video 24); `tasks`: name -> kind (default `funny`,
-    binary); `signal`: 0 = nothing to learn, 1 = nearly everything; `missing`: rate at which each modality (text too) is left
-    out, never all of a sample; `unlabelled`: rate of missing labels per task; `imbalance`: task -> share of positives
-    (binary, multilabel); `groups`: number of groups (default one in 8 samples), each on one side of `ratios`.
+    binary); `groups`: number of groups (default one in 8 samples), each on one side of `ratios`.
+
+    By modality, text too, a number for all or a mapping of those that differ from the default: `signal`: 0 = nothing to
+    learn, 1 = nearly everything; `missing`: rate at which it is left out, never all of a sample. By task, likewise:
+    `unlabelled`: rate of missing labels; `difficulty`: 0 = as the signal is, 1 = nothing tells it; `noise`: rate of wrong
+    labels. `imbalance`: task -> share of positives (binary, each class of multilabel) or of the first class (multiclass).
     Errors: DataError.
     """
     modalities = {"audio": 16, "video": 24} if modalities is None else dict(modalities)
     tasks = {"funny": "binary"} if tasks is None else dict(tasks)
     groups = min(samples, max(10, samples // 8)) if groups is None else groups
-    _check(samples, {"missing": missing, "unlabelled": unlabelled, **(imbalance or {})}, groups, max_rows)
+    _check(samples, groups, max_rows)
+    sources = ("text", *modalities)
+    knobs = _Knobs(
+        signal=_by_name("signal", signal, 1.0, sources, most=math.inf),
+        missing=_by_name("missing", missing, 0.1, sources),
+        unlabelled=_by_name("unlabelled", unlabelled, 0.1, tasks),
+        difficulty=_by_name("difficulty", difficulty, 0.0, tasks),
+        noise=_by_name("noise", noise, 0.0, tasks),
+    )
+    shares = _by_name("imbalance", imbalance or {}, math.nan, tasks)
     sides = np.array(_split_groups(groups, ratios))[np.arange(samples) % groups]
     random = np.random.default_rng(seed)
-    planted = {task: _plant(random, kind, sides, (imbalance or {}).get(task, 0.5)) for task, kind in tasks.items()}
-    kept = _keep(random, samples, len(modalities) + 1, missing)
+    planted = {
+        task: with_noise(
+            plant(random, kind, sides, shares[task] if task in (imbalance or {}) else None),
+            knobs.noise[task],
+            seed=seed,
+            task=task,
+        )
+        for task, kind in tasks.items()
+    }
+    kept = _keep(random, samples, [knobs.missing[source] for source in sources])
     pictures = {key: rows for key, rows in modalities.items() if not isinstance(rows, int)}
     widths = {key: rows if isinstance(rows, int) else 3 for key, rows in modalities.items()}
-    rows = _rows(random, widths, planted, signal)
+    rows = _rows(random, widths, planted, knobs)
     writer = StoreWriter(
         path,
         name=name,
         modalities={key: _spec(rows, dtype) for key, rows in modalities.items()},
         tasks={task: item.schema for task, item in planted.items()},
         licence="CC0-1.0",
-        provenance={"made_by": "python -m data_prep synth", "seed": seed, "signal": signal, "missing": missing},
+        provenance={"made_by": "python -m data_prep synth", "seed": seed, **vars(knobs), "imbalance": dict(imbalance or {})},
         overwrite=overwrite,
     )
     with writer:
         for index in range(samples):
-            text = _text(random, [item.bins[index] for item in planted.values()], signal)
+            text = _text(random, {task: item.bins[index] for task, item in planted.items()}, knobs)
             drawn = rows(index, int(random.integers(1, max_rows + 1)))
             writer.add(
                 id=f"{name}-{index:06d}",
@@ -95,16 +119,31 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
                     for key, keep in zip(drawn, kept[index, 1:], strict=True)
                     if keep
                 },
-                labels={task: item.labels[index] for task, item in planted.items() if random.random() >= unlabelled},
+                labels={
+                    task: item.labels[index] for task, item in planted.items() if random.random() >= knobs.unlabelled[task]
+                },
             )
     return Path(path)
 
 
+def _by_name(knob: str, given: Rate, default: float, names: Iterable[str], *, most: float = 1.0) -> dict[str, float]:
+    """A knob's number for each name. Errors: DataError for an unknown name, or a number out of range."""
+    known = list(names)
+    asked = given if isinstance(given, Mapping) else dict.fromkeys(known, given)
+    for name, rate in asked.items():
+        if name not in known:
+            raise DataError(f"synth: {knob} of '{name}', which there is not; there are {', '.join(known)}")
+        if not 0 <= rate <= most or not math.isfinite(rate):
+            wanted = "a number from 0 to 1" if most == 1 else "a number, 0 or more"
+            raise DataError(f"synth: the {knob} of '{name}' is {rate}; write {wanted}")
+    return {name: float(asked.get(name, default)) for name in known}
+
+
 def _rows(
-    random: np.random.Generator, modalities: Mapping[str, int], planted: Mapping[str, _Planted], signal: float
+    random: np.random.Generator, modalities: Mapping[str, int], planted: Mapping[str, Planted], knobs: _Knobs
 ) -> Callable[[int, int], dict[str, npt.NDArray[np.float64]]]:
     """A function of a sample's index and number of rows that draws its rows [T, D] in every modality."""
-    codes = [item.codes for item in planted.values()]
+    codes = [(1 - knobs.difficulty[task]) * item.codes for task, item in planted.items()]
     directions = {
         modality: [_directions(random, code.shape[1], dim) for code in codes] for modality, dim in modalities.items()
     }
@@ -113,19 +152,16 @@ def _rows(
         features = {}
         for modality, dim in modalities.items():
             told = [code[index] @ weight for code, weight in zip(codes, directions[modality], strict=True)]
-            mean = signal * _ROW_STRENGTH * np.sum(told, axis=0)
+            mean = knobs.signal[modality] * _ROW_STRENGTH * np.sum(told, axis=0)
             features[modality] = mean + random.standard_normal((num_rows, dim))
         return features
 
     return draw
 
 
-def _check(samples: int, rates: Mapping[str, float], groups: int, max_rows: int) -> None:
+def _check(samples: int, groups: int, max_rows: int) -> None:
     if samples < 1 or max_rows < 1 or not 1 <= groups <= samples:
         raise DataError(f"synth: {samples} samples in {groups} groups with up to {max_rows} rows; write 1 or more of each")
-    for key, rate in rates.items():
-        if not 0 <= rate <= 1:
-            raise DataError(f"synth: the rate of '{key}' is {rate}; write a number from 0 to 1")
 
 
 def _spec(rows: int | FrameShape, dtype: str) -> FeatureSpec:
@@ -153,58 +189,27 @@ def _split_groups(groups: int, ratios: Sequence[float]) -> list[str]:
     return [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
 
 
-def _plant(random: np.random.Generator, kind: TaskKind, sides: npt.NDArray[np.str_], positive: float) -> _Planted:
-    """Draw the answers of one task, as evenly as its rates allow within each split."""
-    if kind == "regression":
-        scores = np.array([round(NormalDist().inv_cdf(value), 6) for value in _even(random, sides)], dtype=np.float64)
-        thirds = np.digitize(scores, [-0.43, 0.43])
-        return _Planted(TaskSchema(kind=kind), scores.tolist(), scores[:, None], np.eye(3, dtype=bool)[thirds])
-    if kind == "multiclass":
-        classes = (_even(random, sides) * 3).astype(int)
-        one_hot = np.eye(3, dtype=bool)[classes]
-        return _Planted(TaskSchema(kind=kind, classes=_CLASSES), classes.tolist(), 2.0 * one_hot.astype(np.float64), one_hot)
-    if kind == "multilabel":
-        flags = np.stack([_even(random, sides) < positive for _ in _CLASSES], axis=1)
-        return _Planted(
-            TaskSchema(kind=kind, classes=_CLASSES), flags.astype(int).tolist(), 2.0 * flags.astype(np.float64) - 1, flags
-        )
-    if kind != "binary":
-        raise DataError(f"synth: task kind '{kind}' is unknown; write binary, multiclass, multilabel or regression")
-    answers = (_even(random, sides) < positive)[:, None]
-    codes = 2.0 * answers.astype(np.float64) - 1
-    return _Planted(TaskSchema(kind=kind), answers[:, 0].astype(int).tolist(), codes, np.hstack([~answers, answers]))
-
-
-def _even(random: np.random.Generator, sides: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
-    """Numbers in (0, 1), [N], evenly spaced within each split, in random order."""
-    values = np.empty(len(sides))
-    for side in dict.fromkeys(sides.tolist()):
-        members = np.flatnonzero(sides == side)
-        values[members] = (random.permutation(len(members)) + 0.5) / len(members)
-    return values
-
-
 def _directions(random: np.random.Generator, codes: int, dim: int) -> npt.NDArray[np.float64]:
     weights = random.standard_normal((codes, dim))
     unit: npt.NDArray[np.float64] = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     return unit
 
 
-def _keep(random: np.random.Generator, samples: int, modalities: int, missing: float) -> npt.NDArray[np.bool_]:
+def _keep(random: np.random.Generator, samples: int, missing: Sequence[float]) -> npt.NDArray[np.bool_]:
     """Which modalities a sample has, [N, M]; at least one of them."""
-    kept = random.random((samples, modalities)) >= missing
-    spared = random.integers(0, modalities, samples)
+    kept = random.random((samples, len(missing))) >= np.array(missing)
+    spared = random.integers(0, len(missing), samples)
     bare = ~kept.any(axis=1)
     kept[bare, spared[bare]] = True
     return kept
 
 
-def _text(random: np.random.Generator, bins: Sequence[npt.NDArray[np.bool_]], signal: float) -> str:
+def _text(random: np.random.Generator, bins: Mapping[str, npt.NDArray[np.bool_]], knobs: _Knobs) -> str:
     """Filler words with one word for each true bin of each task, each task owning its own words."""
     words = [str(word) for word in random.choice(_FILLERS, size=int(random.integers(3, 9)))]
     first = 0
-    for flags in bins:
-        truthful = random.random() < _WORD_STRENGTH * signal
+    for task, flags in bins.items():
+        truthful = random.random() < _WORD_STRENGTH * knobs.signal["text"] * (1 - knobs.difficulty[task])
         shown = flags if truthful else random.permutation(flags)
         words += [_CARRIERS[(first + int(place)) % len(_CARRIERS)] for place in np.flatnonzero(shown)]
         first += len(flags)

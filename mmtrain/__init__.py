@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "history"]
+__all__ = ["__version__", "history", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -11,4 +11,8 @@ def __getattr__(name: str) -> Any:
         from mmtrain.engine.history import history
 
         return history
+    if name == "load":
+        from mmtrain.inference.load import load
+
+        return load
     raise AttributeError(f"module 'mmtrain' has no attribute '{name}'")

@@ -14,7 +14,7 @@ from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weightin
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
-from mmtrain.engine.initial import InitialWeights, read_initial
+from mmtrain.engine.initial import InitialWeights
 from mmtrain.engine.launch import process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.look_once import look_once
@@ -26,7 +26,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.models.building import count_parameters
 from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel
-from mmtrain.parts import Parts, build_parts, build_streams, steps_of_epoch, stream_specs
+from mmtrain.parts import Parts, build_parts, build_streams, initial_weights, steps_of_epoch, stream_specs
 from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import (
     begin_run,
@@ -37,7 +37,10 @@ from mmtrain.run_files import (
     open_trackers,
     recorded_source,
     write_initial,
+    write_signature,
 )
+from mmtrain.signature import describe_model
+from mmtrain.text_cache import use_cached_texts
 from mmtrain.watched_metrics import check_metric, watched_metrics
 
 
@@ -51,17 +54,18 @@ def build_run(
 ) -> Run:
     """Everything that `fit` needs. The run folder is touched last: a config that cannot be built deletes nothing.
 
-    `on_disk` False: it is not touched at all, and nothing is logged.
+    `on_disk` False: it is not touched at all, and nothing is logged. Of a run that `continues`, cached texts are still to be
+    put in place: which ones, the weights in its checkpoint say.
     """
     check_trackers(experiment)
     folder = RunFolder(experiment.folder)
-    initial = _initial(experiment, accelerator, in_place_of=folder if continues else None)
+    initial = initial_weights(experiment, accelerator, in_place_of=folder if continues else None)
     set_seed(experiment.seed)
     parts = build_parts(experiment, initial=initial)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
     for where, metric in watched_metrics(experiment, parts.task_names):
-        check_metric(where, metric, parts.tasks, parts.objective.pretext, val_streams)
+        check_metric(where, metric, parts.tasks, parts.objective, val_streams)
     model = parts.model.to(accelerator.device)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
@@ -83,17 +87,17 @@ def build_run(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
+    cache_notes = (
+        []
+        if continues
+        else use_cached_texts(
+            experiment, accelerator, model=model, streams=parts.train_streams, collate=parts.collate, console=console
+        )
+    )
     torch.manual_seed(experiment.seed + accelerator.process_index)  # dropout differs between processes
     writes = on_disk and accelerator.is_main_process
-
-    def begin() -> None:
-        begin_run(experiment, accelerator, count_parameters(model), continues=continues)
-        name_bad_samples(folder, parts.stores)
-        if initial is not None and parts.loaded is not None:
-            write_initial(folder, initial, parts.loaded)
-
-    if on_disk:
-        look_once(accelerator, begin)  # no other process may write into the folder before its run has begun
+    if on_disk:  # no other process may write into the folder before its run has begun
+        look_once(accelerator, lambda: _begin(experiment, accelerator, parts, initial, continues=continues))
     recorded = recorded_source(folder) if initial is None and continues else None
     run = Run(
         folder=folder,
@@ -127,17 +131,22 @@ def build_run(
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [f"initial: {initial.origin}: loaded {parts.loaded.words()}"] if initial and parts.loaded else []
     notes += [unfreezing.note()] if unfreezing is not None else []
+    notes += cache_notes
     for note in (*notes, *_sizes(model, settings)):
         run.say(note)
     return run
 
 
-def _initial(experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None) -> InitialWeights | None:
-    """The weights to begin with; None where a checkpoint of the run that is continued follows."""
-    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
-    if experiment.initial is None or has_checkpoint:
-        return None
-    return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
+def _begin(
+    experiment: Experiment, accelerator: Accelerator, parts: Parts, initial: InitialWeights | None, *, continues: bool
+) -> None:
+    """What stands in the folder from the beginning; a run to be replaced is deleted here."""
+    folder = RunFolder(experiment.folder)
+    begin_run(experiment, accelerator, count_parameters(parts.model), continues=continues)
+    name_bad_samples(folder, parts.stores)
+    write_signature(folder, describe_model(experiment, parts.stores, parts.objective))
+    if initial is not None and parts.loaded is not None:
+        write_initial(folder, initial, parts.loaded)
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

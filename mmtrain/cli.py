@@ -1,5 +1,6 @@
 """The command line: thin doors to the rest; what a person or a file did wrong ends in one message and exit code 2."""
 
+import os
 import sys
 from collections.abc import Sequence
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
@@ -8,8 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmtrain import cli_inference
+from mmtrain.cli_ablate import ablate_app
+from mmtrain.cli_analysis import attention, datamap, evaluate
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
-from mmtrain.errors import Interrupted, NonFiniteError, UserError
+from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 from mmtrain.quick_start import uncollected
 
 app = typer.Typer(
@@ -26,6 +30,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(curriculum_app, name="curriculum")
 app.add_typer(tune_app, name="tune")
+app.add_typer(ablate_app, name="ablate")
 
 Evaluation = Literal["best", "last"]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
@@ -62,18 +67,25 @@ def train(
     train_file(config, words, resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
-    checkpoint: Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")] = "best",
-    weights: Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")] = "trained",
-) -> None:
-    """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
-    with uncollected():
-        from mmtrain.scoring import score_run
+app.command()(evaluate)
+app.command()(datamap)
+app.command()(attention)
 
-    score_run(run, split=split, checkpoint=checkpoint, weights=weights)
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the baseline.")],
+    split: Annotated[str, typer.Option(help="The split whose predictions are compared: train, val or test.")] = "val",
+    baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .json file to write; .html: a page, and a .json beside it.")
+    ] = None,
+) -> None:
+    """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
+    from mmtrain.run_comparison import compare_folders
+
+    compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
 
 
 @app.command()
@@ -90,6 +102,42 @@ def crossval(
     from mmtrain.crossval import cross_validate
 
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, also of a run under way.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the run by default.")] = None,
+) -> None:
+    """Write the report of a run: one HTML file with its curves, decisions, errors and worst samples."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain report")
+    from mmtrain.report.run_page import write_report
+
+    typer.echo(f"written to {write_report(run, out)}")
+
+
+@app.command("cache-text")
+def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
+    """Store what a frozen text encoder makes of the texts, for runs with model.text.cache; what is there is verified."""
+    from mmtrain.cache_text import make_cache
+
+    make_cache(config, overrides or [])
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
+) -> None:
+    """Write the charts of a run's report as PNG and PDF, as wide as a column of a paper."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain plot")
+    from mmtrain.report.pictures import write_pictures
+
+    typer.echo(f"{len(write_pictures(run, out))} files written to {out}")
 
 
 @app.command("import-checkpoint")
@@ -113,21 +161,9 @@ def import_checkpoint(
     typer.echo(f"written to {out}")
 
 
-@app.command()
-def ablate(
-    matrix: Annotated[Path, typer.Argument(help="Matrix file (YAML): experiment, axes, baseline, seeds, metric.")],
-    overrides: Overrides = None,
-    *,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side; they share the CPU's cores.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each run's state and command; start nothing.")] = False,
-    rerun_stale: Annotated[bool, typer.Option("--rerun-stale", help="Train anew what other code or settings made.")] = False,
-    final: Annotated[list[str] | None, typer.Option("--final", help="A variant, or best: read its test split.")] = None,
-) -> None:
-    """Run every variant of a matrix with every seed, and compare them. The same command goes on where it was left."""
-    from mmtrain.ablation.ablate import ablate
-
-    if not ablate(matrix, overrides or [], jobs=jobs, dry_run=dry_run, rerun_stale=rerun_stale, final=final or ()):
-        raise typer.Exit(1)
+app.command()(cli_inference.predict)
+app.command()(cli_inference.pack)
+app.command()(cli_inference.export)
 
 
 @config_app.command("show")
@@ -208,13 +244,30 @@ def curriculum_simulate(
     typer.echo(f"{trace.steps[-1]} steps drawn in {out}")
 
 
+def _mark() -> int:
+    """Make the marker file that was asked for; gives the exit code."""
+    marker = os.environ.get("MMTRAIN_MARKER")
+    if not marker:
+        return 130
+    try:
+        Path(marker).touch()
+    except OSError as error:
+        typer.echo(f"error: MMTRAIN_MARKER: {marker}: {error.strerror}", err=True)
+        return 2
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal."""
+    """Run a command. Exit codes: 0; 1 defects or failures; 2 a user's error in one message; 3 NaN or Inf; 130 a signal.
+
+    Where MMTRAIN_MARKER names a file, SIGUSR1 ends in that file and in 0: for batch scripts, behind launchers that take any
+    other code for a failure and hide which one it was.
+    """
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:
         typer.echo(str(error), err=True)
-        sys.exit(130)
+        sys.exit(_mark() if isinstance(error, Preempted) else 130)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(3 if isinstance(error, NonFiniteError) else 2)

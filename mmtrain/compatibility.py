@@ -12,6 +12,7 @@ from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
 from mmtrain.data.bad_samples import find_bad_samples
 from mmtrain.data.folds import fold_splits, read_folds
+from mmtrain.data.origin import describe_origin
 from mmtrain.data.schema import SECOND_TEXT, TEXT, FrameShape, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.processes import from_first_process
@@ -40,8 +41,9 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
 def stores_key(experiment: Experiment) -> str:
     """All of an experiment that its opened stores depend on: two with one key may share them."""
     skips = experiment.batch.on_bad_sample == "skip"
-    read = {name: sorted(_modalities_read(experiment, name)) for name in experiment.datasets} if skips else None
-    return json.dumps([experiment.resolved()["datasets"], read])
+    used = {stream.dataset for stream in experiment.streams.values()}
+    opened = {name: dataset for name, dataset in experiment.resolved()["datasets"].items() if name in used}
+    return json.dumps([opened, {name: sorted(_modalities_read(experiment, name)) for name in opened} if skips else None])
 
 
 def _modalities_read(experiment: Experiment, dataset: str) -> set[str]:
@@ -120,6 +122,28 @@ def common_dims(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> d
 
 def _describe_rows(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} wide" if len(shape) == 1 else f"pixels of {' x '.join(map(str, shape))}"
+
+
+def check_origins(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> None:
+    """Errors: DataError where a modality that is read comes from different extractors, or is normalized in one store alone.
+
+    What a store does not say cannot differ; a dataset with `allow_other_extractor` is not looked at.
+    """
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for stream in experiment.streams.values():
+        schema = stores[stream.dataset].schema
+        if experiment.datasets[stream.dataset].allow_other_extractor:
+            continue
+        for modality in stream.modalities or experiment.model.modalities:
+            facts = describe_origin(schema, modality) if modality in schema.modalities else {}
+            for fact, value in facts.items():
+                other, known = seen.setdefault((modality, fact), (stream.dataset, value))
+                if known != value:
+                    raise DataError(
+                        f"modality '{modality}', {fact}: {value} in dataset '{stream.dataset}', {known} in '{other}'; the "
+                        "model would take both for the same measurements. Make both stores alike, or write "
+                        f"datasets.{stream.dataset}.allow_other_extractor: true where that is meant"
+                    )
 
 
 def common_frames(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> dict[str, FrameShape]:

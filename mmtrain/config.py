@@ -46,6 +46,11 @@ class Experiment(Section):
         max_length=200, description="The run's folder below `runs`."
     )
     runs: str = Field(default="runs", min_length=1, description="Folder that holds the runs.")
+    cache: str = Field(
+        default="cache",
+        min_length=1,
+        description="Folder of what frozen text encoders made of texts (`model.text.cache`); may be deleted at any time.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     streams: dict[Name, StreamConfig] = Field(min_length=1)

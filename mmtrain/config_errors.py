@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmtrain.config_file import ConfigTree
+from mmtrain.config_file import ConfigTree, has_name
 from mmtrain.config_models import known_keys, names_of, places_of, walk
 from mmtrain.config_yaml import KeyPath, shorten
 from mmtrain.errors import ConfigError
@@ -69,6 +69,8 @@ def _complaints(detail: ErrorDetails, model: type[BaseModel], tree: ConfigTree) 
     if kind == "extra_forbidden":
         level = {"stages", "stage"} if len(path) == 1 and tree.written(path) == path else set()  # what a file has besides
         yield path, _unknown_key(str(path[-1]), known_keys(owners) | level, model)
+    elif path and detail["input"] is None and has_name(path):
+        yield path, "null takes an entry out, and there is none of this name below"
     elif kind == "union_tag_invalid":
         tag = str(detail.get("ctx", {}).get("tag"))
         yield (*path, "name"), f"unknown name '{shorten(tag)}'{nearest(tag, names_of(below))}"

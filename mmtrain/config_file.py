@@ -2,25 +2,33 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmtrain.config_yaml import COMMAND_LINE, KeyPath, parse_yaml, place, shorten
 from mmtrain.errors import ConfigError
 
+# mappings whose entries bear names of the user's: null in place of one takes it out of what a file refines; "*": any key
+NAMED: tuple[KeyPath, ...] = (
+    *(("datasets",), ("streams",), ("tasks",), ("pretext",), ("regularizers",), ("augmentation", "*"), ("augmentation",)),
+    *(("model", "sequences"), ("model", "images")),
+)
+
 
 @dataclass
 class ConfigTree:
     """Plain nested values, and for each key path the file and line (or the command line) that set it.
 
-    Of a tree that stands below the keys `above` of a file, `own` are the paths that were written there.
+    Of a tree that stands below the keys `above` of a file, `own` are the paths that were written there. `removed`: where
+    null came over an entry of a mapping that has names for keys.
     """
 
     values: dict[str, Any]
     origins: dict[KeyPath, str] = field(default_factory=dict)
     above: KeyPath = ()
     own: frozenset[KeyPath] = frozenset()
+    removed: frozenset[KeyPath] = frozenset()
 
     def origin(self, path: KeyPath) -> str:
         """Where `path` or the nearest section above it was written."""
@@ -38,8 +46,9 @@ class ConfigTree:
 def load_tree(file: str | Path, overrides: Sequence[str] = ()) -> ConfigTree:
     """Read `file`, merge it over its `base:` files, then merge `key.path=value` overrides over both.
 
-    Sections merge key by key; a section whose `name` changes is replaced whole. Interpolations such as
-    `${oc.env:SCRATCH}` are resolved last. Errors: ConfigError with file and line.
+    Sections merge key by key; a section whose `name` changes is replaced whole, and null takes a dataset, stream, task or
+    other entry with a name out of its mapping. Interpolations such as `${oc.env:SCRATCH}` are resolved last.
+    Errors: ConfigError with file and line.
     """
     tree = _read(Path(file), seen=())
     above = ConfigTree({})
@@ -49,16 +58,47 @@ def load_tree(file: str | Path, overrides: Sequence[str] = ()) -> ConfigTree:
     for path in above.origins:  # a section that an override made is the command line's; one that it entered is not
         for length in range(1, len(path)):
             tree.origins.setdefault(path[:length], COMMAND_LINE)
-    return ConfigTree(_interpolate(tree), tree.origins)
+    tree = without_removed(tree, keep="stages")  # a stage may take out what its file shares: known when both are merged
+    return replace(tree, values=_interpolate(tree))
 
 
 def merge(below: ConfigTree, above: ConfigTree) -> ConfigTree:
     """`above` refines `below`; the root itself is never replaced, whatever its `name`."""
     values = dict(below.values)
     origins = dict(below.origins)
+    removed = set(below.removed | above.removed)
     for key, value in above.values.items():
-        values[key] = _merge_value(values.get(key), value, (key,), origins)
-    return ConfigTree(values, origins | above.origins)
+        values[key] = _merge_value(values.get(key), value, (key,), origins, removed)
+    return ConfigTree(values, origins | above.origins, removed=frozenset(removed))
+
+
+def without_removed(tree: ConfigTree, *, keep: str = "") -> ConfigTree:
+    """The tree without the entries that null came over, but for those below the key `keep`.
+
+    Null over nothing stays, to be complained of: the entry that is meant is not there.
+    """
+    values, origins = tree.values, dict(tree.origins)
+    for path in (path for path in tree.removed if path[0] != keep):
+        if _is_null(values, path):
+            values = _without(values, path)
+            origins.pop(path, None)
+    return replace(tree, values=values, origins=origins, removed=frozenset(path for path in tree.removed if path[0] == keep))
+
+
+def _is_null(values: Any, path: KeyPath) -> bool:
+    """Whether null stands there; of what is not there at all it does not."""
+    first, *rest = path
+    if not isinstance(values, Mapping) or first not in values:
+        return False
+    return _is_null(values[first], tuple(rest)) if rest else values[first] is None
+
+
+def _without(values: Mapping[Any, Any], path: KeyPath) -> dict[Any, Any]:
+    """A copy without the entry at `path`, which is there."""
+    first, *rest = path
+    if rest:
+        return {**values, first: _without(values[first], tuple(rest))}
+    return {key: value for key, value in values.items() if key != first}
 
 
 def escape_interpolations(values: Any) -> Any:
@@ -70,7 +110,9 @@ def escape_interpolations(values: Any) -> Any:
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", values) if isinstance(values, str) else values
 
 
-def _merge_value(below: Any, above: Any, path: KeyPath, origins: dict[KeyPath, str]) -> Any:
+def _merge_value(below: Any, above: Any, path: KeyPath, origins: dict[KeyPath, str], removed: set[KeyPath]) -> Any:
+    if above is None and below is not None and has_name(path):
+        removed.add(path)
     mergeable = isinstance(below, Mapping) and isinstance(above, Mapping)
     if not mergeable or ("name" in above and "name" in below and above["name"] != below["name"]):
         for known in [known for known in origins if known[: len(path)] == path]:
@@ -78,8 +120,18 @@ def _merge_value(below: Any, above: Any, path: KeyPath, origins: dict[KeyPath, s
         return above
     merged = dict(below)
     for key, value in above.items():
-        merged[key] = _merge_value(merged.get(key), value, (*path, key), origins)
+        merged[key] = _merge_value(merged.get(key), value, (*path, key), origins, removed)
     return merged
+
+
+def has_name(path: KeyPath) -> bool:
+    """Whether an entry of a mapping with names for keys stands there, in a stage or outside of them."""
+    above = path[2:-1] if path[0] == "stages" else path[:-1]
+    return any(len(above) == len(known) and all(map(_fits, above, known)) for known in NAMED)
+
+
+def _fits(key: str | int, known: str | int) -> bool:
+    return known in (key, "*")
 
 
 def _read(file: Path, seen: tuple[Path, ...]) -> ConfigTree:

@@ -67,6 +67,11 @@ def augmentation_complaints(
             if row.reads != kind:
                 where = f"augmentation.{modality}.{name}"
                 yield f"{where}: {row.name} is for {row.reads}; for '{modality}' write one of {known}"
+            elif kind == "text" and model.text is not None and model.text.cache:
+                yield (
+                    f"augmentation.{modality}.{name}: {row.name} changes texts, and model.text.cache holds whole ones; "
+                    "leave it out, or write model.text.cache: false"
+                )
 
 
 def pretext_complaints(pretext: Pretext, streams: Streams, model: ModelConfig) -> Iterator[str]:
@@ -81,6 +86,12 @@ def pretext_complaints(pretext: Pretext, streams: Streams, model: ModelConfig) -
                 config.check_rows(model.fused_modalities, pooled=model.pooled_modalities, pixels=model.images)
         except ConfigError as error:
             yield f"pretext.{name}.{error}"
+        if isinstance(config, MaskedModellingConfig) and model.text is not None and model.text.cache:
+            for modality in set(config.hidden_of(model.fused_modalities)) & set(model.texts):
+                yield (
+                    f"pretext.{name}.modalities: of '{modality}' words are hidden, which the text encoder has to read; name "
+                    "other modalities alone, or write model.text.cache: false"
+                )
         for stream_name, stream in streams.items():
             lacking = [task for task in config.needed_tasks if name in stream.tasks and task not in stream.tasks]
             if lacking:

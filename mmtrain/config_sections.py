@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mmtrain.evaluation.calibration import ThresholdRule
+from mmtrain.evaluation.conventions import ConventionConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.objectives.losses import LossConfig
@@ -22,6 +24,9 @@ class DatasetConfig(Section):
 
     store: str = Field(min_length=1, description="Folder of the store, relative to where the command runs.")
     fold: FoldConfig | None = Field(default=None, description="Train and val samples; null: as the store has them.")
+    allow_other_extractor: bool = Field(
+        default=False, description="Read it also where its rows come from another extractor, or another scale, than others'."
+    )
 
 
 class StreamConfig(Section):
@@ -41,6 +46,14 @@ class TaskConfig(Section):
 
     loss: LossConfig | None = Field(default=None, description="Null: the usual loss of the task's kind.")
     head: HeadConfig = LinearHeadConfig()
+    metrics: ConventionConfig | None = Field(
+        default=None, description="What the data set's papers measure a regression by, besides; null: nothing."
+    )
+    threshold: ThresholdRule = Field(
+        default="half",
+        description="The calibrated probability above which `mmtrain evaluate` calls a sample positive: half = 0.5, or the "
+        "best on validation. In training it is 0.5.",
+    )
 
 
 class BatchConfig(Section):
@@ -76,4 +89,7 @@ class TrackingConfig(Section):
 
     wandb: Literal["online", "offline", "disabled"] = "disabled"
     project: str = "mmtrain"
+    group: str | None = Field(default=None, description="Of W&B; a matrix of runs gives its name where there is none.")
+    tags: tuple[str, ...] = Field(default=(), description="Of W&B, and of TensorBoard's HParams where they are `key=value`.")
     tensorboard: bool = False
+    report: bool = Field(default=False, description="report.html in the run, written anew at every evaluation.")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 
 from mmtrain.config_errors import config_error, located, nearest
-from mmtrain.config_file import ConfigTree, merge
+from mmtrain.config_file import ConfigTree, merge, without_removed
 from mmtrain.config_yaml import COMMAND_LINE, KeyPath
 from mmtrain.errors import ConfigError
 from mmtrain.section import Name, Section
@@ -79,7 +79,8 @@ def shared_tree(tree: ConfigTree) -> ConfigTree:
 
 def _without(tree: ConfigTree, keys: Collection[str]) -> ConfigTree:
     values = {key: value for key, value in tree.values.items() if key not in keys}
-    return ConfigTree(values, {path: origin for path, origin in tree.origins.items() if not path or path[0] not in keys})
+    origins = {path: origin for path, origin in tree.origins.items() if not path or path[0] not in keys}
+    return ConfigTree(values, origins, removed=frozenset(path for path in tree.removed if path[0] not in keys))
 
 
 def _complaints(tree: ConfigTree) -> Iterator[str]:
@@ -108,7 +109,8 @@ def _stage_tree(tree: ConfigTree, stage: str, *, folder: Path, before: str | Non
     origins: dict[KeyPath, str] = {
         path[2:]: origin for path, origin in tree.origins.items() if path[:2] == ("stages", stage) and path[2:]
     }
-    merged = merge(below, ConfigTree(own, origins))
+    removed = frozenset(path[2:] for path in tree.removed if path[:2] == ("stages", stage))
+    merged = without_removed(merge(below, ConfigTree(own, origins, removed=removed)))
     if isinstance(name, str):
         merged.values["name"] = f"{name}/{stage}"
     return ConfigTree(merged.values, merged.origins, above=("stages", stage), own=frozenset(origins))
@@ -143,9 +145,13 @@ def _learned(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _unread(tree: ConfigTree, trees: Mapping[str, ConfigTree]) -> Iterator[str]:
     """Overrides of what the stages share that each of them overrides in its turn: they would change nothing."""
+    for path in unread_overrides(tree, trees.values()):
+        keys = " or ".join(f"stages.{stage}.{'.'.join(map(str, path))}" for stage in trees)
+        yield located(tree, path, f"changes nothing: set again by {' and '.join(trees)}; write {keys}")
+
+
+def unread_overrides(tree: ConfigTree, stages: Collection[ConfigTree]) -> list[KeyPath]:
+    """The keys outside of the stages that the command line sets, and that none of these stages of the file reads."""
     given = [path for path, origin in shared_tree(tree).origins.items() if origin.startswith(COMMAND_LINE)]
-    for path in given:
-        is_leaf = not any(other != path and other[: len(path)] == path for other in given)
-        if is_leaf and not any(path in own.origins and path not in own.own for own in trees.values()):
-            keys = " or ".join(f"stages.{stage}.{'.'.join(map(str, path))}" for stage in trees)
-            yield located(tree, path, f"changes nothing: set again by {' and '.join(trees)}; write {keys}")
+    leaves = [path for path in given if not any(other != path and other[: len(path)] == path for other in given)]
+    return [path for path in leaves if not any(path in own.origins and path not in own.own for own in stages)]

@@ -188,7 +188,7 @@ def check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
     objective = build_objective(run, tasks, train)
     for where, metric in watched_metrics(run, objective.task_names):
-        check_metric(where, metric, tasks, objective.pretext, val)
+        check_metric(where, metric, tasks, objective, val)
     return train, val, objective
 
 

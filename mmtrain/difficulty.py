@@ -1,6 +1,6 @@
 """How hard each training sample is, where that is known before the training: what pacings by difficulty are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,13 @@ import pyarrow as pa
 
 from mmtrain.curriculum.pacing import PacingConfig
 from mmtrain.curriculum.pacing.difficulty.column import ColumnConfig
+from mmtrain.curriculum.pacing.difficulty.data_map import DataMapConfig
 from mmtrain.curriculum.pacing.difficulty.predictions import PredictionsConfig
 from mmtrain.curriculum.pacing.difficulty.text_length import TextLengthConfig
 from mmtrain.curriculum.pacing.protocol import Graded
 from mmtrain.data.dataset import Stream
 from mmtrain.errors import DataError
+from mmtrain.evaluation.data_map_file import read_data_map
 from mmtrain.evaluation.prediction_file import read_predictions
 from mmtrain.evaluation.predictions import with_losses
 
@@ -34,6 +36,9 @@ def read_difficulties(pacing: PacingConfig, streams: Sequence[Stream]) -> dict[s
     if isinstance(source, PredictionsConfig):
         losses = _mean_losses(Path(source.file))
         return {stream.name: _predicted(stream, losses, source.file) for stream in streams}
+    if isinstance(source, DataMapConfig):
+        mapped = _mean_hardness(Path(source.file), source.column)
+        return {stream.name: _mapped(stream, mapped, source) for stream in streams}
     return {}
 
 
@@ -65,13 +70,11 @@ def _text_length(stream: Stream) -> Floats:
 
 def _mean_losses(file: Path) -> dict[str, dict[str, float]]:
     """Stream -> id -> mean loss over the tasks of a predictions file."""
-    sums: dict[str, dict[str, list[float]]] = {}
-    for item in map(with_losses, read_predictions(file).values()):
-        for stream, name, loss in zip(item.streams.tolist(), item.ids.tolist(), item.losses.tolist(), strict=True):
-            total = sums.setdefault(stream, {}).setdefault(name, [0.0, 0])
-            total[0] += loss
-            total[1] += 1
-    return {stream: {name: total / n for name, (total, n) in ids.items()} for stream, ids in sums.items()}
+    return _means(
+        row
+        for item in map(with_losses, read_predictions(file).values())
+        for row in zip(item.streams.tolist(), item.ids.tolist(), item.losses.tolist(), strict=True)
+    )
 
 
 def _predicted(stream: Stream, losses: Mapping[str, Mapping[str, float]], file: str) -> Floats:
@@ -86,6 +89,40 @@ def _predicted(stream: Stream, losses: Mapping[str, Mapping[str, float]], file: 
     remedy = "Give the predictions of a run on the same training samples: `mmtrain evaluate RUN --split train` writes them"
     _refuse_missing(stream, values, f"{file} has no finite loss", remedy)
     return values.astype(np.float32)
+
+
+def _mean_hardness(file: Path, column: str) -> dict[str, dict[str, float]]:
+    """Stream -> id -> how hard, the mean over the tasks of a data map."""
+    table = read_data_map(file)
+    values = table[column].to_numpy().astype(np.float64)
+    if column == "confidence":
+        values = 1 - values
+    elif column == "forgetting_events":
+        values = np.where(table["first_learned"].is_null().to_numpy(), table["epochs"].to_numpy(), values)
+    return _means(zip(table["stream"].to_pylist(), table["id"].to_pylist(), values.tolist(), strict=True))
+
+
+def _mapped(stream: Stream, mapped: Mapping[str, Mapping[str, float]], source: DataMapConfig) -> Floats:
+    """Of a stream whose samples are all in the data map."""
+    known = mapped.get(stream.name, {})
+    ids = stream.store.column("id").take(stream.indices).to_pylist()
+    values = np.array([known.get(name, np.nan) for name in ids])
+    remedy = (
+        "Give the map of a run on the same training samples (`mmtrain datamap RUN` writes it; regression and pretext tasks "
+        "are not in it)"
+    )
+    _refuse_missing(stream, values, f"{source.file} has no {source.column}", remedy)
+    return values.astype(np.float32)
+
+
+def _means(rows: Iterable[tuple[str, str, float]]) -> dict[str, dict[str, float]]:
+    """(stream, id, value) -> the mean value by stream and id."""
+    sums: dict[str, dict[str, list[float]]] = {}
+    for stream, name, value in rows:
+        total = sums.setdefault(stream, {}).setdefault(name, [0.0, 0])
+        total[0] += value
+        total[1] += 1
+    return {stream: {name: total / n for name, (total, n) in ids.items()} for stream, ids in sums.items()}
 
 
 def _refuse_missing(stream: Stream, values: npt.NDArray[np.float64], what: str, remedy: str) -> None:

@@ -27,3 +27,7 @@ class PeerError(UserError):
 
 class Interrupted(UserError):
     """A signal stopped the run; its state is saved."""
+
+
+class Preempted(Interrupted):
+    """SIGUSR1 stopped the run: whoever sent it will start it again."""

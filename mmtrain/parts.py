@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from accelerate import Accelerator
 from torch import nn
 
-from mmtrain.compatibility import common_dims, common_frames, common_rates, common_tasks, open_stores
+from mmtrain.compatibility import check_origins, common_dims, common_frames, common_rates, common_tasks, open_stores
 from mmtrain.config import Experiment
 from mmtrain.curriculum.streams import StreamSpec, steps_per_epoch
 from mmtrain.data.batch import Mask
@@ -19,7 +20,8 @@ from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
 from mmtrain.engine.fitting import Fit
-from mmtrain.engine.initial import InitialWeights
+from mmtrain.engine.initial import InitialWeights, read_initial
+from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.models.building import build_model
 from mmtrain.models.config import ModelConfig
@@ -48,6 +50,16 @@ class Parts:
         return tuple(self.objective.task_names)
 
 
+def initial_weights(
+    experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None
+) -> InitialWeights | None:
+    """The weights to begin with; None where a checkpoint of the run that is continued follows."""
+    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
+    if experiment.initial is None or has_checkpoint:
+        return None
+    return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
+
+
 def build_parts(experiment: Experiment, *, weights: bool = True, initial: InitialWeights | None = None) -> Parts:
     """Open the stores, build model and objective. `weights` False: random ones, since a checkpoint follows.
 
@@ -57,10 +69,11 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     """
     stores = open_stores(experiment)
     tasks, dims = common_tasks(experiment, stores), common_dims(experiment, stores)
-    frames = common_frames(experiment, stores)
+    frames, rates = common_frames(experiment, stores), common_rates(experiment, stores)
+    check_origins(experiment, stores)
     train_streams = build_streams(experiment, stores, "train")
     reads_weights = weights and (initial is None or initial.match == "shapes")
-    model_config = experiment.model if reads_weights else _random(experiment.model)
+    model_config = experiment.model if reads_weights else without_pretrained(experiment.model)
     text = experiment.model.text
     tokenizer = text.build_tokenizer() if text is not None else None
     model = build_model(
@@ -70,7 +83,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
         heads={name: experiment.task(name).head for name in tasks},
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
         frames=frames,
-        rates=common_rates(experiment, stores),
+        rates=rates,
         pretext={
             name: partial(_build_module, name, config, input_dims=dims, tokenizer=tokenizer)
             for name, config in experiment.pretext.items()
@@ -89,7 +102,7 @@ def build_parts(experiment: Experiment, *, weights: bool = True, initial: Initia
     return Parts(stores, tasks, train_streams, model, objective, collate, loaded)
 
 
-def _random(config: ModelConfig) -> ModelConfig:
+def without_pretrained(config: ModelConfig) -> ModelConfig:
     """The same model with random weights in every encoder that would read some."""
     images = {
         name: image.model_copy(update={"weights": "random"}) if isinstance(image, TorchvisionEncoderConfig) else image
@@ -195,4 +208,25 @@ def build_objective(
         if not any(stream.labelled(name).any() for stream in train_streams if name in stream.pretext):
             raise DataError(f"pretext.{name}: no training sample has what it needs")
     named_parameters = () if model is None else model.named_parameters()
-    return config.build(tasks=tasks, labels=labels, named_parameters=named_parameters, pretext=pretext)
+    return config.build(
+        tasks=tasks,
+        labels=labels,
+        named_parameters=named_parameters,
+        pretext=pretext,
+        conventions=_conventions(experiment, tasks),
+    )
+
+
+def _conventions(experiment: Experiment, tasks: Mapping[str, TaskSchema]) -> dict[str, str]:
+    """By task. Errors: ConfigError where a task is no regression, or where a threshold is asked of one that has none."""
+    for name, task in tasks.items():
+        config = experiment.task(name)
+        if config.metrics is not None and task.kind != "regression":
+            raise ConfigError(
+                f"tasks.{name}.metrics: '{config.metrics.name}' makes classes of a regression, and the store says "
+                f"{task.kind}; write null"
+            )
+        if config.threshold != "half" and task.kind not in ("binary", "multilabel"):
+            raise ConfigError(f"tasks.{name}.threshold: a {task.kind} task has no threshold to choose; write half")
+    configs = {name: experiment.task(name).metrics for name in tasks}
+    return {name: config.name for name, config in configs.items() if config is not None}

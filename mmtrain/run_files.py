@@ -20,10 +20,13 @@ from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.engine.tracking import Tracker
 from mmtrain.errors import CheckpointError
 from mmtrain.models.building import ParameterCount
+from mmtrain.signature import FILE as SIGNATURE
+from mmtrain.signature import Signature
 
 # A resumed run may differ in these; nothing that is trained or logged depends on them, but where it would have stopped.
 _FREE_KEYS = (
     ("runs",),
+    ("cache",),
     ("tracking",),
     ("batch", "prefetch"),
     ("training", "checkpoint_every"),
@@ -47,6 +50,7 @@ def begin_run(experiment: Experiment, accelerator: Accelerator, parameters: Para
     )
     start["parameters"] = {"total": parameters.total, "trained": parameters.trainable}
     if continues:
+        folder.preempted.unlink(missing_ok=True)
         starts = [*json.loads(folder.environment.read_text(encoding="utf-8")), start]
         write_whole(folder.environment, json.dumps(starts, indent=1))
     else:
@@ -65,6 +69,11 @@ def name_bad_samples(folder: RunFolder, stores: Mapping[str, FeatureStore]) -> N
         write_whole(folder.bad_samples, "\n".join([*lines, ""]))
     else:
         folder.bad_samples.unlink(missing_ok=True)
+
+
+def write_signature(folder: RunFolder, signature: Signature) -> None:
+    """signature.json: what new data must be like, and what the answers mean."""
+    write_whole(folder.path / SIGNATURE, signature.model_dump_json(indent=1))
 
 
 def write_initial(folder: RunFolder, initial: InitialWeights, fit: Fit) -> None:
@@ -120,6 +129,10 @@ def check_trackers(experiment: Experiment) -> None:
         from mmtrain.engine.tracking.tensorboard import require_tensorboard
 
         require_tensorboard()
+    if experiment.tracking.report:
+        from mmtrain.report import require_report
+
+        require_report("tracking.report")
 
 
 def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -> list[Tracker]:
@@ -136,10 +149,40 @@ def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -
                 folder=folder.path,
                 config=experiment.resolved(),
                 console=console,
+                group=tracking.group,
+                tags=tracking.tags,
             )
         )
     if tracking.tensorboard:
         from mmtrain.engine.tracking.tensorboard import TensorBoardTracker
 
-        trackers.append(TensorBoardTracker(folder=folder.path / "tensorboard", console=console))
+        metric = f"best/{experiment.selection.metric}"
+        trackers.append(
+            TensorBoardTracker(
+                folder=folder.path / "tensorboard", console=console, settings=_settings(experiment), metric=metric
+            )
+        )
+    if tracking.report:
+        from mmtrain.report.tracker import ReportTracker
+
+        trackers.append(ReportTracker(folder=folder.path, console=console))
     return trackers
+
+
+def _settings(experiment: Experiment) -> dict[str, bool | float | str]:
+    """What TensorBoard's HParams page compares runs by: tags `key=value` and the seed; without such tags, every setting."""
+    pairs = dict(tag.split("=", 1) for tag in experiment.tracking.tags if "=" in tag)
+    if pairs:
+        return pairs | {"seed": experiment.seed}
+    config = {key: value for key, value in experiment.resolved().items() if key not in ("runs", "tracking")}
+    return _flat(config, "")
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, bool | float | str]:
+    flat: dict[str, bool | float | str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return flat

@@ -125,7 +125,7 @@ def _setting(experiment: Experiment) -> Setting:
     streams, val_streams = (build_streams(experiment, stores, split) for split in ("train", "val"))
     objective = build_objective(experiment, tasks, streams)
     for where, metric in experiment.curriculum.watched_metrics(objective.task_names):
-        check_metric(where, metric, tasks, objective.pretext, val_streams)
+        check_metric(where, metric, tasks, objective, val_streams)
     specs = stream_specs(experiment, streams, objective)
     kinds = {name: task.kind for name, task in tasks.items()}
     epoch = steps_of_epoch(experiment, streams)

@@ -28,6 +28,7 @@ from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError
 from mmtrain.quick_start import uncollected
+from mmtrain.text_cache import use_cached_texts
 
 
 def train_experiment(
@@ -106,6 +107,8 @@ def _train(
         run = replace(run, profile=_profile(run, profile_steps))
     with closing(run):
         state = resume_run(run) if continues else RunState()
+        for note in _resumed_cache(experiment, run) if continues else ():
+            run.say(note)
         if state.finished(run.settings.total_steps):
             run.say(f"the run is finished already, at step {state.step}")
         result = fit(run, state, prunes=prunes)
@@ -125,6 +128,14 @@ def _train(
     return result
 
 
+def _resumed_cache(experiment: Experiment, run: Run) -> list[str]:
+    """Cached texts of the encoder as it is in the checkpoint."""
+    model = run.accelerator.unwrap_model(run.model)
+    return use_cached_texts(
+        experiment, run.accelerator, model=model, streams=run.train_streams, collate=run.loader.collate, console=run.console
+    )
+
+
 def _profile(run: Run, steps: int) -> Profile:
     return Profile(run.folder.profile, steps=steps, device=run.accelerator.device, say=run.say)
 
@@ -132,7 +143,7 @@ def _profile(run: Run, steps: int) -> Profile:
 def build_accelerator(experiment: Experiment) -> Accelerator:
     """Errors: ConfigError where the device cannot do the precision asked for, or the processes would not train together."""
     precision = experiment.training.precision
-    processes = _join_processes()
+    processes = join_processes()
     if precision == "fp16" and processes.device.type == "cpu":
         raise ConfigError("training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16")
     threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
@@ -143,7 +154,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
-def _join_processes() -> PartialState:
+def join_processes() -> PartialState:
     """This process among those that were started together. Nothing is connected where they would not train together."""
     on_cpu, started = parse_flag_from_env("ACCELERATE_USE_CPU"), get_int_from_env(["WORLD_SIZE"], 1)
     together = started == 1 or on_cpu or torch.accelerator.is_available()

@@ -9,7 +9,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.split_metrics import known_metrics
-from mmtrain.objectives.pretext.protocol import PretextLoss
+from mmtrain.objectives.objective import Objective
 
 
 def watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[str, str]]:
@@ -27,17 +27,18 @@ def check_metric(
     where: str,
     metric: str,
     tasks: Mapping[str, TaskSchema],
-    pretext: Mapping[str, PretextLoss],
+    objective: Objective,
     val_streams: Sequence[Stream],
 ) -> None:
     """Errors: ConfigError where no evaluation will give the metric that `where` in the config names."""
     if metric == "val/loss":
         return
+    pretext = objective.pretext
     labelled = {
         task: [s.name for s in val_streams if task in s.task_names and s.labelled(task).any()] for task in (*tasks, *pretext)
     }
     shared = {task: owners for task, owners in labelled.items() if len(owners) > 1}
-    names = known_metrics(tasks, pretext)
+    names = known_metrics(tasks, pretext, objective.conventions)
     parts = [name.partition("/") for name in names]
     names += [f"{task}@{stream}/{rest}" for task, _, rest in parts for stream in shared.get(task, ())]
     known = [f"val/{name}" for name in names]

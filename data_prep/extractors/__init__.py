@@ -15,6 +15,7 @@ from data_prep.extractors.hf_vision import HuggingFaceVision
 from data_prep.extractors.image_rows import ImageRows
 from data_prep.extractors.logmel import LogMel
 from data_prep.extractors.mfcc import Mfcc
+from data_prep.extractors.opensmile import OpenSmile
 from data_prep.extractors.pixels import Pixels
 from data_prep.extractors.vggish_rows import VggishRows
 from data_prep.media.span import Span
@@ -39,7 +40,7 @@ class Extractor(Protocol):
 
 Table = Mapping[str, Callable[..., Extractor]]  # by name; what an extractor is called with are its own options
 
-AUDIO: Table = {"logmel": LogMel, "mfcc": Mfcc, "vggish-rows": VggishRows}
+AUDIO: Table = {"logmel": LogMel, "mfcc": Mfcc, "vggish-rows": VggishRows, "opensmile": OpenSmile}
 VIDEO: Table = {
     "image-rows": ImageRows,
     "pixels": Pixels,

@@ -102,9 +102,10 @@ def _samples(
 ) -> Iterator[Sample | Failure]:
     for index, name in enumerate(fields["id"]):
         try:
+            name = _decoded(name)  # noqa: PLW2901 - the same id
             if not isinstance(name, str):
                 raise ValueError(f"its id is {str(name)[:40]!r}, a text such as 'video$_$clip' was expected")
-            text = fields["raw_text"][index] if "raw_text" in fields else ""
+            text = _decoded(fields["raw_text"][index]) if "raw_text" in fields else ""
             if not isinstance(text, str | np.str_):
                 raise ValueError(f"'raw_text' is {str(text)[:40]!r}, a text was expected")
             features = {key: _finite(rows, fill) for key, rows in _rows(fields, specs, index).items() if rows.any()}
@@ -113,6 +114,11 @@ def _samples(
             yield Failure(str(name), "", str(file), f"split '{split}', number {index}: {error}")
             continue
         yield Sample(str(name), SPLITS[split], find_group(name), str(text), features, labels)
+
+
+def _decoded(text: Any) -> Any:
+    """Texts are bytes in arrays of numpy's type S."""
+    return text.decode() if isinstance(text, bytes) else text
 
 
 def find_group(clip: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_prep.failures import Failure
+from data_prep.failures import Failure, report_of
 from mmtrain.errors import DataError
 
 
@@ -32,7 +32,7 @@ class Target:
     @property
     def report(self) -> Path:
         """The file that lists what failed."""
-        return self.out.with_name(self.out.name + ".failures.jsonl")
+        return report_of(self.out)
 
 
 @dataclass

@@ -1,15 +1,12 @@
 """Samples of a foreign format into a store, one at a time: what failed is reported by name, what is missing is counted."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from data_prep.failures import Failure, MediaError
-from data_prep.fetch.record import write_text
+from data_prep.failures import Failure, check_allowed, write_report
 from data_prep.importers.arrays import Rows
 from data_prep.importers.target import Outcome, Target
 from data_prep.progress import track
@@ -61,9 +58,9 @@ def write_store(
     ) as writer:
         for sample in track(samples, f"importing {writer.name}", total=total, console=target.console):
             _add(writer, sample, outcome)
-        _report(target.report, outcome)
-        if len(outcome.failures) > target.allow_failures:
-            raise MediaError(_summary(target, outcome, total))
+        write_report(target.out, outcome.failures, flaws=outcome.flaws)
+        allowed = target.allow_failures
+        check_allowed(target.out, outcome.failures, allowed=allowed, total=total, what="samples cannot be imported")
         if not outcome.samples:
             raise DataError(f"{target.out}: not one sample could be imported, so no store was written")
         counts = {"missing": {key: outcome.missing[key] for key in modalities}, "failed": len(outcome.failures)}
@@ -108,22 +105,3 @@ def _say(target: Target, outcome: Outcome, modalities: Mapping[str, FeatureSpec]
             f"warning: {len(outcome.torn)} groups are in more than one split ({some}): what shares a source is on both "
             "sides, and scores on such clips are too good"
         )
-
-
-def _report(file: Path, outcome: Outcome) -> None:
-    """Write failures.jsonl, or remove that of an earlier attempt."""
-    records = [*outcome.failures, *outcome.flaws]
-    if records:
-        write_text(file, "".join(json.dumps(vars(record), ensure_ascii=False) + "\n" for record in records))
-    else:
-        file.unlink(missing_ok=True)
-
-
-def _summary(target: Target, outcome: Outcome, total: int) -> str:
-    first, failed = outcome.failures[0], len(outcome.failures)
-    what = f", {first.modality}" if first.modality else ""
-    return (
-        f"{failed} of {total} samples cannot be imported ({target.allow_failures} allowed): no store was written. "
-        f"The first: sample '{first.id}'{what}: {first.reason}. All: {target.report}. Mend the data, or leave these "
-        f"samples out with --allow-failures {failed}"
-    )

@@ -50,10 +50,18 @@ class Source:
         """Time and frame, in the order of presentation, from the frame at `start` or one before it."""
         if start > _PREROLL and self._has_index:
             self._container.seek(int((start - _PREROLL + self._origin) * 1_000_000))
-            first = next(self._decoded(), None)
-            too_late = first is None or first[0] > start
-            self._container.seek(int((self._origin if too_late else start - _PREROLL + self._origin) * 1_000_000))
+            landed = self._is_whole_from(start)
+            self._container.seek(int((start - _PREROLL + self._origin if landed else self._origin) * 1_000_000))
         yield from self._decoded()
+
+    def _is_whole_from(self, start: Fraction) -> bool:
+        """Whether decoding from here gives what is there at a time: it begins before, and with a picture of its own.
+
+        Some decoders make pictures also of those that are told by others before them, which they have not seen.
+        """
+        for time, frame in self._decoded():
+            return time <= start and (self.stream.type == "audio" or bool(frame.key_frame))
+        return False
 
     def _decoded(self) -> Iterator[tuple[Fraction, Any]]:
         for frame in self._container.decode(self.stream):
@@ -100,6 +108,19 @@ def opened(file: Path, track: Track) -> Iterator[Source]:
         raise
     except (av.FFmpegError, OSError, ValueError, MemoryError, RuntimeError) as error:
         raise DataError(f"not a readable {kind} ({getattr(error, 'strerror', None) or error})") from None
+
+
+def duration(file: Path) -> Fraction:
+    """Seconds of the file's longest track. Errors: DataError where it cannot be read, or its header does not say."""
+    import av
+
+    try:
+        with av.open(str(file), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}) as container:
+            if not container.duration:
+                raise DataError("its header does not say how long it is")
+            return Fraction(container.duration, 1_000_000)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DataError(f"not a readable media file ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _without(track: Track) -> str:

@@ -1,16 +1,15 @@
 """A matrix as the runs that it means: every variant with every seed, read and checked before the first of them trains."""
 
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtrain.ablation.matrix import Matrix, Values, read_matrix, undoes
+from mmtrain.ablation.stage_chain import SHARED, Link, chain_of, digest_of, words_of
 from mmtrain.compatibility import common_tasks, open_stores, stores_key
-from mmtrain.config import Experiment, load_experiment
+from mmtrain.config import Experiment, Staged, load
 from mmtrain.config_yaml import COMMAND_LINE
 from mmtrain.crossval import check_run
 from mmtrain.data.store import FeatureStore
@@ -35,12 +34,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A variant with a seed: an ordinary run, which `words` on the command line make of the matrix's experiment file."""
+    """A variant with a seed: an ordinary run, which `words` on the command line make of the matrix's experiment file.
 
-    variant: Variant
+    Where that file has stages, it is the last of them; without a variant it is an earlier one, which may be of several.
+    `needs`: labels of the shared ones that have to be finished before it begins.
+    """
+
+    variant: Variant | None
     seed: int
     experiment: Experiment = field(compare=False)  # what the words say, and no key of a mapping
     words: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
     @property
     def folder(self) -> RunFolder:
@@ -48,18 +52,24 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        return f"{self.variant.id}/seed-{self.seed}"
+        """What it is called, and where its log lies."""
+        return f"{self.variant.id}/seed-{self.seed}" if self.variant else self.experiment.name.partition("/")[2]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a matrix, variant by variant, the baseline's first."""
+    """All runs of a matrix, variant by variant, the baseline's first.
 
+    `shared`: the stages that they begin with, each once, those before that others begin with.
+    """
+
+    file: Path
     matrix: Matrix
     experiment_file: Path
     folder: Path
     variants: tuple[Variant, ...]
     runs: tuple[PlannedRun, ...]
+    shared: tuple[PlannedRun, ...] = ()
 
     def of(self, variant: Variant) -> list[PlannedRun]:
         """A variant's runs, in the order of the seeds."""
@@ -70,19 +80,78 @@ def read_plan(file: Path, overrides: Sequence[str] = ()) -> Plan:
     """Errors: ConfigError where the file, an override or a variant is wrong, or two variants are one experiment."""
     matrix = read_matrix(file)
     _check_overrides(file, matrix, overrides)
-    base = file.parent / matrix.experiment
-    variants, runs = [], []
+    reader = _Reader(file, file.parent / matrix.experiment, matrix)
+    variants: list[Variant] = []
+    runs: list[PlannedRun] = []
+    shared: dict[str, PlannedRun] = {}
     for values in combinations_of(matrix):
         words = [*overrides_of(matrix.overrides), *overrides, *_words(matrix, values)]
-        experiment = _load(file, base, values, words)
-        variant = _variant(matrix, values, experiment)
-        variants.append(variant)
+        variants.append(variant := reader.variant(values, words))
         for seed in matrix.seeds:
-            own = (*words, f"seed={seed}", f"name={matrix.name}/{variant.id}/seed-{seed}")
-            runs.append(PlannedRun(variant, seed, _load(file, base, values, own), own))
+            runs.append(reader.run(variant, seed, [*words, f"seed={seed}"], shared))
     _refuse_equal(file, variants)
     folder = Path(runs[0].experiment.runs) / matrix.name
-    return Plan(matrix, base, folder, tuple(variants), tuple(runs))
+    return Plan(file, matrix, reader.base, folder, tuple(variants), tuple(runs), tuple(shared.values()))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The experiment file of a matrix, as its variants read it."""
+
+    file: Path
+    base: Path
+    matrix: Matrix
+
+    def load(self, values: Values, words: Sequence[str]) -> Experiment | Staged:
+        try:
+            return load(self.base, list(words))
+        except ConfigError as error:
+            complaints = re.sub(f"^{COMMAND_LINE}: ", "", str(error), flags=re.MULTILINE)
+            raise ConfigError(f"{self.file}: variant {_name(values)}: {complaints}") from None
+
+    def variant(self, values: Values, words: Sequence[str]) -> Variant:
+        found, name = self.load(values, words), _name(values)
+        if isinstance(found, Staged):
+            found = self.load(values, [*words, "seed=0"])  # a stage's own seed stays, the seed of the run must not
+            assert isinstance(found, Staged)
+            digest = chain_of(found)[-1].digest
+        else:
+            config = identity(found, {})["config"]
+            assert isinstance(config, dict)
+            digest = digest_of({key: value for key, value in config.items() if key not in ("name", "seed")})
+        return Variant(name, f"{name[:_READABLE]}-{digest}", values, values == self.matrix.baseline_values)
+
+    def run(self, variant: Variant, seed: int, words: Sequence[str], shared: dict[str, PlannedRun]) -> PlannedRun:
+        """The variant's run with a seed; the stages that it begins with are in `shared`, by label, from now on."""
+        own = f"{self.matrix.name}/{variant.id}/seed-{seed}"
+        found = self.load(variant.values, words)
+        if not isinstance(found, Staged):
+            return self._planned(variant, variant.values, seed, [*words, f"name={own}"])
+        *before, last = chain_of(found)
+        labels = {link.stage: link.folder for link in before}
+
+        def planned(link: Link, name: str, who: Variant | None, seed: int) -> PlannedRun:
+            folder = Path(found.stages[link.stage].runs) / self.matrix.name
+            made = words_of(self.base, words, link, found.stages[link.stage], folder=folder)
+            needs = tuple(labels[stage] for stage in link.needs)
+            return self._planned(who, variant.values, seed, [*made, f"name={name}"], needs)
+
+        for link in before:
+            if link.folder not in shared:
+                name = f"{self.matrix.name}/{SHARED}/{link.digest}"
+                shared[link.folder] = planned(link, name, None, found.stages[link.stage].seed)
+        return planned(last, own, variant, seed)
+
+    def _planned(
+        self, variant: Variant | None, values: Values, seed: int, words: Sequence[str], needs: tuple[str, ...] = ()
+    ) -> PlannedRun:
+        experiment = self.load(values, words)
+        assert isinstance(experiment, Experiment)  # one stage is named where there are several
+        if tracked := _tracking(self.matrix, values if variant is not None else (), experiment):
+            words = [*words, *tracked]
+            experiment = self.load(values, words)
+            assert isinstance(experiment, Experiment)
+        return PlannedRun(variant, seed, experiment, tuple(words), needs)
 
 
 def combinations_of(matrix: Matrix) -> list[Values]:
@@ -104,6 +173,17 @@ def _words(matrix: Matrix, values: Values) -> list[str]:
     return [word for keys in settings for word in overrides_of(keys)]
 
 
+def _tracking(matrix: Matrix, values: Values, experiment: Experiment) -> list[str]:
+    """Where a run is tracked: the matrix as its group, unless it has one, and the axes' values among its tags (of a shared
+    stage none).
+    """
+    tracking = experiment.tracking
+    if tracking.wandb == "disabled" and not tracking.tensorboard:
+        return []
+    tags = [*tracking.tags, *(f"{axis}={value}" for axis, value in zip(matrix.axes, values, strict=bool(values)))]
+    return overrides_of({"tracking.group": tracking.group or matrix.name, "tracking.tags": tags})
+
+
 def _check_overrides(file: Path, matrix: Matrix, overrides: Sequence[str]) -> None:
     """What a matrix decides cannot be said on the command line: it would be ignored. Errors: ConfigError."""
     for key in (word.partition("=")[0] for word in overrides):
@@ -114,30 +194,20 @@ def _check_overrides(file: Path, matrix: Matrix, overrides: Sequence[str]) -> No
                 raise ConfigError(f"{COMMAND_LINE}: {key}: the axis '{axis}' of {file} sets it in each variant")
 
 
-def _load(file: Path, base: Path, values: Values, words: Sequence[str]) -> Experiment:
-    try:
-        return load_experiment(base, list(words))
-    except ConfigError as error:
-        complaints = re.sub(f"^{COMMAND_LINE}: ", "", str(error), flags=re.MULTILINE)
-        raise ConfigError(f"{file}: variant {_name(values)}: {complaints}") from None
-
-
-def _variant(matrix: Matrix, values: Values, experiment: Experiment) -> Variant:
-    config = identity(experiment, {})["config"]
-    assert isinstance(config, dict)
-    shared = {key: value for key, value in config.items() if key not in ("name", "seed")}
-    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:8]
-    name = _name(values)
-    return Variant(name, f"{name[:_READABLE]}-{digest}", values, values == matrix.baseline_values)
-
-
 def _name(values: Values) -> str:
     return "-".join(values)
 
 
 def _refuse_equal(file: Path, variants: Sequence[Variant]) -> None:
     known: dict[str, Variant] = {}
+    named: dict[str, Variant] = {}
     for variant in variants:
+        other = named.setdefault(variant.name, variant)
+        if other is not variant:
+            raise ConfigError(
+                f"{file}: two variants are called {variant.name}: {' + '.join(other.values)} and "
+                f"{' + '.join(variant.values)}; write one of these values otherwise"
+            )
         other = known.setdefault(variant.id.rpartition("-")[2], variant)
         if other is not variant:
             raise ConfigError(
@@ -149,14 +219,24 @@ def _refuse_equal(file: Path, variants: Sequence[Variant]) -> None:
 def check_plan(file: Path, plan: Plan) -> None:
     """Refuse, for every variant, what a run of it would refuse of its stores, labels and metrics. Errors: UserError."""
     opened: dict[str, Mapping[str, FeatureStore]] = {}
+    for run in plan.shared:
+        try:
+            check_run(run.experiment, _open_once(run.experiment, opened))
+        except UserError as error:
+            raise type(error)(f"{file}: {run.label}: {error}") from None
     for variant in plan.variants:
         experiment = plan.of(variant)[0].experiment
         try:
-            if (key := stores_key(experiment)) not in opened:
-                opened[key] = open_stores(experiment)
-            tasks = common_tasks(experiment, opened[key])
-            _, val, objective = check_run(experiment, opened[key])
+            stores = _open_once(experiment, opened)
+            tasks = common_tasks(experiment, stores)
+            _, val, objective = check_run(experiment, stores)
             for where, metric in (("metric", plan.matrix.metric), *(("also", name) for name in plan.matrix.also)):
-                check_metric(where, metric, tasks, objective.pretext, val)
+                check_metric(where, metric, tasks, objective, val)
         except UserError as error:
             raise type(error)(f"{file}: variant {variant.name}: {error}") from None
+
+
+def _open_once(experiment: Experiment, opened: dict[str, Mapping[str, FeatureStore]]) -> Mapping[str, FeatureStore]:
+    if (key := stores_key(experiment)) not in opened:
+        opened[key] = open_stores(experiment)
+    return opened[key]

@@ -12,7 +12,7 @@ from typing import Any
 from mmtrain.engine.launch import LAUNCHER_VARIABLE
 from mmtrain.engine.run_lock import is_locked
 from mmtrain.engine.signals import Signals
-from mmtrain.errors import Interrupted
+from mmtrain.errors import Interrupted, Preempted
 
 _POLL = 0.1  # seconds
 _PATIENCE = 600.0  # seconds that a folder may be in use by a process that was not started here
@@ -20,12 +20,13 @@ _PATIENCE = 600.0  # seconds that a folder may be in use by a process that was n
 
 @dataclass(frozen=True)
 class Job:
-    """A command that works in a run folder."""
+    """A command that works in a run folder. `needs`: labels of jobs of the same call that have to end well before."""
 
     label: str
     command: tuple[str, ...]
     folder: Path
     log: Path
+    needs: tuple[str, ...] = ()
 
 
 def threads_for(jobs: int) -> int:
@@ -37,6 +38,18 @@ def threads_for(jobs: int) -> int:
     return max(1, cores // jobs)
 
 
+def environments_for(jobs: int, *, num_devices: int) -> list[dict[str, str]]:
+    """What each of so many jobs at a time has of the machine: its threads, and where there are GPUs one of them.
+
+    The GPUs are those that this process sees, in turn: more jobs than GPUs share them.
+    """
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    devices = visible or [str(number) for number in range(num_devices)]
+    shared = {"OMP_NUM_THREADS": str(threads_for(jobs)), LAUNCHER_VARIABLE: str(os.getpid())}
+    own = [{"CUDA_VISIBLE_DEVICES": devices[job % num_devices]} if num_devices else {} for job in range(jobs)]
+    return [shared | device for device in own]
+
+
 def run_jobs(
     jobs: Sequence[Job],
     *,
@@ -45,28 +58,41 @@ def run_jobs(
     ended: Callable[[Job, int], None],
     waits: Callable[[Job], None],
     patience: float = _PATIENCE,
+    num_devices: int = 0,
 ) -> list[Job]:
-    """Run all, `at_once` at a time, in order; one whose folder somebody else works in is put off. Returns those that were
-    put off for `patience` seconds in vain. `ended` is told the exit code, negative for a signal.
+    """Run all, `at_once` at a time, in order; one whose folder somebody else works in is put off. Returns those that never
+    began: put off for `patience` seconds in vain, or one that they need did not end well. `ended` is told the exit code,
+    negative for a signal. `num_devices`: GPUs, of which each job gets one.
 
-    Errors: Interrupted after Ctrl-C or SIGTERM, when every process was stopped and has saved.
+    Errors: Interrupted after Ctrl-C or SIGTERM, Preempted after SIGUSR1, when every process was stopped and has saved.
     """
-    waiting, running = deque(jobs), dict[subprocess.Popen[bytes], Job]()
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads_for(at_once)), LAUNCHER_VARIABLE: str(os.getpid())}
+    waiting, running = deque(jobs), dict[subprocess.Popen[bytes], tuple[Job, dict[str, str]]]()
+    places = environments_for(at_once, num_devices=num_devices)  # those that are free
+    lacking = {job.label for job in jobs}  # has not ended well: what needs it does not begin
     progressed = time.monotonic()
     with Signals() as signals:
         try:
             while waiting or running:
                 if signals.met:
-                    raise Interrupted("stopped; what was trained is saved. The same command goes on")
+                    kind = Preempted if signals.preempted else Interrupted
+                    raise kind("stopped; what was trained is saved. The same command goes on")
                 for process in [process for process in running if process.poll() is not None]:
-                    ended(running.pop(process), process.returncode)
+                    job, place = running.pop(process)
+                    places.append(place)
+                    lacking -= {job.label} if process.returncode == 0 else set()
+                    ended(job, process.returncode)
                     progressed = time.monotonic()
-                while len(running) < at_once and (job := _next_free(waiting)) is not None:
-                    running[_start(job, environment)] = job
-                    began(job)
+                ready = [job for job in waiting if lacking.isdisjoint(job.needs)]
+                while places and (free := next((job for job in ready if not is_locked(job.folder)), None)) is not None:
+                    ready.remove(free)
+                    waiting.remove(free)
+                    place = places.pop(0)
+                    running[_start(free, place)] = free, place
+                    began(free)
                 if waiting and not running:
-                    waits(waiting[0])
+                    if not ready:
+                        break
+                    waits(ready[0])
                     if time.monotonic() - progressed > patience:
                         break
                 time.sleep(_POLL)
@@ -75,22 +101,13 @@ def run_jobs(
     return list(waiting)
 
 
-def _next_free(waiting: deque[Job]) -> Job | None:
-    """The first job whose folder nobody works in, taken out of the queue."""
-    for job in waiting:
-        if not is_locked(job.folder):
-            waiting.remove(job)
-            return job
-    return None
-
-
-def _start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(job: Job, place: Mapping[str, str]) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         log.write(f"$ {' '.join(job.command)}\n".encode())
         log.flush()
         return subprocess.Popen(
-            job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=dict(environment)
+            job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=os.environ | place
         )
 
 
@@ -100,9 +117,3 @@ def _stop(running: Mapping[subprocess.Popen[bytes], Any]) -> None:
         process.terminate()
     for process in running:
         process.wait()
-
-
-def last_line(log: Path) -> str:
-    """Of a log, the last line with something in it; '' where there is none."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -11,10 +11,20 @@ from mmtrain.ablation.plan import Plan, PlannedRun, Variant
 from mmtrain.ablation.results import Cost, cost_of, metrics_of
 from mmtrain.errors import DataError
 from mmtrain.evaluation.comparison import Estimate, holm, over_groups, over_seeds, require_same_samples
+from mmtrain.evaluation.crossed import (
+    MIN_SEEDS,
+    Difference,
+    Sampled,
+    over_groups_alone,
+    over_seeds_alone,
+    over_seeds_and_groups,
+    sampled,
+)
 from mmtrain.evaluation.metrics import is_lower_better
 from mmtrain.evaluation.prediction_file import read_predictions
 
 _NAN = float("nan")
+_SAME = 1e-3  # of a metric: predictions that give another one than the log were made from other weights
 Files = tuple[tuple[Path, int], ...]
 LEVEL = 0.05  # below this, a corrected p is marked
 
@@ -27,7 +37,7 @@ class VariantRow:
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     estimate: Estimate | None  # None: no run of it has the metric yet
-    difference: Estimate | None  # to the baseline; None for itself, or where nothing can be paired yet
+    difference: Difference | None  # to the baseline; None for itself, or where nothing can be paired yet
     p_holm: float = _NAN
     also: Mapping[str, float] = field(default_factory=dict)  # means over the seeds
     cost: Cost | None = None  # means over the seeds
@@ -40,8 +50,7 @@ class VariantRow:
 def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "val") -> tuple[list[VariantRow], list[str]]:
     """A row for every variant, in the plan's order, from those of its runs that are finished; and what has to be said.
 
-    Over seeds where a variant (for differences: it and the baseline) has the metric for two or more, else over the groups
-    of the samples that its one run predicted.
+    Over seeds, and differences over seeds and the groups of the samples; of a matrix with one seed over the groups alone.
     """
     metric, *also = (f"{split}/{name.partition('/')[2]}" for name in (plan.matrix.metric, *plan.matrix.also))
     found = {run: metrics_of(run, split) for run in finished}
@@ -52,12 +61,13 @@ def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "va
     for variant in plan.variants:
         own = runs[variant]
         defined = {run.seed: run for run in own if np.isfinite(values[run])}
-        estimate, difference = over_seeds([values[run] for run in defined.values()]) if defined else None, None
+        estimate, difference = _over_seeds([values[run] for run in defined.values()]), None
         try:
-            if len(defined) == 1:
-                estimate = _of_groups(*defined.values(), metric=metric)
+            if defined and len(plan.matrix.seeds) == 1:
+                estimate = _over_groups(*_files([*defined.values()], metric))
             if not variant.is_baseline:
-                difference = _difference(defined, baseline, values, metric)
+                is_single = len(plan.matrix.seeds) == 1
+                difference = _difference(defined, baseline, values, metric, is_single=is_single)
         except DataError as error:
             notes.append(f"{variant.name} has no interval, or is not compared: {error}")
         rows.append(
@@ -89,16 +99,66 @@ def _corrected(rows: Sequence[VariantRow]) -> list[VariantRow]:
     return [replace(row, p_holm=corrected.get(row.variant, _NAN)) for row in rows]
 
 
+def _over_seeds(values: Sequence[float]) -> Estimate | None:
+    """The mean, and its interval where there are seeds enough for one."""
+    if not values:
+        return None
+    found = over_seeds(values)
+    return found if len(values) >= MIN_SEEDS else replace(found, low=_NAN, high=_NAN, p=_NAN)
+
+
 def _difference(
-    runs: Mapping[int, PlannedRun], baseline: Mapping[int, PlannedRun], values: Mapping[PlannedRun, float], metric: str
-) -> Estimate | None:
-    """Of the seeds that both have. Errors: DataError where the samples of a pair are not the same."""
-    seeds = [seed for seed in runs if seed in baseline]
-    for seed in seeds:
-        _require_same_samples(runs[seed], baseline[seed], metric)
-    if len(seeds) == 1:
-        return _of_groups(runs[seeds[0]], baseline[seeds[0]], metric=metric)
-    return over_seeds([values[runs[seed]] - values[baseline[seed]] for seed in seeds]) if seeds else None
+    runs: Mapping[int, PlannedRun],
+    baseline: Mapping[int, PlannedRun],
+    values: Mapping[PlannedRun, float],
+    metric: str,
+    *,
+    is_single: bool,
+) -> Difference | None:
+    """Of the seeds that both have; None where there is none. Errors: DataError where a pair has not the same samples."""
+    pairs = [(runs[seed], baseline[seed]) for seed in runs if seed in baseline]
+    for one, other in pairs:
+        _require_same_samples(one, other, metric)
+    if not pairs:
+        return None
+    if is_single:
+        return _difference_over_groups(*_files(pairs[0], metric))
+    if len(pairs) >= MIN_SEEDS:
+        own, others = ([_sampled(run, values[run], metric) for run in side] for side in zip(*pairs, strict=True))
+        if None not in own and None not in others:
+            return over_seeds_and_groups([item for item in own if item], [item for item in others if item])
+    return over_seeds_alone([values[one] - values[other] for one, other in pairs])
+
+
+def _sampled(run: PlannedRun, value: float, metric: str) -> Sampled | None:
+    """What the run's predictions say in resamples; None where there are none, or not of this metric.
+
+    Errors: DataError where they were made from other weights than the metric of the log, `value`.
+    """
+    files, name = _files([run], metric)
+    if not files[0][1]:
+        return None
+    try:
+        found = _resampled(files, name)
+    except DataError:  # a rank of a pretext task, say, of which the file has losses alone
+        return None
+    if not np.isclose(found.value, value, rtol=_SAME, atol=_SAME):
+        raise DataError(
+            f"{files[0][0]} gives {metric} {found.value:.4g}, the run's best evaluation gave {value:.4g}: it was made from "
+            f"other weights; write it anew with `mmtrain evaluate {run.folder.path} --split {metric.partition('/')[0]}`"
+        )
+    return found
+
+
+@cache
+def _resampled(files: Files, metric: str) -> Sampled:
+    return sampled(read_predictions(files[0][0]), metric)
+
+
+@cache
+def _difference_over_groups(files: Files, metric: str) -> Difference:
+    own, other = (read_predictions(file) for file, _ in files)
+    return over_groups_alone(own, other, metric)
 
 
 def _require_same_samples(one: PlannedRun, other: PlannedRun, metric: str) -> None:
@@ -121,16 +181,10 @@ def _files(runs: Sequence[PlannedRun], metric: str) -> tuple[Files, str]:
     return tuple((file, file.stat().st_mtime_ns if file.is_file() else 0) for file in files), name
 
 
-def _of_groups(*runs: PlannedRun, metric: str) -> Estimate:
-    """Of one run, or of one less another. Errors: DataError where predictions are missing, or not of the same samples."""
-    return _over_groups(*_files(runs, metric))
-
-
 @cache
 def _over_groups(files: Files, metric: str) -> Estimate:
-    """Kept as long as no file is written anew, since the table is made again behind every run."""
-    predictions = [read_predictions(file) for file, _ in files]
-    return over_groups(predictions[0], metric, baseline=predictions[1] if len(predictions) > 1 else None)
+    """Of one run. Kept as long as no file is written anew, since the table is made again behind every run."""
+    return over_groups(read_predictions(files[0][0]), metric)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,24 +1,30 @@
 """How far every run of a matrix is, from what stands in its folder."""
 
+import hashlib
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any
 
 from mmtrain.ablation.plan import Plan, PlannedRun
+from mmtrain.ablation.records import read_record
+from mmtrain.engine.checkpoint import MANIFEST
 from mmtrain.engine.code_version import code_change, code_now
 from mmtrain.engine.jsonl import JsonLines, read_jsonl
 from mmtrain.engine.run_lock import is_locked
 from mmtrain.errors import CheckpointError
 from mmtrain.run_checks import is_finished
+from mmtrain.run_files import recorded_source
 
 
 class State(Enum):
     """Where a run stands."""
 
     MISSING = "not begun"
+    WAITING = "waiting"  # for a shared stage that is not finished
     RUNNING = "in use"  # by a process that trains in its folder
     INTERRUPTED = "interrupted"
     FAILED = "failed"
@@ -28,7 +34,10 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """`note`: of a failed run the last line of its log, of a misfit what differs. `stale`: how the code changed since."""
+    """`note`: of a failed run the last line of its log, of a misfit what differs, of a waiting one for what.
+
+    `stale`: how the code, or the weights that it began with, changed since.
+    """
 
     run: PlannedRun
     state: State
@@ -48,7 +57,7 @@ class Attempts:
 
     def note(self, run: PlannedRun, *, code: int, line: str) -> None:
         log = JsonLines(self.file)
-        log.write({"run": run.label, "code": code, "line": line})
+        log.write({"run": run.label, "code": code, "line": line, "time": time.time()})
         log.close()
 
     def last(self) -> dict[str, dict[str, Any]]:
@@ -60,14 +69,64 @@ def attempts_of(plan: Plan) -> Attempts:
     return Attempts(plan.folder / "attempts.jsonl")
 
 
-def statuses(plan: Plan) -> list[Status]:
-    """Every run's, in the plan's order."""
+def statuses(plan: Plan, runs: Sequence[PlannedRun] | None = None) -> list[Status]:
+    """Every run's, in the plan's order; or those of `runs`, and of nothing else."""
     last, code = attempts_of(plan).last(), code_now()
-    return [_status(run, last.get(run.label), code) for run in plan.runs]
+    wanted = plan.runs if runs is None else runs
+    needed = {label for run in wanted for label in run.needs}
+    for run in reversed(plan.shared):  # a stage stands behind those that it needs
+        needed |= set(run.needs) if run.label in needed else set()
+    known: dict[str, Status] = {}
+    for run in plan.shared:
+        if run.label in needed:
+            known[run.label] = _behind(_status(run, _latest(plan, run, last.get(run.label)), code), known)
+    return [_behind(_status(run, _latest(plan, run, last.get(run.label)), code), known) for run in wanted]
+
+
+def shared_statuses(plan: Plan) -> list[Status]:
+    """Those of the stages that runs begin with."""
+    return statuses(plan, plan.shared)
 
 
 def status_of(plan: Plan, run: PlannedRun) -> Status:
-    return _status(run, attempts_of(plan).last().get(run.label), code_now())
+    return statuses(plan, [run])[0]
+
+
+def _latest(plan: Plan, run: PlannedRun, here: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """How the last start of a run ended, on this machine or through Slurm."""
+    record = read_record(plan.folder, run.label)
+    if record is None or (here is not None and here.get("time", 0) > record.seen):
+        return here
+    reason = record.reason()
+    return {"code": 1 if reason else 0, "line": reason}
+
+
+def _behind(status: Status, known: Mapping[str, Status]) -> Status:
+    """The status of a run, seen behind those of the stages that it needs. One that has begun needs them no more."""
+    needed = [known[label] for label in status.run.needs]
+    if not status.run.folder.is_run():
+        for other in needed:
+            if status.state is not State.RUNNING and not other.is_finished:
+                why = f"{other.state.value}: {other.note}" if other.note else other.state.value
+                return Status(status.run, State.WAITING, f"for {other.run.label}, which is {why}")
+        return status
+    changed = next((other.run.label for other in needed if not status.stale and _is_other(status.run, other.run)), None)
+    return replace(status, stale=f"{changed} has other weights than it began with") if changed else status
+
+
+def _is_other(run: PlannedRun, source: PlannedRun) -> bool:
+    """Whether a run began with other weights than the best of `source` are now."""
+    initial = run.experiment.initial
+    if initial is None or initial.run is None or Path(initial.run) != source.folder.path:
+        return False
+    manifest = source.folder.checkpoints / initial.checkpoint / MANIFEST
+    try:
+        recorded = recorded_source(run.folder)
+    except CheckpointError:
+        return False
+    if recorded is None or not manifest.is_file():
+        return False
+    return bool(recorded.get("manifest") != hashlib.sha256(manifest.read_bytes()).hexdigest())
 
 
 def _status(run: PlannedRun, attempt: Mapping[str, Any] | None, code: Mapping[str, Any]) -> Status:

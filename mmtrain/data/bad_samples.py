@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmtrain.data.schema import SPLITS, ModalitySchema, Shard
-from mmtrain.data.store import FeatureStore, map_shard
+from mmtrain.data.shard_file import map_shard
+from mmtrain.data.store import FeatureStore
 
 _PIECE_BYTES = 32 << 20
 

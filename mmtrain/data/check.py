@@ -11,7 +11,8 @@ from mmtrain.data.bad_samples import rows_not_finite
 from mmtrain.data.check_statistics import check_statistics
 from mmtrain.data.check_table import MAX_SHOWN, Defect, cap, read_ids, scan_table
 from mmtrain.data.schema import ModalitySchema, Shard, StoreSchema
-from mmtrain.data.store import map_shard, read_schema
+from mmtrain.data.shard_file import map_shard
+from mmtrain.data.store import read_schema
 from mmtrain.errors import DataError
 
 

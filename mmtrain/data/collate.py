@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from mmtrain.data.batch import Batch, MaskedSequence
+from mmtrain.data.cached_texts import CachedTexts
 from mmtrain.data.dataset import Sample
 from mmtrain.data.schema import SECOND_TEXT, TEXT, FrameShape, TaskSchema
 from mmtrain.data.tokenize import Tokenizer
@@ -16,8 +17,9 @@ class Collator:
     """Makes batches for one model and its tasks.
 
     `dims`: width D of each feature modality; `frames`: shape (3, H, W) of each modality of pixels, which stay uint8;
-    `tokenizer`: None where the model reads no text; `reads_pairs`: whether it reads the second text of each sample too;
-    `pretext`: names of the pretext tasks, whose targets are zeros.
+    `tokenizer`: None where the model reads no text, CachedTexts where it is given what an encoder made of them;
+    `reads_pairs`: whether it reads the second text of each sample too; `pretext`: names of the pretext tasks, whose targets
+    are zeros.
     """
 
     def __init__(
@@ -25,12 +27,13 @@ class Collator:
         *,
         dims: Mapping[str, int],
         tasks: Mapping[str, TaskSchema],
-        tokenizer: Tokenizer | None,
+        tokenizer: Tokenizer | CachedTexts | None,
         frames: Mapping[str, FrameShape] | None = None,
         reads_pairs: bool = False,
         pretext: Sequence[str] = (),
     ) -> None:
-        self.dims, self.frames, self.tasks, self.tokenizer = dict(dims), dict(frames or {}), dict(tasks), tokenizer
+        self.dims, self.frames, self.tasks = dict(dims), dict(frames or {}), dict(tasks)
+        self.tokenizer = tokenizer
         self.reads_pairs, self.pretext = reads_pairs, tuple(pretext)
 
     @property
@@ -50,7 +53,7 @@ class Collator:
             kind: np.dtype[np.number] = np.dtype(np.uint8 if modality in self.frames else np.float32)
             blank = np.empty((0, *shape), kind)
             rows = [sample.features.get(modality, blank) for sample in samples]
-            inputs[modality] = _pad(rows, shape, kind, 0)
+            inputs[modality] = pad_rows(rows, shape, kind, 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             blank_label = np.zeros((task.num_outputs,) if task.kind == "multilabel" else ())
@@ -73,14 +76,15 @@ class Collator:
         )
 
 
-def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> MaskedSequence:
-    ids = [np.asarray(tokens, np.int64) for tokens in tokenizer(texts)]
-    return _pad(ids, (), np.dtype(np.int64), tokenizer.pad_id)
+def _tokens(tokenizer: Tokenizer | CachedTexts, texts: Sequence[str]) -> MaskedSequence:
+    rows = [np.asarray(found, tokenizer.dtype) for found in tokenizer(texts)]
+    return pad_rows(rows, tokenizer.row_shape, tokenizer.dtype, tokenizer.pad_id)
 
 
-def _pad(
+def pad_rows(
     sequences: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...], dtype: np.dtype[np.generic], fill: int
 ) -> MaskedSequence:
+    """Sequences [t, ...] on the left of [B, T, ...], of the longest's T, or 1 where all are empty."""
     lengths = np.array([len(sequence) for sequence in sequences])
     longest = max(int(lengths.max()), 1)  # a modality that all samples lack still has one (masked) row
     values = np.full((len(sequences), longest, *shape), fill, dtype)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
 from mmtrain.data.keys import group_key, text_key
+from mmtrain.data.ragged import Ragged
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
@@ -120,18 +121,33 @@ class Stream:
         return np.max(parts, axis=0) if parts else np.zeros(len(self), np.int64)
 
     def sample(self, position: int) -> Sample:
-        """Read one sample. Errors: DataError naming sample and modality where a row holds NaN or Inf."""
-        index = int(self.indices[position])
-        features = {}
-        for modality in self.modalities:
-            rows = self.store.rows(modality, index)
-            if len(rows) and rows.dtype != np.uint8 and not np.isfinite(rows).all():
-                raise DataError(
-                    f"store '{self.store.name}', sample '{self.store.sample_id(index)}': NaN or Inf in {modality}. "
-                    f"Run `mmtrain data check {self.store.path}`, or leave such samples out with batch.on_bad_sample: skip"
-                )
-            if len(rows):
-                features[modality] = rows
+        """Read one sample. Errors: as of `samples`."""
+        return self.samples([position])[0]
+
+    def samples(self, positions: Sequence[int] | npt.NDArray[np.integer]) -> list[Sample]:
+        """Read several, faster than one after the other.
+
+        Errors: DataError naming sample and modality where a row holds NaN or Inf.
+        """
+        indices = self.indices[np.asarray(positions, np.int64)]
+        read = self.store.read(self.modalities, indices)
+        for modality, rows in read.items():
+            self._check_finite(modality, rows, indices)
+        return [
+            self._sample(index, {modality: rows.of(place) for modality, rows in read.items() if len(rows.of(place))})
+            for place, index in enumerate(indices.tolist())
+        ]
+
+    def _check_finite(self, modality: str, rows: Ragged, indices: npt.NDArray[np.int64]) -> None:
+        if rows.values.dtype == np.uint8 or np.isfinite(rows.values).all():
+            return
+        bad = next(index for place, index in enumerate(indices.tolist()) if not np.isfinite(rows.of(place)).all())
+        raise DataError(
+            f"store '{self.store.name}', sample '{self.store.sample_id(bad)}': NaN or Inf in {modality}. "
+            f"Run `mmtrain data check {self.store.path}`, or leave such samples out with batch.on_bad_sample: skip"
+        )
+
+    def _sample(self, index: int, features: Mapping[str, npt.NDArray[np.number]]) -> Sample:
         labels = {task: values[index] for task, (values, labelled) in self._labels.items() if labelled[index]}
         name = self.store.sample_id(index)
         written = self.store.text(index) if TEXT in self.texts or self._spoken else ""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmtrain.data.schema import ModalitySchema, Statistics
-from mmtrain.data.store import map_shard
+from mmtrain.data.shard_file import map_shard
 from mmtrain.errors import DataError
 
 _PIECE_BYTES = 8 << 20

@@ -1,12 +1,10 @@
-"""Reading a feature store: memory-mapped rows, columns of samples.parquet, labels checked at the edge."""
+"""Reading a feature store: rows by position, columns of samples.parquet, labels checked at the edge."""
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +15,9 @@ from pydantic import ValidationError
 
 from mmtrain.data.labels import decode_labels, describe_labels
 from mmtrain.data.normalize import Normalizer
-from mmtrain.data.schema import TEXT, ModalitySchema, Shard, StoreSchema, TaskSchema
+from mmtrain.data.ragged import ModalityFiles, Ragged, Request
+from mmtrain.data.schema import TEXT, StoreSchema, TaskSchema
 from mmtrain.errors import DataError
-
-_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {  # of the schema -> of the header, of the array
-    "float32": ("F32", np.dtype("<f4")),
-    "float16": ("F16", np.dtype("<f2")),
-    "uint8": ("U8", np.dtype("u1")),
-    "int64": ("I64", np.dtype("<i8")),
-}
-_MAX_HEADER = 1 << 20
 
 
 def read_schema(path: Path) -> StoreSchema:
@@ -46,41 +37,6 @@ def read_schema(path: Path) -> StoreSchema:
         raise DataError(f"{file}: {where}: {first['msg']}") from None
 
 
-def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]:
-    """Map one safetensors file: values [R, D] (of pixels [R, 3, H, W]) and offsets [N + 1], without reading a row.
-
-    Errors: DataError where the header is not what dataset.json says (a hostile header cannot make this allocate or
-    read outside the file).
-    """
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            if not 2 <= length <= min(_MAX_HEADER, size - 8):
-                raise DataError(f"{file}: not a safetensors file (header of {length} bytes in a file of {size})")
-            header = json.loads(handle.read(length))
-        values = _map_array(file, header["values"], schema.dtype, shape=(shard.rows, *schema.row_shape), start=8 + length)
-        offsets = _map_array(file, header["offsets"], "int64", shape=(shard.samples + 1,), start=8 + length)
-        return values, offsets
-    except FileNotFoundError:
-        raise DataError(f"{file} is missing, though dataset.json names it") from None
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{file}: not a feature file ({type(error).__name__}: {error})") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror})") from None
-
-
-def _map_array(file: Path, entry: Any, dtype: str, *, shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
-    name, kind = _DTYPES[dtype]
-    begin, end = (int(offset) for offset in entry["data_offsets"])
-    if tuple(entry["shape"]) != shape or entry["dtype"] != name:
-        found = f"{entry['dtype']} {tuple(entry['shape'])}"
-        raise DataError(f"{file}: an array is {found}, dataset.json says {name} {shape}")
-    if end - begin != math.prod(shape) * kind.itemsize or begin < 0 or start + end > file.stat().st_size:
-        raise DataError(f"{file}: the rows do not fit the file (truncated?)")
-    return np.memmap(file, kind, "r", start + begin, shape) if begin < end else np.empty(shape, kind)
-
-
 class FeatureStore:
     """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes.
 
@@ -95,17 +51,11 @@ class FeatureStore:
         self._splits = splits
         self.left_out = dict(sorted((left_out or {}).items()))
         self.schema = read_schema(self.path)
-        self._shards: dict[str, list[tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]]] = {}
-        for name, modality in self.schema.modalities.items():
-            self._shards[name] = [map_shard(self.path / shard.file, modality, shard) for shard in modality.shards]
+        self._files = {name: ModalityFiles(self.path, modality) for name, modality in self.schema.modalities.items()}
         self._normalizers = {
             name: Normalizer(modality.statistics)
             for name, modality in self.schema.modalities.items()
             if modality.statistics is not None and modality.statistics.normalize
-        }
-        self._firsts = {
-            name: np.array([shard.first for shard in modality.shards], dtype=np.int64)
-            for name, modality in self.schema.modalities.items()
         }
 
     def __len__(self) -> int:
@@ -157,6 +107,14 @@ class FeatureStore:
             raise DataError(f"store '{self.name}', column '{column}': {text!r} is not a text, but the model reads it as one")
         return text
 
+    @property
+    def table_hash(self) -> str:
+        """The sha256 of samples.parquet, as dataset.json records it."""
+        record = self.schema.files.get("samples.parquet")
+        if record is None:
+            raise DataError(f"{self.path / 'dataset.json'}: files: there is no entry of samples.parquet")
+        return record.sha256
+
     @cached_property
     def text_lengths(self) -> npt.NDArray[np.int64]:
         """Characters of each sample's text, [N]."""
@@ -176,30 +134,37 @@ class FeatureStore:
 
     def lengths(self, modality: str) -> npt.NDArray[np.int64]:
         """Rows of each sample, [N]; 0 = the modality is missing."""
-        parts = [np.diff(offsets) for _, offsets in self._shards[modality]]
-        return np.concatenate(parts) if parts else np.zeros(len(self), np.int64)
+        return self._files[modality].lengths() if self.schema.modalities[modality].shards else np.zeros(len(self), np.int64)
 
     def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
         """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), T = 0 where it has none.
 
-        Normalized, float32, where dataset.json says so; else a view of the mapped file.
+        Normalized, float32, where dataset.json says so; else as they lie on disk, read-only.
         """
-        normalizer = self._normalizers.get(modality)
         rows = self.stored_rows(modality, index)
+        normalizer = self._normalizers.get(modality)
         return rows if normalizer is None else normalizer(rows)
 
     def stored_rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
-        """The same as they lie on disk: a view of the mapped file."""
-        which = int(np.searchsorted(self._firsts[modality], index, side="right")) - 1
-        values, offsets = self._shards[modality][which]
-        local = index - int(self._firsts[modality][which])
-        begin, end = int(offsets[local]), int(offsets[local + 1])
-        if not 0 <= begin <= end <= len(values):
-            raise DataError(
-                f"store '{self.name}', sample '{self.sample_id(index)}', {modality}: offsets {begin}:{end} lie outside "
-                f"the {len(values)} rows. Run `mmtrain data check {self.path}`"
-            )
-        return values[begin:end]
+        """The same as they lie on disk."""
+        return self._request(modality, np.array([index])).fill().values
+
+    def read(self, modalities: Sequence[str], indices: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, Ragged]:
+        """What `rows` gives, of several modalities and samples; faster than one after the other."""
+        wanted = np.asarray(indices, np.int64)
+        requests = {name: self._request(name, wanted) for name in modalities}
+        for request in requests.values():
+            request.announce()
+        found = {name: request.fill() for name, request in requests.items()}
+        return {
+            name: Ragged(self._normalizers[name](rows.values), rows.cuts) if name in self._normalizers else rows
+            for name, rows in found.items()
+        }
+
+    def _request(self, modality: str, indices: npt.NDArray[np.int64]) -> Request:
+        return self._files[modality].request(
+            indices, lambda index: f"store '{self.name}', sample '{self.sample_id(index)}', {modality}"
+        )
 
     def task(self, name: str) -> TaskSchema:
         """The store's description of a task."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal and a launcher that died as a flag read between steps; a second signal ends at once."""
+"""Ctrl-C, SIGTERM, SIGUSR1, a closed terminal and a launcher that died as flags read between steps."""
 
 import os
 from types import TracebackType
@@ -12,10 +12,11 @@ from mmtrain.engine.signals import Signals
 
 
 class Interrupt:
-    """While active, the first signal only sets a flag."""
+    """While active, the first signal only sets a flag. `preempted`: whether SIGUSR1 was among what `requested` told of."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator, self._signals = accelerator, Signals()
+        self.preempted = False
         self._launcher = launcher_pid()
 
     def __enter__(self) -> Self:
@@ -28,8 +29,10 @@ class Interrupt:
     def requested(self) -> bool:
         """Whether any process was signalled or orphaned; every process gets the same answer at the same step."""
         orphaned = self._launcher is not None and os.getppid() != self._launcher
-        stops = self._signals.met or orphaned  # an orphan would train on unseen, and hold its GPU
-        if self._accelerator.num_processes == 1:
-            return stops
-        flag = torch.tensor(float(stops), device=self._accelerator.device)
-        return bool(self._accelerator.reduce(flag, reduction="sum").item() > 0)
+        # an orphan would train on unseen, and hold its GPU
+        flags = [float(self._signals.met or orphaned), float(self._signals.preempted)]
+        if self._accelerator.num_processes > 1:
+            shared = torch.tensor(flags, device=self._accelerator.device)
+            flags = self._accelerator.reduce(shared, reduction="sum").tolist()
+        self.preempted = flags[1] > 0
+        return flags[0] > 0

@@ -104,16 +104,22 @@ class Loader:
         num_micro = 1 if self._micro is None else -(-longest // self._micro)
         return np.array_split(own, min(num_micro, len(own)))
 
-    def _collate(self, *places: npt.NDArray[np.integer]) -> Batch:
-        """`places`: streams, positions and passes of the samples, [b] each."""
-        streams, *_ = columns = [values.tolist() for values in places]
-        batch = self.collate([self._sample(*place) for place in zip(*columns, strict=True)], streams)
+    def _collate(
+        self, streams: npt.NDArray[np.integer], positions: npt.NDArray[np.integer], passes: npt.NDArray[np.integer]
+    ) -> Batch:
+        """[b] each. The samples of one stream are read together."""
+        samples: dict[int, Sample] = {}
+        for number in np.unique(streams).tolist():
+            places = np.flatnonzero(streams == number)
+            for place, sample in zip(places.tolist(), self.streams[number].samples(positions[places]), strict=True):
+                samples[place] = self._augmented(sample, number, int(passes[place]))
+        batch = self.collate([samples[place] for place in range(len(streams))], streams.tolist())
         return batch.pin() if self._pin else batch
 
-    def _sample(self, number: int, position: int, pass_number: int) -> Sample:
-        stream = self.streams[number]
-        sample = stream.sample(position)
-        return sample if self.augment is None else self.augment(sample, stream=stream.name, pass_number=pass_number)
+    def _augmented(self, sample: Sample, number: int, pass_number: int) -> Sample:
+        if self.augment is None:
+            return sample
+        return self.augment(sample, stream=self.streams[number].name, pass_number=pass_number)
 
     def _counts(self, streams: npt.NDArray[np.integer], positions: npt.NDArray[np.int64]) -> dict[str, int]:
         counts = dict.fromkeys(self.collate.task_names, 0)

@@ -14,6 +14,7 @@ from mmtrain.engine.nonfinite import count_outcome
 from mmtrain.engine.progress import ProgressBar, shares_note
 from mmtrain.engine.rollback import goes_back, roll_back
 from mmtrain.engine.run import Run
+from mmtrain.engine.run_folder import write_whole
 from mmtrain.engine.sample_log import sample_means, stream_losses
 from mmtrain.engine.saving import record_steps, save
 from mmtrain.engine.state import RunState
@@ -21,13 +22,14 @@ from mmtrain.engine.step import train_step
 from mmtrain.engine.throughput import Throughput
 from mmtrain.engine.timing import log_epoch, log_window
 from mmtrain.engine.validation import end_at_evaluation, validate
-from mmtrain.errors import ConfigError, Interrupted
+from mmtrain.errors import ConfigError, Interrupted, Preempted
 
 
 def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None = None) -> History:
     """Train from `state` to the end of the run, or to early stopping; `prunes` is asked for it behind every evaluation.
 
-    Errors: Interrupted after Ctrl-C or SIGTERM, with the state saved; NonFiniteError before a weight is touched.
+    Errors: Interrupted after Ctrl-C or SIGTERM, Preempted after SIGUSR1, with the state saved; NonFiniteError before a
+    weight is touched.
     """
     forget_peak(run.accelerator.device)
     if run.settings.on_nonfinite == "rollback" and state.step == 0:
@@ -46,7 +48,12 @@ def fit(run: Run, state: RunState, *, prunes: Callable[[RunState], bool] | None 
                 log_epoch(run, state)
             if interrupt.requested() and not state.finished(run.settings.total_steps):
                 saved = "the run is saved" if state.saved == state.step else f"its last checkpoint is of step {state.saved}"
-                raise Interrupted(f"stopped at step {state.step}; {saved}. Continue with the same command and --resume")
+                words = f"stopped at step {state.step}; {saved}. Continue with the same command and --resume"
+                if interrupt.preempted:
+                    if run.logs is not None:
+                        write_whole(run.folder.preempted, f"{words}\n")
+                    raise Preempted(words)
+                raise Interrupted(words)
             if reached and state.step == 0:
                 raise ConfigError("curriculum.exhausted: stop: the streams cannot fill a single batch of this size")
     run.accelerator.wait_for_everyone()

@@ -50,8 +50,22 @@ class RunFolder:
         return self.path / "nonfinite"
 
     @property
+    def preempted(self) -> Path:
+        """The marker of a run that SIGUSR1 has stopped, until it goes on."""
+        return self.path / "PREEMPTED"
+
+    @property
     def profile(self) -> Path:
         return self.path / "profile"
+
+    @property
+    def test_reads(self) -> Path:
+        """A line for each reading of the test split."""
+        return self.path / "test_reads.jsonl"
+
+    def calibration(self, weights: str) -> Path:
+        """What validation chose for `trained` weights, or their `average`."""
+        return self.path / ("calibration.json" if weights == "trained" else f"calibration_{weights}.json")
 
     @property
     def initial(self) -> Path:

@@ -3,10 +3,11 @@
 import torch
 from accelerate import Accelerator
 
+from mmtrain.data.cached_texts import CachedTexts
 from mmtrain.data.tokenize import Tokenizer
 
 
-def truncation_note(tokenizer: Tokenizer | None, accelerator: Accelerator) -> str | None:
+def truncation_note(tokenizer: Tokenizer | CachedTexts | None, accelerator: Accelerator) -> str | None:
     """A sentence on the texts that all processes have cut so far; None where there was none."""
     if tokenizer is None:
         return None

@@ -44,9 +44,10 @@ def validate(run: Run, state: RunState) -> None:
     record |= {"metrics": metrics, "best": is_best, "selection": asdict(state.selection)}
     if run.logs is not None:
         run.logs.metrics.write(record)
-        log_all(run.trackers, {"step": step} | metrics)
         if is_best:
             write_predictions(run.folder.predictions("val"), val)
+        best = state.selection.best
+        log_all(run.trackers, {"step": step} | metrics | ({} if best is None else {f"best/{run.settings.metric}": best}))
     if run.console is not None:
         run.console.print(gap_table(gap_rows(metrics, val), title=f"Epoch {record['epoch']}, step {step}").rich())
     if is_first and (note := truncation_note(run.loader.collate.tokenizer, run.accelerator)):

@@ -1,18 +1,20 @@
 """Whether two runs, or two sets of runs, differ: paired over seeds or over groups of samples, corrected for their number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from mmtrain.errors import DataError
 from mmtrain.evaluation.fold_table import t_interval
-from mmtrain.evaluation.metrics import loss_statistics
-from mmtrain.evaluation.predictions import Predictions, PretextPredictions, with_losses
-from mmtrain.evaluation.resampling import Statistic, statistic_of
-from mmtrain.evaluation.statistics import Index, interval_of, resample
+from mmtrain.evaluation.metrics import LOSS_STATISTICS
+from mmtrain.evaluation.moments import Index, Moments, share_of
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions, joined, with_losses
+from mmtrain.evaluation.resampling import Statistic, loss_statistic, statistic_of
+from mmtrain.evaluation.statistics import Resamples, interval_of, resample
 
 ByTask = Mapping[str, Predictions]  # as `read_predictions` gives them
 _NAN = float("nan")
@@ -73,23 +75,69 @@ def over_groups(
     """`metric` (`task/name`, `task@stream/name` or `loss`) of one run, less that of `baseline` on the same samples.
 
     Whole groups are drawn, the same for both runs: a paired bootstrap. The interval is `grouped_bootstrap`'s; p is of the
-    number over its deviation in the resamples, widened by sqrt(G / (G - 1)), in Student's t of G - 1 degrees. A share of
-    resamples beyond 0 would not do: of a thousand it could never be small enough for a correction.
+    number over its deviation in the resamples, widened by sqrt(G / (G - 1)), in Student's t of G - 1 degrees, or, where that
+    is more, the share of resamples whose (value - original) / error is as far from 0 as the number's own. That share alone
+    would not do: of a thousand it could never be small enough for a correction.
     Errors: DataError where the two runs did not predict the same samples, or it is a rank of a pretext task.
     """
     predictions = _with_losses(predictions)
     statistic, sources = _statistic(predictions, metric)
     if baseline is not None:
         other, _ = _statistic(_aligned(predictions, _with_losses(baseline), metric), metric)
-        whole = statistic
-        statistic = lambda index: whole(index) - other(index)  # noqa: E731
-    values, num_groups = resample(statistic, sources, num_resamples=num_resamples, seed=seed)
-    interval = interval_of(values, num_groups)
-    mean, p = float(statistic(np.arange(len(sources)))), _NAN
+        statistic = difference(statistic, other)
+    return estimate(resample(statistic, sources, num_resamples=num_resamples, seed=seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A metric of two runs on the same N samples, as one statistic of both runs' predictions, so that they can be mixed."""
+
+    joint: Statistic  # of indices into both
+    one: Index  # [N] where the samples of the one run stand
+    other: Index  # [N]
+    sources: npt.NDArray[np.int64]  # [N]
+    items: tuple[tuple[Predictions, Predictions], ...]  # by task
+
+    def of(self, places: Index) -> Statistic:
+        """The statistic of one of them, [N] `places` from above; of indices 0 .. N - 1."""
+        if isinstance(self.joint, Moments):
+            return replace(self.joint, values=self.joint.values[places])
+        return lambda index: self.joint(places[index])
+
+
+def paired(predictions: ByTask, baseline: ByTask, metric: str) -> Pair:
+    """Errors: DataError where the two did not predict the same samples, ConfigError for a metric that the task lacks."""
+    first, second = _with_losses(predictions), _with_losses(baseline)
+    name = metric.partition("/")[0]
+    tasks = list(first) if metric == "loss" else [name.partition("@")[0]]
+    if not set(tasks) <= set(first):
+        raise DataError(f"{metric}: no sample has a loss of this task")
+    _aligned(first, second, metric)
+    joint, sources = _statistic({task: joined(first[task], second[task]) for task in tasks}, metric)
+    items = [(first[task], second[task]) for task in tasks]
+    if metric != "loss":
+        items = [(_of_stream(first, name), _of_stream(second, name))]
+    sizes = [len(one) for one, _ in items]
+    starts = np.repeat(2 * (np.cumsum(sizes) - sizes), sizes)
+    one = starts + np.concatenate([np.arange(size) for size in sizes])
+    return Pair(joint=joint, one=one, other=one + np.repeat(sizes, sizes), sources=sources[one], items=tuple(items))
+
+
+def difference(one: Statistic, other: Statistic) -> Statistic:
+    """Of the same samples; `Moments` where both are."""
+    if isinstance(one, Moments) and isinstance(other, Moments):
+        return one - other
+    return lambda index: one(index) - other(index)
+
+
+def estimate(found: Resamples) -> Estimate:
+    """What resamples of whole groups say of a number: p is the greater of two, as an interval is the wider of two."""
+    interval, p, pivots = interval_of(found), _NAN, found.pivots
     if not np.isnan(interval.low):
-        error = float(np.nanstd(values)) * (num_groups / (num_groups - 1)) ** 0.5
-        p = _two_sided(mean, error, num_groups - 1)
-    return Estimate(mean=mean, low=interval.low, high=interval.high, p=p, num=num_groups, over="groups")
+        p = _two_sided(found.value, found.spread, found.num_groups - 1)
+    if len(pivots) and not np.isnan(p):
+        p = max(p, float((np.abs(pivots) >= abs(found.value) / found.error).mean()))
+    return Estimate(mean=found.value, low=interval.low, high=interval.high, p=p, num=found.num_groups, over="groups")
 
 
 def _with_losses(predictions: ByTask) -> dict[str, Predictions]:
@@ -106,11 +154,8 @@ def _statistic(predictions: ByTask, metric: str) -> tuple[Statistic, npt.NDArray
     if name.partition("@")[0] not in predictions:
         raise DataError(f"{metric}: no sample has a loss of this task")
     item = _of_stream(predictions, name)
-    losses = item.losses.astype(np.float64)
-    if measure == "loss":
-        return lambda index: float(losses[index].mean()), item.sources
-    if measure.startswith("loss"):
-        return lambda index: dict(loss_statistics(losses[index]))[measure], item.sources
+    if measure in LOSS_STATISTICS:
+        return loss_statistic(item.losses.astype(np.float64), measure), item.sources
     if isinstance(item, PretextPredictions):
         raise DataError(f"{metric}: a file of predictions holds the losses of pretext tasks alone; give several seeds")
     return statistic_of(item, measure), item.sources
@@ -127,14 +172,15 @@ def _loss_of_all(items: Sequence[Predictions]) -> tuple[Statistic, npt.NDArray[n
     losses = np.concatenate([item.losses.astype(np.float64) for item in items])
     tasks = np.repeat(np.arange(len(items)), [len(item) for item in items])
     names = [f"{stream}\n{group}" for item in items for stream, group in zip(item.streams, item.groups, strict=True)]
+    member = tasks[:, None] == np.arange(len(items))
+    values = np.concatenate([np.where(member, losses[:, None], 0.0), member], axis=1)  # [N, 2 K]: sums and counts by task
 
-    def statistic(index: Index) -> float:
-        drawn, count = tasks[index], len(items)
-        sizes = np.bincount(drawn, minlength=count)
-        sums = np.bincount(drawn, weights=losses[index], minlength=count)
-        return float((sums / sizes).mean()) if sizes.all() else _NAN
+    def of(sums: Tensor) -> Tensor:
+        totals, counts = sums.reshape(len(sums), 2, -1).unbind(dim=1)
+        return share_of(totals, counts).mean(dim=-1)
 
-    return statistic, np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+    found = Moments(values=values, of=of, bounds=(0.0, np.inf))
+    return found, np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
 def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:
@@ -145,6 +191,11 @@ def _aligned(predictions: ByTask, baseline: ByTask, metric: str) -> ByTask:
         if other is None or not _are_alike(one, other):
             raise DataError(f"task '{task}': the two runs did not predict the same samples, and cannot be paired")
     return baseline
+
+
+def metric_statistic(predictions: ByTask, metric: str) -> tuple[Statistic, npt.NDArray[np.int64]]:
+    """A metric as a function of sample indices, and the source [N] of every sample. Errors: DataError where it has none."""
+    return _statistic(_with_losses(predictions), metric)
 
 
 def require_same_samples(predictions: ByTask, baseline: ByTask, metric: str) -> None:
@@ -173,15 +224,11 @@ def _are_alike(one: Predictions, other: Predictions) -> bool:
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down correction: the i-th smallest of m times m - i + 1, never falling, at most 1.
+    """Holm's (1979) step-down correction. NaN, a comparison not made yet, counts as 1 in the family and stays NaN."""
+    from statsmodels.stats.multitest import multipletests
 
-    NaN stays NaN, and counts among the m as the largest: a comparison of the family that is not made yet.
-    """
     values = np.asarray(probabilities, np.float64)
-    corrected = np.full(len(values), np.nan)
-    largest = 0.0
-    for rank, number in enumerate(np.argsort(values)):  # NaN last
-        if not np.isnan(values[number]):
-            largest = max(largest, min(1.0, (len(values) - rank) * float(values[number])))
-            corrected[number] = largest
-    return [float(value) for value in corrected]
+    if not len(values):
+        return []
+    corrected = multipletests(np.where(np.isnan(values), 1.0, values), method="holm")[1]
+    return [float(value) for value in np.where(np.isnan(values), np.nan, corrected)]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mmtrain.data.batch import Batch
 from mmtrain.data.collate import Collator
-from mmtrain.data.dataset import Stream
+from mmtrain.data.dataset import Sample, Stream
+from mmtrain.evaluation.geometry import pair_distances, potentials
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Strings, TaskPredictions
 from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
@@ -21,6 +22,7 @@ from mmtrain.objectives.pretext.protocol import PretextLoss
 
 Arrays = dict[str, npt.NDArray[Any]]
 Index = npt.NDArray[np.int64]
+Alter = Callable[[Sample, Stream], Sample]  # what a sample of a stream goes through on its way from the store to a batch
 
 
 def sample_values(batch: Batch, logits: Mapping[str, Tensor], terms: LossTerms) -> dict[str, Tensor]:
@@ -64,11 +66,13 @@ def evaluate(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
     retrieves: bool = True,
+    alter: Alter | None = None,
 ) -> list[Predictions]:
     """Predictions of every sample of `streams`, in their order, equal on every process.
 
     `batch_size`: samples of one forward pass, which pretext tasks compare with each other; `progress(done, total)` counts
-    this process's batches; `retrieves`: rank every sample's match among all, which takes time by the square of their number.
+    this process's batches; `retrieves`: rank every sample's match among all, which takes time by the square of their number;
+    `alter`: evaluate samples other than those of the stores.
     """
     positions = {number: np.arange(len(stream)) for number, stream in enumerate(streams)}
     arrays = evaluate_samples(
@@ -81,6 +85,7 @@ def evaluate(
         batch_size=batch_size,
         progress=progress,
         embeds=retrieves,
+        alter=alter,
     )
     return task_predictions(arrays, streams, objective)
 
@@ -97,6 +102,7 @@ def evaluate_samples(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
     embeds: bool = False,
+    alter: Alter | None = None,
 ) -> Arrays:
     """What `sample_values` keeps of the samples at `positions` (stream number -> [n]), by stream, then by position.
 
@@ -107,7 +113,10 @@ def evaluate_samples(
     model.eval()
     parts = []
     for done, (number, chosen) in enumerate(batches, start=1):
-        batch = collate([streams[number].sample(int(position)) for position in chosen], [number] * len(chosen))
+        samples = streams[number].samples(chosen)
+        if alter is not None:
+            samples = [alter(sample, streams[number]) for sample in samples]
+        batch = collate(samples, [number] * len(chosen))
         batch = batch.to(accelerator.device)
         outputs = model(batch.inputs, batch.labelled, batch.keys)
         kept = sample_values(batch, outputs.logits, objective(outputs, batch))
@@ -126,7 +135,9 @@ def evaluate_samples(
 def task_predictions(arrays: Arrays, streams: Sequence[Stream], objective: Objective) -> list[Predictions]:
     """Per-sample arrays as predictions by task, with ids, groups and labels from the stores."""
     found: list[Predictions] = [
-        _one_task(task, loss, arrays, streams) for task, loss in objective.losses.items() if arrays[f"{task}/labelled"].any()
+        _one_task(task, loss, arrays, streams, objective.conventions.get(task))
+        for task, loss in objective.losses.items()
+        if arrays[f"{task}/labelled"].any()
     ]
     for task, pretext_loss in objective.pretext.items():
         if _listed(task, arrays).any():
@@ -156,6 +167,8 @@ def _one_pretext_task(task: str, loss: PretextLoss, arrays: Arrays, streams: Seq
         ranks=ranks,
         candidates=candidates,
         scores={name: own[f"score/{name}"] for name in loss.scores if f"score/{name}" in own},
+        distances=pair_distances(embeddings, loss.pairs) if embeddings else {},
+        potentials=potentials(embeddings),
     )
 
 
@@ -169,7 +182,9 @@ def _names(numbers: Index, indices: Index, streams: Sequence[Stream]) -> tuple[S
     return ids.astype(np.str_), groups.astype(np.str_)
 
 
-def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Stream]) -> TaskPredictions:
+def _one_task(
+    task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Stream], convention: str | None
+) -> TaskPredictions:
     rows = arrays[f"{task}/labelled"]
     numbers, indices = arrays["stream"][rows], arrays["index"][rows]
     logits = arrays[f"{task}/logits"][rows]
@@ -193,6 +208,7 @@ def _one_task(task: str, loss: TaskLoss, arrays: Arrays, streams: Sequence[Strea
         logits=logits,
         probabilities=loss.prediction(torch.from_numpy(logits)).numpy(),
         losses=arrays[f"{task}/loss"][rows],
+        convention=convention,
     )
 
 

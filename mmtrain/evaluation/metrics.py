@@ -1,12 +1,6 @@
 """Metrics of a split, by kind of task, from torchmetrics; what is undefined is NaN, never 0 and never a warning.
 
-Undefined are: AUROC and average precision of a class without positives or without negatives; precision where nothing was
-predicted positive; recall and F1 where nothing is positive; macro averages where all labels are of one class;
-correlations where labels or predictions are constant; everything where there is no sample.
-
-Macro averages run over the classes that occur in labels or predictions; one that occurs but is never predicted counts
-with precision 0, as in scikit-learn and torchmetrics. Macro AUROC and average precision run over the classes for which they
-are defined, one against the rest. Predictions that are NaN are refused, not scored.
+docs/metrics.md defines each, and says where it is NaN. Predictions that are NaN are refused, not scored.
 """
 
 import math
@@ -17,8 +11,10 @@ import torch
 from torch import Tensor
 
 from mmtrain.data.schema import TaskKind
-from mmtrain.evaluation.predictions import Floats, TaskPredictions
-from mmtrain.evaluation.ranking import average_ranks, is_constant
+from mmtrain.evaluation.conventions import CONVENTIONS
+from mmtrain.evaluation.correlation import mean_absolute_error, pearson_correlation
+from mmtrain.evaluation.predictions import Floats, TaskPredictions, no_predictions
+from mmtrain.evaluation.ranking import average_ranks
 
 Values = Iterator[tuple[str, float]]
 # the metric that stands for a task in tables
@@ -28,13 +24,14 @@ PRIMARY: dict[TaskKind, str] = {
     "multilabel": "macro_average_precision",
     "regression": "pearson",
 }
-_ERRORS = frozenset({"mae", "rmse", "hamming_distance"})
+_LOWER = ("mae", "rmse", "hamming_distance", "median_rank", "_loss", "alignment", "uniformity")
+LOSS_STATISTICS = ("loss", "loss_std", "loss_cv", *(f"loss_q{percent:02d}" for percent in (5, 25, 50, 75, 95)))
 _NAN = math.nan
 
 
 def is_lower_better(name: str) -> bool:
     """Of a metric's own name, such as `mae`, `loss_q95`, `text_to_audio_median_rank` or `audio_loss`."""
-    return name in _ERRORS or name.startswith("loss") or name.endswith(("median_rank", "_loss"))
+    return name.startswith("loss") or name.endswith(_LOWER)
 
 
 def metrics(predictions: TaskPredictions) -> Values:
@@ -50,10 +47,16 @@ def metrics(predictions: TaskPredictions) -> Values:
         yield name, float(value)
 
 
+def metric_names(kind: TaskKind, convention: str | None = None) -> list[str]:
+    """Of every metric of a kind, in order."""
+    return [name for name, _ in metrics(no_predictions(kind, convention=convention))]
+
+
 def predicted_classes(predictions: TaskPredictions) -> Tensor:
-    """int64 [N] (binary: probability above 0.5; multiclass: the most probable) or [N, C] of 0 and 1 (multilabel)."""
-    probabilities = torch.from_numpy(np.asarray(predictions.probabilities, np.float64))
-    return probabilities.argmax(dim=1) if predictions.kind == "multiclass" else (probabilities > 0.5).long()
+    """int64 [N] (binary: probability above the threshold; multiclass: the most probable), multilabel [N, C] of 0 and 1."""
+    if predictions.kind == "multiclass":
+        return torch.from_numpy(np.asarray(predictions.probabilities, np.float64)).argmax(dim=1)
+    return torch.from_numpy(predictions.is_called).long()
 
 
 def _binary(predictions: TaskPredictions) -> Values:
@@ -83,9 +86,13 @@ def _multiclass(predictions: TaskPredictions) -> Values:
 
 
 def _macro(chosen: Tensor, labels: Tensor, *, num_classes: int) -> Values:
+    """What averages over classes, or is of all of them."""
     from torchmetrics.functional import classification
 
     defined = len(labels) > 0 and bool((labels != labels[0]).any())
+    recalls = classification.multiclass_recall(chosen, labels, num_classes, average="none") if defined else None
+    yield "balanced_accuracy", _NAN if recalls is None else float(recalls[np.unique(labels.numpy())].mean())
+    yield "mcc", _mcc(chosen, labels, num_classes) if defined else _NAN
     for name, metric in (
         ("macro_precision", classification.multiclass_precision),
         ("macro_recall", classification.multiclass_recall),
@@ -94,21 +101,37 @@ def _macro(chosen: Tensor, labels: Tensor, *, num_classes: int) -> Values:
         yield name, float(metric(chosen, labels, num_classes=num_classes, average="macro")) if defined else _NAN
 
 
+def _mcc(chosen: Tensor, labels: Tensor, num_classes: int) -> float:
+    """0 where one class is called throughout, for which torchmetrics has a rule of its own in the binary case."""
+    from torchmetrics.functional.classification import multiclass_matthews_corrcoef
+
+    varies = bool((chosen != chosen[0]).any())
+    return float(multiclass_matthews_corrcoef(chosen, labels, num_classes)) if varies else 0.0
+
+
 def _multilabel(predictions: TaskPredictions) -> Values:
     from torchmetrics.functional import classification
 
     chosen, labels = predicted_classes(predictions), torch.from_numpy(predictions.labels).long()
-    num_labels = len(predictions.classes)
-    any_pair = bool((chosen | labels).any())
-    occurs = (chosen | labels).any(dim=0)
-    f1 = classification.multilabel_f1_score
-    yield "macro_f1", float(f1(chosen, labels, num_labels, average="none")[occurs].mean()) if any_pair else _NAN
-    yield "micro_f1", float(f1(chosen, labels, num_labels, average="micro")) if any_pair else _NAN
-    count = len(labels)
+    num_labels, count = len(predictions.classes), len(labels)
+    any_pair, occurs = bool((chosen | labels).any()), (chosen | labels).any(dim=0)
+    for name, metric in (
+        ("precision", classification.multilabel_precision),
+        ("recall", classification.multilabel_recall),
+        ("f1", classification.multilabel_f1_score),
+    ):
+        scores = metric(chosen, labels, num_labels, average="none")[occurs] if any_pair else None
+        yield f"macro_{name}", _NAN if scores is None else float(scores.mean())
+        yield f"micro_{name}", float(metric(chosen, labels, num_labels, average="micro")) if any_pair else _NAN
+    pairs = [(called, truth) for called, truth in zip(chosen.T, labels.T, strict=True) if 0 < int(truth.sum()) < count]
+    recalls = [classification.multiclass_recall(*pair, 2, average="macro") for pair in pairs]
+    yield "macro_balanced_accuracy", float(np.mean(recalls)) if pairs else _NAN
+    yield "macro_mcc", float(np.mean([_mcc(*pair, 2) for pair in pairs])) if pairs else _NAN
     yield "exact_match", float(classification.multilabel_exact_match(chosen, labels, num_labels)) if count else _NAN
     distance = classification.multilabel_hamming_distance
     yield "hamming_distance", float(distance(chosen, labels, num_labels, average="micro")) if count else _NAN
     yield from _ranked(labels, _scores(predictions), prefix="macro_")
+    yield from _ranked(labels.reshape(-1, 1), _scores(predictions).reshape(-1, 1), prefix="micro_")
 
 
 def _scores(predictions: TaskPredictions) -> Tensor:
@@ -132,25 +155,19 @@ def _ranked(labels: Tensor, scores: Tensor, *, prefix: str) -> Values:
 
 
 def _regression(predictions: TaskPredictions) -> Values:
-    from torchmetrics.functional import mean_absolute_error, mean_squared_error
+    from torchmetrics.functional import mean_squared_error
 
     labels, values = predictions.labels, np.asarray(predictions.probabilities, np.float64)
     truth, guess = torch.from_numpy(labels), torch.from_numpy(values)
-    yield "mae", float(mean_absolute_error(guess, truth)) if len(labels) else _NAN
+    yield "mae", mean_absolute_error(values, labels)
     yield "rmse", float(mean_squared_error(guess, truth, squared=False)) if len(labels) else _NAN
-    yield "pearson", _correlation(values, labels)
+    yield "pearson", pearson_correlation(values, labels)
     # torchmetrics' own spearman sums ranks in int32, which overflows on many ties; ranks first, then its pearson
-    yield "spearman", _correlation(average_ranks(values), average_ranks(labels))
-
-
-def _correlation(first: Floats, second: Floats) -> float:
-    from torchmetrics.functional import pearson_corrcoef
-
-    if is_constant(first) or is_constant(second):
-        return _NAN
-    # standardized before: torchmetrics calls a small variance zero and warns
-    a, b = ((values - np.mean(values)) / np.std(values) for values in (first, second))
-    return float(pearson_corrcoef(torch.from_numpy(a), torch.from_numpy(b)))
+    yield "spearman", pearson_correlation(average_ranks(values), average_ranks(labels))
+    if predictions.convention is not None:
+        convention = CONVENTIONS[predictions.convention]()
+        for name in convention.names:
+            yield name, convention.value(name, values, labels)
 
 
 def loss_statistics(losses: Floats) -> Values:

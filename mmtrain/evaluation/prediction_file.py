@@ -26,17 +26,22 @@ _FIELDS = [
     ("logits", pa.list_(pa.float32())),
     ("probability", pa.list_(pa.float32())),
     ("loss", pa.float32()),
+    ("calibrated", pa.list_(pa.float32())),
+    ("decision", pa.list_(pa.int32())),
 ]
+_FIRST = 9  # columns that files of earlier versions have
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Predictions]) -> None:
     """Write tasks in the given order, rows of a task by stream and id: equal content gives equal bytes.
 
     Lists have one entry for binary and regression, C for multilabel; multiclass has one label and C logits; pretext tasks
-    have losses and no lists. The file appears whole or not at all. The names of the classes stand in its metadata.
+    have losses and no lists. `logits` and `probability` are the model's own; `calibrated` is the probability after the
+    temperature that validation chose, and null without one; `decision` is by the threshold, and null for a regression.
+    The file appears whole or not at all. Names of classes, temperature and threshold stand in its metadata.
     """
     path = Path(path)
-    notes = [{"task": item.task, "kind": item.kind, "classes": item.classes} for item in predictions]
+    notes = [_note(item) for item in predictions]
     schema = pa.schema(_FIELDS, metadata={_KEY: json.dumps(notes).encode()})
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +58,14 @@ def write_predictions(path: str | Path, predictions: Sequence[Predictions]) -> N
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
+def _note(item: Predictions) -> dict[str, Any]:
+    """What is read back beside the rows."""
+    note: dict[str, Any] = {"task": item.task, "kind": item.kind, "classes": item.classes}
+    if isinstance(item, TaskPredictions):
+        note |= {name: getattr(item, name) for name in ("convention", "temperature", "threshold")}
+    return note
+
+
 def _rows(item: Predictions, schema: pa.Schema) -> pa.Table:
     item = item.subset(np.lexsort((item.ids, item.streams)))
     names = (item.ids, np.full(len(item), item.task), np.full(len(item), item.kind), item.streams, item.groups)
@@ -62,8 +75,22 @@ def _rows(item: Predictions, schema: pa.Schema) -> pa.Table:
         columns += [_lists(item.probabilities, pa.float32())]
     else:
         columns += [pa.nulls(len(item), schema.field(name).type) for name in ("label", "logits", "probability")]
-    columns += [pa.array(item.losses.astype(np.float32))]
+    columns += [pa.array(item.losses.astype(np.float32)), *_decided(item, schema)]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _decided(item: Predictions, schema: pa.Schema) -> list[pa.Array]:
+    """`calibrated` and `decision`."""
+    nulls = [pa.nulls(len(item), schema.field(name).type) for name in ("calibrated", "decision")]
+    if not isinstance(item, TaskPredictions) or item.kind == "regression":
+        return nulls
+    if not np.isfinite(item.probabilities).all():  # refused where it is scored
+        return nulls
+    from mmtrain.evaluation.calibration import calibrated_probabilities  # torch comes with them
+    from mmtrain.evaluation.metrics import predicted_classes
+
+    chosen = _lists(predicted_classes(item).numpy(), pa.int32())
+    return [nulls[0] if item.temperature is None else _lists(calibrated_probabilities(item), pa.float32()), chosen]
 
 
 def _lists(values: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
@@ -87,7 +114,8 @@ def read_predictions(path: str | Path) -> dict[str, Predictions]:
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a predictions file ({error})") from None
     notes = (table.schema.metadata or {}).get(_KEY)
-    if notes is None or table.column_names != [name for name, _ in _FIELDS]:
+    names = [name for name, _ in _FIELDS]
+    if notes is None or table.column_names not in (names, names[:_FIRST]):
         raise DataError(f"{path}: not a predictions file (columns {', '.join(table.column_names)})")
     read: dict[str, Predictions] = {}
     for note in json.loads(notes):
@@ -111,6 +139,7 @@ def read_predictions(path: str | Path) -> dict[str, Predictions]:
             logits=_array(rows["logits"], width),
             probabilities=_array(rows["probability"], width),
             losses=rows["loss"].to_numpy(),
+            **{name: note[name] for name in ("convention", "temperature", "threshold") if name in note},
         )
     return read
 
@@ -120,5 +149,5 @@ def _strings(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
 
 
 def _array(column: pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
-    flat: npt.NDArray[Any] = pc.list_flatten(column).to_numpy()
+    flat = np.array(pc.list_flatten(column).to_numpy())  # a copy: what pyarrow lends cannot be written to, which torch minds
     return flat.reshape(-1, width) if width else flat

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from mmtrain.evaluation.geometry import geometry_names, geometry_statistic
 from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 from mmtrain.evaluation.retrieval import retrieval_chance, retrieval_names, retrieval_statistic
@@ -21,7 +22,7 @@ def pretext_metrics(item: PretextPredictions) -> Iterator[tuple[str, float]]:
 
 def metric_names(item: PretextPredictions) -> list[str]:
     """What the predictions can be measured by, beside their losses."""
-    return [*retrieval_names(tuple(item.ranks)), *item.scores]
+    return [*retrieval_names(tuple(item.ranks)), *_geometry_names(item), *item.scores]
 
 
 def pretext_statistic(item: PretextPredictions, metric: str) -> Callable[[Index], float]:
@@ -29,6 +30,8 @@ def pretext_statistic(item: PretextPredictions, metric: str) -> Callable[[Index]
     if metric == "loss" or metric in item.scores:
         values = np.asarray(item.losses if metric == "loss" else item.scores[metric], np.float64)
         return lambda index: _mean(values[index])
+    if metric in _geometry_names(item):
+        return geometry_statistic(metric, item.distances, item.potentials)
     return retrieval_statistic(metric, item.ranks)
 
 
@@ -49,6 +52,10 @@ def table_metrics(item: PretextPredictions) -> tuple[str, ...]:
     if item.ranks:
         return ("recall@10", "median_rank")
     return tuple(item.scores)[:2] or ("loss",)
+
+
+def _geometry_names(item: PretextPredictions) -> list[str]:
+    return geometry_names(tuple(item.distances), tuple(item.potentials))
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:

@@ -23,6 +23,11 @@ class Ranking:
         counts = np.bincount(codes, minlength=2 * self._num_thresholds).reshape(-1, 2).astype(np.float64)
         return counts[:, 1], counts[:, 0]
 
+    def curve(self) -> tuple[Floats, Floats]:
+        """Positives and negatives at or above each threshold, from the highest score down, [thresholds] each."""
+        positives, negatives = self._counts(None)
+        return np.cumsum(positives), np.cumsum(negatives)
+
     def auroc(self, index: Ints | None = None) -> float:
         """Probability that a positive scores above a negative, ties counted half (Mann-Whitney U over P * N)."""
         positives, negatives = self._counts(index)

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmtrain.data.schema import TaskSchema
+from mmtrain.evaluation.geometry import geometry_names
 from mmtrain.evaluation.metrics import loss_statistics, metrics
-from mmtrain.evaluation.predictions import Predictions, TaskPredictions, with_losses
+from mmtrain.evaluation.predictions import Predictions, TaskPredictions, no_predictions, with_losses
 from mmtrain.evaluation.pretext_metrics import pretext_metrics, primary_metric
 from mmtrain.evaluation.retrieval import directions, retrieval_names
 from mmtrain.evaluation.table import GapRow
@@ -34,29 +35,22 @@ def _named(prefix: str, item: Predictions) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in (*loss_statistics(with_losses(item).losses), *found)}
 
 
-def known_metrics(tasks: Mapping[str, TaskSchema], pretext: Mapping[str, PretextLoss] | None = None) -> list[str]:
+def known_metrics(
+    tasks: Mapping[str, TaskSchema],
+    pretext: Mapping[str, PretextLoss] | None = None,
+    conventions: Mapping[str, str] | None = None,
+) -> list[str]:
     """The names below `split/` that an evaluation of these tasks gives (all streams of a task together)."""
     names = ["loss"]
     for task, schema in tasks.items():
-        shape = (0, len(schema.classes)) if schema.kind in ("multiclass", "multilabel") else (0,)
-        none = np.zeros(0, np.str_)
-        empty = TaskPredictions(
-            task=task,
-            kind=schema.kind,
-            classes=schema.classes,
-            ids=none,
-            streams=none,
-            groups=none,
-            labels=np.zeros(shape if schema.kind == "multilabel" else 0),
-            logits=np.zeros(shape),
-            probabilities=np.zeros(shape),
-            losses=np.zeros(0),
-        )
+        empty = no_predictions(schema.kind, classes=schema.classes, convention=(conventions or {}).get(task))
         names += [f"{task}/{name}" for name, _ in (*loss_statistics(empty.losses), *metrics(empty))]
     of_losses = [name for name, _ in loss_statistics(np.zeros(0))]
     for task, loss in (pretext or {}).items():
         retrieved = retrieval_names([name for name, _, _ in directions(loss.pairs)])
-        names += [f"{task}/{name}" for name in (*of_losses, *retrieved, *loss.scores)]
+        modalities = dict.fromkeys(modality for pair in loss.pairs for modality in pair)
+        lie = geometry_names(["_".join(pair) for pair in loss.pairs], tuple(modalities))
+        names += [f"{task}/{name}" for name in (*of_losses, *retrieved, *lie, *loss.scores)]
     return names
 
 

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from rich.table import Table
 
 from mmtrain.evaluation.baselines import baseline
-from mmtrain.evaluation.metrics import is_lower_better, metrics
-from mmtrain.evaluation.predictions import Predictions, PretextPredictions
+from mmtrain.evaluation.metrics import LOSS_STATISTICS, is_lower_better, loss_statistics, metrics
+from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions, with_losses
 from mmtrain.evaluation.pretext_metrics import pretext_baseline, pretext_statistic, primary_metric
-from mmtrain.evaluation.resampling import statistic_of
-from mmtrain.evaluation.statistics import grouped_bootstrap
+from mmtrain.evaluation.reliability import Calibration
+from mmtrain.evaluation.resampling import loss_statistic, statistic_of
+from mmtrain.evaluation.statistics import FEW_GROUPS, grouped_bootstrap
 
 Labels = npt.NDArray[np.float64]
 ALL = "all"
@@ -31,6 +32,11 @@ class TaskRow:
     baseline: float
     num_samples: int
     num_groups: int
+
+    @property
+    def has_few_groups(self) -> bool:
+        """True where the interval is of so few groups that a table says it."""
+        return self.num_groups < FEW_GROUPS
 
     @property
     def beats_baseline(self) -> bool:
@@ -86,7 +92,11 @@ def task_rows(
 
 
 def _task_row(item: Predictions, stream: str, metric: str, train: Labels, *, num_resamples: int, seed: int) -> TaskRow:
-    if isinstance(item, PretextPredictions):
+    if metric in LOSS_STATISTICS:
+        item = with_losses(item)
+        statistic, chance = loss_statistic(item.losses.astype(np.float64), metric), float("nan")
+        value = dict(loss_statistics(item.losses))[metric]
+    elif isinstance(item, PretextPredictions):
         statistic = pretext_statistic(item, metric)
         value, chance = statistic(np.arange(len(item))), pretext_baseline(item, metric)
     else:
@@ -139,7 +149,9 @@ class TextTable:
 
 
 def summary_table(rows: Sequence[TaskRow], *, title: str = "Test") -> TextTable:
-    """Per task and stream: metric, value with its 95 % interval, baseline; * marks an interval wholly better than it."""
+    """Per task and stream: metric, value with its 95 % interval, baseline; * marks an interval wholly better than it, and
+    "few" one over fewer than 30 groups.
+    """
     header = ("task", "stream", "metric", "value", "95 % interval", "baseline", "samples", "groups")
     drawn = (
         (
@@ -150,11 +162,32 @@ def summary_table(rows: Sequence[TaskRow], *, title: str = "Test") -> TextTable:
             f"[{_number(row.low)}, {_number(row.high)}]",
             _number(row.baseline) + (" *" if row.beats_baseline else "  "),
             str(row.num_samples),
-            str(row.num_groups),
+            ("few: " if row.has_few_groups else "") + str(row.num_groups),
         )
         for row in rows
     )
     return TextTable(title, header, tuple(drawn), 3)
+
+
+def calibration_table(predictions: Sequence[TaskPredictions], found: Mapping[str, Calibration]) -> TextTable:
+    """Per task that is no regression: temperature, threshold, and how far its probabilities are off before and after."""
+    drawn = []
+    for item in predictions:
+        before, after = found[item.task].before, found[item.task].after
+        threshold = float("nan") if item.kind == "multiclass" else item.threshold
+        after_ece, after_brier = (after.ece, after.brier) if after is not None else (float("nan"),) * 2
+        temperature = float("nan") if item.temperature is None else item.temperature
+        numbers = (temperature, threshold, before.ece, after_ece, before.brier, after_brier)
+        drawn.append((item.task, *map(_number, numbers)))
+    header = ("task", "temperature", "threshold", "ECE", "scaled", "Brier", "scaled")
+    return TextTable("Calibration, fitted on validation", header, tuple(drawn), 1)
+
+
+def loss_table(losses: Mapping[str, Mapping[str, float]]) -> TextTable:
+    """Per task what `loss_statistics` says of its samples."""
+    header = ("task", *LOSS_STATISTICS)
+    drawn = tuple((task, *(_number(values[name]) for name in LOSS_STATISTICS)) for task, values in losses.items())
+    return TextTable("Loss of a sample", header, drawn, 1)
 
 
 def shares_table(rows: Sequence[ShareRow], *, title: str = "Shares of the training batches") -> TextTable:

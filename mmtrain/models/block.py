@@ -1,5 +1,6 @@
 """Multi-head attention between masked sequences, and the pre-norm transformer blocks made of it."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -33,14 +34,26 @@ class MultiHeadAttention(nn.Module):
         A sample whose context has no real row gets finite values that the caller must not use. Rows of the context under
         a False mask must be finite (see `blank`).
         """
-        query, key, value = (
-            rearrange(rows, "b t (h e) -> b h t e", h=self.heads)
-            for rows in (self.query(queries), self.key(context), self.value(context))
-        )
+        query, key, value = self._by_head(self.query(queries), self.key(context), self.value(context))
         dropout = self.dropout.p if self.training else 0.0
         mask = key_mask(context_mask) if bias is None else key_bias(context_mask, bias.to(query.dtype))
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return rearrange(mixed, "b h t e -> b t (h e)")
+
+    def weights(self, queries: Tensor, context: Tensor, context_mask: Tensor, bias: Tensor | None = None) -> Tensor:
+        """What `forward` weighs the context's values with, [B, H, T, S], computed anew since its kernel keeps nothing.
+
+        A row sums to 1 over the real rows of the context, which get all of it; to 0 where there is none.
+        """
+        query, key = self._by_head(self.query(queries), self.key(context))
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+        scores = scores if bias is None else scores + bias.to(scores.dtype)
+        scores = scores.masked_fill(~key_mask(context_mask), torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=3).masked_fill(~context_mask[:, None, None, :], 0)
+
+    def _by_head(self, *projected: Tensor) -> list[Tensor]:
+        """[B, T, d] each to [B, H, T, d / H]."""
+        return [rearrange(rows, "b t (h e) -> b h t e", h=self.heads) for rows in projected]
 
 
 class TransformerBlock(nn.Module):

@@ -39,9 +39,10 @@ class ObjectiveConfig(Section):
         labels: Mapping[str, Labels],
         named_parameters: NamedParameters,
         pretext: Mapping[str, PretextLoss] | None = None,
+        conventions: Mapping[str, str] | None = None,
     ) -> Objective:
         """For the tasks of a stage, from their training labels ([N] or [N, C], labelled samples of all streams), beside the
-        losses of its `pretext` tasks.
+        losses of its `pretext` tasks, and with the `conventions` that tasks are measured by.
 
         Errors: ConfigError where a loss is given for a task that the stage lacks or that is of another kind.
         """
@@ -58,4 +59,4 @@ class ObjectiveConfig(Section):
                 r_drop = regularizer.build()
             else:
                 penalties[name] = regularizer.build(parameters)
-        return Objective(losses=losses, pretext=pretext, regularizers=penalties, r_drop=r_drop)
+        return Objective(losses=losses, pretext=pretext, regularizers=penalties, r_drop=r_drop, conventions=conventions)

@@ -44,7 +44,8 @@ class Objective:
     """Turns outputs into per-sample losses. Nothing here reduces over the batch: that is the engine's one division.
 
     `losses`: by task with labels; `pretext`: by pretext task; `regularizers`: penalties on weights by the name they are
-    reported under; `r_drop`: strength of the consistency between two passes, None for one pass.
+    reported under; `r_drop`: strength of the consistency between two passes, None for one pass. `conventions`: by task, what
+    its predictions are measured by besides; for evaluations alone.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Objective:
         pretext: Mapping[str, PretextLoss] | None = None,
         regularizers: Mapping[str, Penalty] | None = None,
         r_drop: float | None = None,
+        conventions: Mapping[str, str] | None = None,
     ) -> None:
-        self.losses, self.pretext = dict(losses), dict(pretext or {})
+        self.losses, self.pretext, self.conventions = dict(losses), dict(pretext or {}), dict(conventions or {})
         self.regularizers, self.r_drop = dict(regularizers or {}), r_drop
 
     @property

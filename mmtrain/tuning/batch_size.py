@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from mmtrain.build import build_run
+from mmtrain.cache_text import make_cache
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.engine.console import main_console
 from mmtrain.engine.run import Run
@@ -33,6 +34,8 @@ def tune_batch_size(file: Path, overrides: Sequence[str] = (), *, memory_limit: 
     limit = -(-experiment.batch.size // accelerator.num_processes)
     _check_device(accelerator, memory_limit)
     if memory_limit is not None:
+        if experiment.model.text is not None and experiment.model.text.cache:
+            make_cache(file, overrides, verify=False)  # which a step does not do
         found = largest(lambda size: _fits_beside(file, overrides, size, memory_limit), limit=limit)
     else:
         with closing(build_run(experiment, accelerator, console, on_disk=False)) as run:

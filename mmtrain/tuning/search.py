@@ -21,7 +21,7 @@ from mmtrain.tuning.search_space import Space, overrides_of, read_space
 from mmtrain.tuning.study import Candidate, Study, require_optuna
 
 Load = Callable[[Sequence[str]], Experiment]
-_FREE = ("runs", "tracking")  # no trial's result depends on them
+_FREE = ("runs", "cache", "tracking")  # no trial's result depends on them
 
 
 def search(file: Path, space_file: Path, overrides: Sequence[str] = (), *, num_trials: int = 20, startup: int = 5) -> None:

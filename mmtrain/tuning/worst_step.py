@@ -1,11 +1,12 @@
 """The optimizer step that needs the most memory: micro-batches of a data set's longest samples."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from itertools import cycle, islice
 
 import numpy as np
 
 from mmtrain.data.batch import Batch
+from mmtrain.data.cached_texts import CachedTexts
 from mmtrain.data.dataset import Stream
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.engine.loading import StepInput
@@ -16,7 +17,9 @@ _TOKENIZED = 64  # texts of a stream, the longest in characters, whose tokens ar
 Place = tuple[int, int]  # number of the stream, position in it
 
 
-def longest_samples(streams: Sequence[Stream], tokenizer: Tokenizer | None, count: int) -> dict[str, list[Place]]:
+def longest_samples(
+    streams: Sequence[Stream], tokenizer: Tokenizer | CachedTexts | None, count: int
+) -> dict[str, list[Place]]:
     """For each modality that is read, its `count` longest samples over all streams, the longest first."""
     lengths: dict[str, list[tuple[int, Place]]] = {}
     for number, stream in enumerate(streams):
@@ -28,7 +31,9 @@ def longest_samples(streams: Sequence[Stream], tokenizer: Tokenizer | None, coun
             assert tokenizer is not None, "a stream of texts is read with a tokenizer"
             characters = stream.store.characters(column)[stream.indices]
             candidates = np.argsort(-characters, kind="stable")[: max(count, _TOKENIZED)].tolist()
-            tokens = tokenizer([stream.store.text(int(stream.indices[position]), column) for position in candidates])
+            tokens: Sequence[Sized] = tokenizer(
+                [stream.store.text(int(stream.indices[position]), column) for position in candidates]
+            )
             for position, ids in zip(candidates, tokens, strict=True):
                 lengths.setdefault(column, []).append((len(ids), (number, position)))
     return {

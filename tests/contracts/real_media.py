@@ -17,36 +17,50 @@ def is_event(seconds: float) -> bool:
 
 
 def write_video(
-    file: Path, *, times: Sequence[float] | None = None, rate: int | None = 16_000, seconds: float = 4.0, delay: float = 0.0
+    file: Path,
+    *,
+    times: Sequence[float] | None = None,
+    rate: int | None = 16_000,
+    seconds: float = 4.0,
+    delay: float = 0.0,
+    origin: float = 0.0,
+    clock: Fraction = Fraction(1, 1000),
+    pictures: Sequence[np.ndarray] | None = None,
+    group: int = 12,
 ) -> Path:
-    """MPEG-4 pictures at `times` (10 a second) and a tone of 1 kHz, later by `delay`, at `rate` Hz; None: no audio track."""
+    """MPEG-4 pictures at `times` (10 a second) and a tone of 1 kHz, later by `delay`, at `rate` Hz; None: no audio track.
+
+    `origin`: seconds at which the file's clock stands when it begins; `clock`: of the pictures' time stamps; `pictures`:
+    instead of dark and bright ones; `group`: pictures from one that can be decoded by itself to the next.
+    """
     times = [k / 10 for k in range(round(seconds * 10))] if times is None else times
+    flat = [np.full((SIDE, SIDE, 3), BRIGHT if is_event(time) else DARK, np.uint8) for time in times]
     with av.open(str(file), "w") as container:
-        video = container.add_stream("mpeg4", rate=1000)
-        video.width = video.height = SIDE
-        video.pix_fmt, video.codec_context.time_base = "yuv420p", Fraction(1, 1000)
-        codec = "pcm_s16le" if file.suffix == ".mkv" else "aac"
+        video = container.add_stream("mpeg4", rate=1 / clock)
+        video.height, video.width = (flat if pictures is None else pictures)[0].shape[:2]
+        video.pix_fmt, video.codec_context.time_base, video.codec_context.gop_size = "yuv420p", clock, group
+        codec = "pcm_s16le" if file.suffix in (".mkv", ".mov") else "aac"
         sound = None if rate is None else container.add_stream(codec, rate=rate, layout="mono")
-        for time in times:
-            level = BRIGHT if is_event(time) else DARK
-            frame = av.VideoFrame.from_ndarray(np.full((SIDE, SIDE, 3), level, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
-            container.mux(_lasting(video.encode(frame)))
-        container.mux(_lasting(video.encode()))
+        for time, picture in zip(times, flat if pictures is None else pictures, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = round((time + origin) / clock), clock
+            container.mux(_lasting(video.encode(frame), clock))
+        container.mux(_lasting(video.encode(), clock))
         if sound is not None and rate is not None:
             wave = (beep(rate, seconds) * 32_000).astype(np.int16)
             for first in range(0, len(wave), 1024):
                 chunk = av.AudioFrame.from_ndarray(wave[None, first : first + 1024], format="s16", layout="mono")
-                chunk.sample_rate, chunk.pts, chunk.time_base = rate, first + round(delay * rate), Fraction(1, rate)
+                chunk.sample_rate, chunk.time_base = rate, Fraction(1, rate)
+                chunk.pts = first + round((delay + origin) * rate)
                 container.mux(sound.encode(chunk))
             container.mux(sound.encode())
     return file
 
 
-def _lasting(packets: list[av.Packet]) -> list[av.Packet]:
+def _lasting(packets: list[av.Packet], clock: Fraction) -> list[av.Packet]:
     """What the last picture's length is told by."""
     for packet in packets:
-        packet.duration = 100
+        packet.duration = round(Fraction(1, 10) / clock)
     return packets
 
 

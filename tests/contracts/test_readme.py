@@ -20,6 +20,7 @@ from mmtrain.engine.averages import AVERAGES
 from mmtrain.engine.clipping import CLIPPINGS
 from mmtrain.engine.optimizers import OPTIMIZERS
 from mmtrain.engine.schedules import LR_SCHEDULES
+from mmtrain.evaluation.conventions import CONVENTIONS
 from mmtrain.models.encoders import IMAGE_ENCODERS, SEQUENCE_ENCODERS, TEXT_ENCODERS, ImageEncoderConfig
 from mmtrain.models.fusion import FUSIONS
 from mmtrain.models.heads import HEADS
@@ -38,6 +39,7 @@ ROWS = {
     "model.pooling": POOLINGS,
     "tasks.<task>.head": HEADS,
     "tasks.<task>.loss": [config for config, _ in LOSSES],
+    "tasks.<task>.metrics": CONVENTIONS.values(),
     "augmentation.<modality>": AUGMENTATIONS,
     "pretext.<task>": PRETEXTS,
     "regularizers.<name>": REGULARIZERS,
@@ -144,7 +146,7 @@ def test_the_matrix_of_the_page_is_a_plan(tmp_path):
     plan = read_plan(file)
     assert [variant.name for variant in plan.variants] == ["concat-with", "concat-without", "hca-with", "hca-without"]
     assert len(plan.runs) == 12
-    line = next(line for line in README.splitlines() if line.startswith("Shipped are `fusions`"))
+    line = " ".join(README.partition("Shipped in `configs/ablations`:")[2].partition("\n\n")[0].split())
     shipped = {path.stem for path in (ROOT / "configs" / "ablations").glob("*.yaml")}
     assert set(re.findall(r"`([^`]+)`", line.partition(".")[0])) == shipped
     variants = read_plan(ROOT / "configs" / "ablations" / "fusions.yaml").variants

@@ -25,6 +25,7 @@ from mmtrain.engine.averages import AVERAGES, AverageConfig
 from mmtrain.engine.clipping import CLIPPINGS, ClippingConfig
 from mmtrain.engine.optimizers import OPTIMIZERS, OptimizerConfig
 from mmtrain.engine.schedules import LR_SCHEDULES, LrScheduleConfig
+from mmtrain.evaluation.conventions import CONVENTIONS, ConventionConfig
 from mmtrain.models.encoders import (
     IMAGE_ENCODERS,
     SEQUENCE_ENCODERS,
@@ -57,6 +58,7 @@ TABLES = {
     "poolings": (POOLINGS, PoolingConfig),
     "heads": (HEADS, HeadConfig),
     "losses": (tuple(row for row, _ in LOSSES), LossConfig),
+    "conventions": (tuple(CONVENTIONS.values()), ConventionConfig),
     "pretext tasks": (PRETEXTS, PretextConfig),
     "regularizers": (REGULARIZERS, RegularizerConfig),
     "optimizers": (OPTIMIZERS, OptimizerConfig),
@@ -115,6 +117,7 @@ BUILD = {
         config.build(input_dim=1, num_outputs=1) if row is ScaleHeadConfig else config.build(input_dim=8, num_outputs=2)
     ),
     "losses": build_loss,
+    "conventions": lambda _, config: config.names,
     "pretext tasks": build_pretext,
     "optimizers": build_optimizer,
     "weight averages": lambda _, config: config.build(torch.nn.Linear(2, 2), total=10),

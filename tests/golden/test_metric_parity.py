@@ -1,6 +1,7 @@
 """Every metric against scikit-learn or scipy on random data, tied scores included."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn import metrics as sk
 
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.metrics import metrics
+from mmtrain.evaluation.moments import Moments
 from mmtrain.evaluation.predictions import TaskPredictions
 from mmtrain.evaluation.ranking import Ranking, average_ranks
 from mmtrain.evaluation.resampling import statistic_of
@@ -85,6 +87,8 @@ def test_binary(seed: int, tied: bool) -> None:
     labels, chosen = item.labels, item.probabilities > 0.5
     expected = {
         "accuracy": sk.accuracy_score(labels, chosen),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, chosen),
+        "mcc": sk.matthews_corrcoef(labels, chosen),
         "auroc": sk.roc_auc_score(labels, item.logits),
         "average_precision": sk.average_precision_score(labels, item.logits),
     }
@@ -105,6 +109,8 @@ def test_multiclass(seed: int, tied: bool) -> None:
     per_class = [sk.roc_auc_score(one_hot[:, number], item.probabilities[:, number]) for number in range(4)]
     expected = {
         "accuracy": sk.accuracy_score(labels, chosen),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, chosen),
+        "mcc": sk.matthews_corrcoef(labels, chosen),
         "macro_precision": scores[0],
         "macro_recall": scores[1],
         "macro_f1": scores[2],
@@ -121,9 +127,18 @@ def test_multiclass(seed: int, tied: bool) -> None:
 def test_multilabel(seed: int, tied: bool) -> None:
     item = multilabel(seed, tied=tied)
     labels, chosen = item.labels.astype(int), (item.probabilities > 0.5).astype(int)
+    functions = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
     expected = {
-        "macro_f1": sk.f1_score(labels, chosen, average="macro"),
-        "micro_f1": sk.f1_score(labels, chosen, average="micro"),
+        f"{average}_{name}": function(labels, chosen, average=average, zero_division=0)
+        for average in ("macro", "micro")
+        for name, function in functions.items()
+    }
+    tags = list(zip(labels.T, chosen.T, strict=True))
+    expected |= {
+        "macro_balanced_accuracy": np.mean([sk.balanced_accuracy_score(*pair) for pair in tags]),
+        "macro_mcc": np.mean([sk.matthews_corrcoef(*pair) for pair in tags]),
+        "micro_auroc": sk.roc_auc_score(labels, item.logits, average="micro"),
+        "micro_average_precision": sk.average_precision_score(labels, item.logits, average="micro"),
         "exact_match": sk.accuracy_score(labels, chosen),
         "hamming_distance": sk.hamming_loss(labels, chosen),
         "macro_auroc": sk.roc_auc_score(labels, item.logits, average="macro"),
@@ -145,7 +160,57 @@ def test_regression(seed: int, tied: bool) -> None:
     compare(item, expected)
 
 
-@pytest.mark.parametrize("make", [binary, multiclass, multilabel, regression])
+def mosi(seed: int, *, tied: bool) -> TaskPredictions:
+    """Labels in float32 from -3 to 3 in thirds, zeros among them, and halves among the predictions."""
+    generator = np.random.default_rng(seed)
+    labels = (generator.integers(-9, 10, 60) / 3).astype(np.float32)
+    values = (labels + generator.normal(size=60)).astype(np.float32)
+    values = np.round(values * 2) / 2 if tied else values
+    return replace(predictions("regression", labels, values, values), convention="mosi")
+
+
+def sims(seed: int, *, tied: bool) -> TaskPredictions:
+    """Labels in float32 from -1 to 1 in fifths of 1, and predictions at the edges of classes."""
+    generator = np.random.default_rng(seed)
+    labels = (generator.integers(-5, 6, 60) / 5).astype(np.float32)
+    values = (labels + generator.normal(size=60) / 2).astype(np.float32)
+    values = np.round(values, 1) if tied else values
+    return replace(predictions("regression", labels, values, values), convention="sims")
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_mosi_and_mosei(seed: int, tied: bool) -> None:
+    """Their papers' tables, from scikit-learn and numpy alone."""
+    item = mosi(seed, tied=tied)
+    found, labels, values = dict(metrics(item)), item.labels.astype(np.float32), item.probabilities
+    for name, limit in (("acc5", 2), ("acc7", 3)):
+        near = [np.round(np.clip(numbers, -limit, limit)) for numbers in (labels, values)]
+        assert found[name] == pytest.approx(sk.accuracy_score(*near))
+    some = labels != 0
+    pairs = {"has0": (labels >= 0, values >= 0), "non0": (labels[some] > 0, values[some] > 0)}
+    for name, pair in pairs.items():
+        assert found[f"acc2_{name}"] == pytest.approx(sk.accuracy_score(*pair))
+        assert found[f"f1_{name}"] == pytest.approx(sk.f1_score(*pair, average="weighted"))
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_sims(seed: int, tied: bool) -> None:
+    item = sims(seed, tied=tied)
+    found, labels, values = dict(metrics(item)), *(np.clip(x, -1, 1) for x in (item.labels, item.probabilities))
+
+    def classes(numbers: np.ndarray, edges: list[float]) -> list[int]:
+        return [sum(np.float32(number) > np.float32(edge) for edge in edges) for number in numbers]
+
+    for name, edges in (("acc2", [0]), ("acc3", [-0.1, 0.1]), ("acc5", [-0.7, -0.1, 0.1, 0.7])):
+        assert found[name] == pytest.approx(sk.accuracy_score(classes(labels, edges), classes(values, edges)))
+    assert found["f1"] == pytest.approx(sk.f1_score(labels > 0, values > 0, average="weighted"))
+    assert found["clipped_mae"] == pytest.approx(sk.mean_absolute_error(labels, values))
+    assert found["clipped_pearson"] == pytest.approx(stats.pearsonr(labels, values).statistic, abs=2e-6)
+
+
+@pytest.mark.parametrize("make", [binary, multiclass, multilabel, regression, mosi, sims])
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_bootstrap_s_short_way_is_the_same_number(make: object, tied: bool) -> None:
     """Of resamples with repeats too."""
@@ -154,6 +219,28 @@ def test_the_bootstrap_s_short_way_is_the_same_number(make: object, tied: bool) 
     for index in (np.arange(len(item)), *(generator.integers(len(item), size=len(item)) for _ in range(3))):
         for name, value in metrics(item.subset(index)):
             assert statistic_of(item, name)(index) == pytest.approx(value, abs=2e-6, nan_ok=True), name
+
+
+@pytest.mark.parametrize("make", [binary, multiclass, multilabel, regression, mosi, sims])
+def test_sums_of_groups_give_the_same_number_and_an_error(make: object) -> None:
+    """Of every metric that is a function of sums; its error is that of a jackknife over 40 groups, nearly."""
+    item = make(5, tied=False)
+    codes = np.arange(len(item)) % 40
+    weights = np.bincount(np.random.default_rng(1).integers(40, size=40), minlength=40)
+    index = np.concatenate([np.flatnonzero(codes == group) for group, count in enumerate(weights) for _ in range(count)])
+    found = {name: statistic_of(item, name) for name, _ in metrics(item)}
+    moments = {name: statistic for name, statistic in found.items() if isinstance(statistic, Moments)}
+    assert set(found) - set(moments) <= {"auroc", "average_precision", "spearman"} | {
+        f"{average}_{name}" for average in ("macro", "micro") for name in ("auroc", "average_precision")
+    }
+    for name, statistic in moments.items():
+        sums = statistic.group_sums(codes, 40)
+        values, errors = statistic.weighted(sums, np.stack([weights, np.ones(40, np.int64)]))
+        assert values[0] == pytest.approx(statistic(index), abs=1e-9), name
+        without = [statistic(np.flatnonzero(codes != group)) for group in range(40)]
+        jackknife = np.sqrt(39 * np.var(without))
+        assert errors[1] == pytest.approx(jackknife, rel=0.25), name
+        assert statistic.bounds[0] <= values[0] <= statistic.bounds[1], name
 
 
 @pytest.mark.parametrize("make", [binary, multiclass, multilabel])

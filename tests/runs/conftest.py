@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lives import Write
+from lives import Write, live
 
 from mmtrain.engine.run import Run
 
@@ -133,3 +133,18 @@ def fields(write_experiment: Write) -> Path:
     values["regularizers"], values["tasks"] = {}, {}
     file.write_text(yaml.safe_dump(values))
     return file
+
+
+@pytest.fixture(scope="session")
+def trained(base_experiment: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps over both stores, evaluated on its test split; not to be changed."""
+    folder = tmp_path_factory.mktemp("inference")
+    experiment = deepcopy(base_experiment) | {"runs": str(folder), "name": "run"}
+    experiment["training"] |= {"epochs": 1, "steps_per_epoch": 4, "eval_every": 4, "checkpoint_every": 4}
+    experiment["selection"] = {"metric": "val/loss", "mode": "min"}
+    file = folder / "experiment.yaml"
+    file.write_text(yaml.safe_dump(experiment))
+    assert live(["train", "--config", str(file)], cwd=folder).code == 0
+    scored = live(["evaluate", str(folder / "run"), "--split", "test"], cwd=folder)
+    assert scored.code == 0, scored.err
+    return folder / "run"

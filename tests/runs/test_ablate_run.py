@@ -19,6 +19,8 @@ from mmtrain.errors import ConfigError, DataError
 ROOT = Path(__file__).parents[2]
 LONG = {"training.epochs": 2, "training.steps_per_epoch": 60, "training.checkpoint_every": 20}
 
+LONG_STAGE = {"epochs": 2, "steps_per_epoch": 60, "checkpoint_every": 20}
+
 
 @pytest.fixture
 def matrix(fields: Path) -> Path:
@@ -139,3 +141,40 @@ def test_every_variant_is_checked_before_the_first_trains(matrix: Path) -> None:
         matrix.write_text(yaml.safe_dump(values | changes, sort_keys=False))
         with pytest.raises(kind, match=message):
             check_plan(matrix, read_plan(matrix))
+
+
+@pytest.mark.slow
+def test_a_stage_is_trained_once_for_all_that_begin_with_it(fields: Path) -> None:
+    """Killed in the stage and called again; both variants begin with its one best checkpoint, a third with none."""
+    values = yaml.safe_load(fields.read_text())
+    streams = values.pop("streams")
+    stages = {
+        "first": {"streams": {"calls": streams["calls"]}, "training": LONG_STAGE},
+        "last": {"streams": {"clips": streams["clips"]}, "training": {"steps_per_epoch": 4, "eval_every": 4}},
+    }
+    fields.write_text(yaml.safe_dump(values | {"stages": stages}, sort_keys=False))
+    matrix = fields.with_name("stages.yaml")
+    rates = {name: {"stages.last.training.optimizer.lr": lr} for name, lr in (("high", 0.02), ("low", 0.001))}
+    axes = {"rate": rates | {"alone": {"stages.last.initial": None}}}
+    told = {"name": "stages", "experiment": fields.name, "axes": axes, "baseline": {"rate": "high"}, "seeds": [3]}
+    matrix.write_text(yaml.safe_dump(told | {"metric": "val/funny/auroc"}, sort_keys=False))
+    plan = read_plan(matrix)
+    (stage,) = plan.shared
+    root = matrix.parent
+    first = begin(matrix)
+    wait_for(root / stage.folder.checkpoints / "step-00000020")
+    first.send_signal(signal.SIGINT)
+    out, _ = first.communicate(timeout=300)
+    assert first.returncode == 130, out
+    code, out = call(matrix, "--jobs", "2")
+    assert code == 0, out
+    assert out.count(f"{stage.label}: begins") == 1
+    assert "resumed from" in (root / "runs" / "stages" / "logs" / f"{stage.label}.log").read_text()
+    sources = [json.loads((root / run.folder.initial).read_text())["source"] for run in plan.runs[:2]]
+    assert sources[0] == sources[1]
+    assert not (root / plan.runs[2].folder.initial).exists()
+    code, out = call(matrix)
+    assert (code, out.count(": begins")) == (0, 0), out
+    found = json.loads((root / "runs" / "stages" / "ablation.json").read_text())
+    assert [run["state"] for run in found["shared"]] == ["finished"]
+    assert len(found["shared"][0]["used_by"]) == 2

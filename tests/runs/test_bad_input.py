@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from data_prep.stats import measure_store
 from mmtrain.cli import main
+from mmtrain.compatibility import check_origins, open_stores
+from mmtrain.config import load_experiment
 from mmtrain.data.schema import FeatureSpec, TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.data.writer import StoreWriter
@@ -62,7 +65,7 @@ PICTURES = (("clips", 8), ("calls", 12))  # stores, height of their pictures
 def small_store(path, *, dim=6, kind="binary", classes=(), name="small", tasks=("funny",), splits=("train", "val")):
     random = np.random.default_rng(0)
     schemas = {task: TaskSchema(kind=kind, classes=classes) for task in tasks}
-    with StoreWriter(path, name=name, modalities={"audio": FeatureSpec(dim=dim, extractor="ours")}, tasks=schemas) as writer:
+    with StoreWriter(path, name=name, modalities={"audio": FeatureSpec(dim=dim)}, tasks=schemas) as writer:
         for number in range(12):
             writer.add(
                 id=f"c{number}",
@@ -127,6 +130,57 @@ def test_two_stores_of_different_width(complaint, without_text, tmp_path):
         "modality 'audio' is 6 wide in store 'clips' (synth) and 7 wide in 'wide': extract both with one extractor, or "
         "leave it out of the model"
     )
+
+
+def voiced_store(path, *, extractor="ours", weights="", normalize=False):
+    """As wide as the store of clips."""
+    provenance = {"extractors": {"audio": {"weights_sha256": {"file": weights}}}} if weights else {}
+    raw = path.with_name(f"{path.name}-raw")
+    spec = FeatureSpec(dim=6, extractor=extractor, rows_per_second=10.0)
+    tasks = {"funny": TaskSchema(kind="binary")}
+    with StoreWriter(raw, name="voices", modalities={"audio": spec}, tasks=tasks, provenance=provenance) as writer:
+        for number in range(8):
+            split = ("train", "val")[number // 4]
+            rows = {"audio": np.full((2, 6), number, np.float32)}
+            writer.add(id=f"c{number}", split=split, group=f"g{number}", features=rows, labels={"funny": number % 2})
+    measure_store(raw, out=path, normalize=normalize)  # provenance of what it was made from is looked at too
+    return path
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fact", "found"),
+    [
+        ({}, {"extractor": "theirs"}, "extractor", ("theirs", "ours")),
+        ({"weights": "a" * 64}, {"weights": "b" * 64}, "weights", ("b" * 12, "a" * 12)),
+        ({}, {"normalize": True}, "scale", ("normalized by `data_prep stats`", "as extracted")),
+        ({"extractor": "unknown"}, {"normalize": True}, "scale", ("normalized by `data_prep stats`", "as extracted")),
+    ],
+)
+def test_two_stores_whose_rows_are_not_the_same_measurements(complaint, without_text, tmp_path, first, second, fact, found):
+    places = [voiced_store(tmp_path / name, **options) for name, options in (("one", first), ("two", second))]
+    stores = [f"datasets.{name}.store={place}" for name, place in zip(("clips", "calls"), places, strict=True)]
+    reads = [f"streams.{name}.{key}" for name in ("clips", "calls") for key in ("tasks=[funny]", "modalities=[audio]")]
+    message = complaint("train", "-c", without_text(tasks={}), *stores, *reads)
+    assert message == (
+        f"modality 'audio', {fact}: {found[1]} in dataset 'clips', {found[0]} in 'calls'; the model would take both for the "
+        "same measurements. Make both stores alike, or write datasets.clips.allow_other_extractor: true where that is meant"
+    )
+
+
+def test_rows_of_other_extractors_where_that_is_meant_or_not_known(without_text, tmp_path):
+    for name, options in (
+        ("one", {}),
+        ("two", {"extractor": "theirs", "normalize": True}),
+        ("three", {"extractor": "unknown"}),
+    ):
+        voiced_store(tmp_path / name, **options)
+    for name, words in (("two", ["datasets.calls.allow_other_extractor=true"]), ("three", []), ("one", [])):
+        stores = [f"datasets.clips.store={tmp_path}/one", f"datasets.calls.store={tmp_path}/{name}", *words]
+        reads = [
+            f"streams.{stream}.{key}" for stream in ("clips", "calls") for key in ("tasks=[funny]", "modalities=[audio]")
+        ]
+        experiment = load_experiment(without_text(tasks={}), [*stores, *reads])
+        check_origins(experiment, open_stores(experiment))
 
 
 def picture_store(path, *, height, width):

@@ -44,8 +44,10 @@ def test_wandb_that_records_gets_every_step(
     run = RecordingRun()
     settings: dict[str, Any] = {}
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(init=lambda **words: settings.update(words) or run))
-    found = train_experiment(fields, ["tracking.wandb=offline"])
+    words = ["tracking.wandb=offline", "tracking.group=mine", "tracking.tags=[fusion=sum]"]
+    found = train_experiment(fields, words)
     assert settings["mode"] == "offline"
+    assert (settings["group"], settings["tags"]) == ("mine", ["fusion=sum"])
     assert settings["config"]["batch"]["size"] == 7
     assert [step for step, _ in run.logged] == [1, 2, 3, 4, 4]
     assert [scalars["grad_norm"] for _, scalars in run.logged[:4]] == found.steps["grad_norm"].tolist()
@@ -152,6 +154,32 @@ def test_tensorboard_gets_the_same_numbers(fields: Path, capsys: pytest.CaptureF
     norms = events.Scalars("grad_norm")
     assert [event.step for event in norms] == [1, 2, 3, 4]
     assert [event.value for event in norms] == pytest.approx(found.steps["grad_norm"], rel=1e-6)
+
+
+def hparams_of(run: Path) -> tuple[dict[str, object], list[str], float]:
+    """What TensorBoard's HParams page has of a run: its columns, the names of its metrics, and the number of the first."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    contents = events.PluginTagToContent("hparams")
+    data = {name: HParamsPluginData.FromString(content) for name, content in contents.items()}
+    started = data["_hparams_/session_start_info"].session_start_info.hparams
+    columns = {name: getattr(value, value.WhichOneof("kind")) for name, value in started.items()}
+    metrics = [info.name.tag for info in data["_hparams_/experiment"].experiment.metric_infos]
+    return columns, metrics, events.Scalars(metrics[0])[-1].value
+
+
+def test_tensorboard_compares_runs_by_their_tags_or_by_every_setting(fields: Path) -> None:
+    pytest.importorskip("tensorboard")
+    words = ["tracking.tensorboard=true", "training.eval_every=2", "curriculum.window=2", "training.steps_per_epoch=4"]
+    found = train_experiment(fields, words)
+    columns, metrics, value = hparams_of(fields.parent / "runs" / "run")
+    assert (columns["batch.size"], columns["training.optimizer.name"]) == (7.0, "adamw")
+    assert metrics == ["best/val/loss"]
+    assert value == pytest.approx(max(found.evaluations["val/loss"]), rel=1e-6)  # mode: max
+    train_experiment(fields, [*words, "name=tagged", "tracking.tags=[fusion=sum, mine]"])
+    assert hparams_of(fields.parent / "runs" / "tagged")[0] == {"fusion": "sum", "seed": 3.0}
 
 
 def test_tensorboard_has_each_step_of_a_killed_run_once(fields: Path) -> None:

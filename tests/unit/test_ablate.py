@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from mmtrain.ablation import ablate as module
-from mmtrain.ablation import processes, status
+from mmtrain.ablation import processes, report, status
 from mmtrain.ablation.ablate import ablate
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
 from mmtrain.ablation.processes import Job
@@ -30,18 +32,19 @@ EXPERIMENT = {
     "model": {"dim": 8, "sequences": {"audio": {"name": "linear"}}},
 }
 AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat", "sum", "mean")}}
+GRID = [(name, rate) for name in ("concat", "sum", "mean") for rate in ("low", "high")]
 # what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice
 RUN = """
 import json, pathlib, shutil, sys
 folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())
 matrix = folder.parent.parent
 shutil.copy(matrix / "ablation.md", matrix / ("seen-%s-%s.md" % (folder.parent.name[:3], folder.name)))
-if how.get("fails"): sys.exit("first\\nlast words")
+if how.get("fails"): sys.exit("first\\n" + how["fails"])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "config.yaml").touch()
 (folder / "environment.json").write_text(json.dumps([how["environment"]]))
-metrics = [{"kind": "evaluation", "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
-    for best, value in ((True, how["value"]), (False, 9.0))]
+metrics = [{"kind": "evaluation", "step": step, "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
+    for step, best, value in ((1, True, how["value"]), (2, False, 9.0))]
 windows = [{"step": step, "seconds": seconds, "samples_per_second": rate, "peak_memory_bytes": 2**20 * seconds}
     for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
 for name, records in (("metrics", metrics), ("timing", windows)):
@@ -61,6 +64,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.root, self.values, self.fails, self.file = root, {}, set(), root / "trial.yaml"
+        self.last_words = "last words"
         (root / "base.yaml").write_text(yaml.safe_dump(EXPERIMENT | {"runs": str(root / "runs")}))
         self.write()
 
@@ -84,7 +88,7 @@ class Bench:
         parameters = {"total": 1000, "trained": 10}
         how = {
             "value": self.values.get((run.variant.name, run.seed), 1.0),
-            "fails": run.variant.name in self.fails,
+            "fails": self.last_words if run.variant.name in self.fails else "",
             "environment": code_now() | {"parameters": parameters},
         }
         mode = "anew" if overwrite else "on"
@@ -119,6 +123,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(module, "check_plan", lambda *_: None)
     monkeypatch.setattr(module, "reading_job", fake_reading)
     monkeypatch.setattr(status, "is_finished", finished)
+    monkeypatch.setattr(report, "has_page", lambda: False)  # it takes as long as the rest
     monkeypatch.setattr(processes, "_POLL", 0.005)
     return made
 
@@ -128,23 +133,23 @@ def begun(text: str) -> list[str]:
 
 
 def test_the_table_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    """sum less concat: 0.1 and 0.2; mean 0.15, s sqrt(0.005), error 0.05, t = 3. For 1 degree p = 1 - 2 atan(3) / pi,
-    t(0.975) = 12.706205. mean less concat: 0 twice, p 1. Holm: the smaller p twice, then 1."""
-    bench.values = {("concat", 0): 0.5, ("concat", 1): 0.7, ("sum", 0): 0.6, ("sum", 1): 0.9}
-    bench.values |= {("mean", 0): 0.5, ("mean", 1): 0.7}
+    """sum less concat: 0.1, 0.2, 0.3; mean 0.2, s 0.1, t = 2 sqrt(3). For 2 degrees p = 1 - t / sqrt(t^2 + 2) =
+    1 - sqrt(12 / 14), t(0.975) = 4.302653. mean less concat: 0 three times, p 1. Holm: the smaller p twice, then 1.
+    """
+    values = {"concat": (0.5, 0.7, 0.6), "sum": (0.6, 0.9, 0.9), "mean": (0.5, 0.7, 0.6)}
+    bench.values = {(name, seed): value for name, found in values.items() for seed, value in enumerate(found)}
+    bench.write(seeds=[0, 1, 2])
     assert ablate(bench.file)
-    assert begun(capsys.readouterr().out) == ["concat-0", "concat-1", "sum-0", "sum-1", "mean-0", "mean-1"]
-    p = 1 - 2 * math.atan(3) / math.pi
+    assert begun(capsys.readouterr().out) == [f"{name}-{seed}" for name in ("concat", "sum", "mean") for seed in range(3)]
+    p, reach = 1 - math.sqrt(12 / 14), 4.302653 * 0.1 / math.sqrt(3)
     row = bench.variant("sum")
-    assert row["values"] == [0.6, 0.9]
-    assert row["estimate"]["mean"] == pytest.approx(0.75)
-    assert row["estimate"]["high"] == pytest.approx(0.75 + 12.706205 * 0.15, abs=1e-5)
-    assert row["difference"] == pytest.approx(
-        {"mean": 0.15, "low": 0.15 - 0.05 * 12.706205, "high": 0.15 + 0.05 * 12.706205, "p": p, "num": 2, "over": "seeds"},
-        abs=1e-6,
-    )
+    assert row["values"] == [0.6, 0.9, 0.9]
+    assert row["estimate"]["mean"] == pytest.approx(0.8)
+    assert row["estimate"]["high"] == pytest.approx(0.8 + 4.302653 * 0.1, abs=1e-6)  # s = sqrt(0.03), s / sqrt(3) = 0.1
+    numbers = {"mean": 0.2, "low": 0.2 - reach, "high": 0.2 + reach, "p": p, "p_seeds": p}
+    assert row["difference"] == pytest.approx(numbers | {"num_seeds": 3, "num_groups": 0}, abs=1e-6)
     assert row["p_holm"] == pytest.approx(2 * p)
-    assert row["also"] == {"val/loss": pytest.approx(1.5)}
+    assert row["also"] == {"val/loss": pytest.approx(1.6)}
     assert row["cost"] == {
         "seconds": 13.0,
         "samples_per_second": 50.0,
@@ -155,13 +160,30 @@ def test_the_table_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> 
     assert (bench.variant("mean")["difference"]["p"], bench.variant("mean")["p_holm"]) == (1.0, 1.0)
     assert bench.variant("concat")["difference"] is None
     page = (bench.folder / "ablation.md").read_text()
-    assert "## trial: val/t/mae, 6 of 6 runs finished" in page
+    assert "## trial: val/t/mae, 9 of 9 runs finished" in page
     line = " ".join(next(line for line in page.splitlines() if line.startswith("| sum")).split())
-    assert line == "| sum | 0.750 | [-1.156, 2.656] | +0.150 | [-0.485, +0.785] | 0.205 | 0.41 | 1.500 | 2 seeds | 2 of 2 |"
+    assert line == (
+        "| sum | 0.800 | [0.370, 1.230] | +0.200 | [-0.048, +0.448] | 0.0742 | 0.148 | 0.0742 | 1.600 | 3 seeds | 3 of 3 |"
+    )
+    assert "groups could not be resampled" in page
     assert "Open ends" not in page
     table = (bench.folder / "ablation.csv").read_text().splitlines()
     assert table[0].startswith("variant,id,axis fusion,value,value_low,value_high,difference,")
     assert [text.split(",")[0] for text in table] == ["variant", "concat", "sum", "mean"]
+
+
+def test_two_seeds_have_no_interval(bench: Bench) -> None:
+    bench.values = {("sum", 0): 1.5, ("sum", 1): 2.5}
+    ablate(bench.file)
+    page = (bench.folder / "ablation.md").read_text()
+    line = " ".join(next(line for line in page.splitlines() if line.startswith("| sum")).split())
+    assert line == (
+        "| sum | 2.000 | n = 2, no interval | +1.000 | n = 2, no interval | - | - | - | 4.000 | 2 seeds | 2 of 2 |"
+    )
+    assert "fewer than 3 have no interval and no p" in page
+    assert bench.variant("sum")["estimate"]["low"] is None
+    assert [bench.variant("sum")["difference"][key] for key in ("low", "high", "p", "p_seeds")] == [None] * 4
+    assert ",2.0,,,1.0,,,,," in (bench.folder / "ablation.csv").read_text()
 
 
 def test_what_is_finished_stays_and_what_is_new_runs_alone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +217,7 @@ def test_one_that_fails_is_listed_and_tried_again(bench: Bench, capsys: pytest.C
     assert f"{label}: failed: last words; 2 of 6 runs finished" in capsys.readouterr().out
     assert f"- {label}: failed: last words" in (bench.folder / "ablation.md").read_text()
     assert bench.variant("sum")["estimate"] is None
-    assert bench.variant("mean")["p_holm"] == 1.0
+    assert bench.variant("mean")["difference"]["mean"] == 0.0
     assert ablate(bench.file, dry_run=True)
     assert f"# {label}: failed: last words" in capsys.readouterr().out
     bench.fails = set()
@@ -278,11 +300,10 @@ def test_one_seed_is_compared_over_groups(bench: Bench, monkeypatch: pytest.Monk
     bench.values = {("concat", 0): 4.0, ("sum", 0): 4.5}
     assert ablate(bench.file)
     row = bench.variant("sum")
-    assert row["difference"]["over"] == "groups"
-    assert row["difference"]["num"] == 3
+    assert (row["difference"]["num_seeds"], row["difference"]["num_groups"]) == (1, 3)
     assert [row["difference"][key] for key in ("mean", "low", "high")] == pytest.approx([0.5] * 3)
     assert row["estimate"]["mean"] == pytest.approx(4.5)
-    assert "3 groups" in (bench.folder / "ablation.md").read_text()
+    assert "1 seed x 3 groups" in (bench.folder / "ablation.md").read_text()
     assert "over groups: one seed; bootstrap" in (bench.folder / "ablation.md").read_text()
     predict(bench.run("sum"), [1.0, 2.0])
     assert ablate(bench.file)
@@ -308,7 +329,37 @@ def test_seeds_with_other_samples_are_not_compared(bench: Bench, monkeypatch: py
         "sum has no interval, or is not compared: task 't': the two runs did not predict the same samples (5 and 6, of them "
         "5 the same), and their difference would be one of samples too"
     ]
-    assert bench.variant("mean")["difference"]["num"] == 2
+    assert bench.variant("mean")["difference"]["num_seeds"] == 2
+
+
+def test_seeds_and_groups_are_crossed_where_the_predictions_are_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors 1, 3, 8 of the groups; sum adds 1, 2, 3 by seed, to all groups alike: the seeds are all that differs.
+
+    So p is that of the paired t-test, with 1 as s: 1 - t / sqrt(t^2 + 2) of t = 2 sqrt(3).
+    """
+    bench.write(seeds=[0, 1, 2], axes={"fusion": {name: AXES["fusion"][name] for name in ("concat", "sum")}})
+    for name in ("concat", "sum"):
+        for seed in range(3):
+            more = (name == "sum") * (1.0 + seed)
+            predict(bench.run(name, seed), [value + more for value in (1, 1, 3, 3, 8, 8)])
+            bench.values[name, seed] = 4.0 + more
+    monkeypatch.setattr("mmtrain.engine.run_folder.RunFolder.check", lambda *_, **__: True)
+    assert ablate(bench.file)
+    found = bench.variant("sum")["difference"]
+    assert (found["num_seeds"], found["num_groups"]) == (3, 3)
+    assert found["p"] == pytest.approx(1 - math.sqrt(12 / 14))
+    assert found["p_seeds"] == pytest.approx(found["p"])
+    page = (bench.folder / "ablation.md").read_text()
+    assert "3 seeds x 3 groups" in page
+    assert "seeds and whole groups of samples are both resampled" in page
+    predict(bench.run("sum", 1), [9.0] * 6)
+    assert ablate(bench.file)
+    assert bench.variant("sum")["difference"] is None
+    said = bench.json()["open"][0]
+    assert (
+        "val.parquet gives val/t/mae 9, the run's best evaluation gave 6: it was made from other weights; write it" in said
+    )
+    assert said.endswith(f"`mmtrain evaluate {bench.run('sum', 1)} --split val`")
 
 
 def test_variants_share_opened_stores_where_they_leave_out_the_same_samples(bench: Bench) -> None:
@@ -343,7 +394,7 @@ def test_the_test_split_is_read_once_and_written_down(bench: Bench, capsys: pyte
     assert reads(bench) == labels
     tested = {row["variant"]: row for row in bench.json()["test"]}
     assert {name: row["values"] for name, row in tested.items()} == {"concat": [1.0, 2.0], "sum": [1.0, 2.0]}
-    assert tested["sum"]["difference"]["p"] == 1.0
+    assert tested["sum"]["difference"]["mean"] == 0.0
     page = (bench.folder / "ablation.md").read_text()
     assert "trial: test/t/mae, read when the variants were chosen" in page
     assert "the test split was read 4 times for runs of this matrix" in page
@@ -382,3 +433,39 @@ def test_a_folder_of_something_else_is_refused(bench: Bench) -> None:
     (bench.run("sum") / "letter.txt").touch()
     with pytest.raises(ConfigError, match="exists and is not a run folder"):
         ablate(bench.file)
+
+
+def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While runs are out, with hostile words in a log; then with all of them: effects, two axes, costs, curves."""
+    monkeypatch.setattr(report, "has_page", lambda: True)
+    rates = {"low": {}, "high": {"training.optimizer.lr": 0.1}}
+    baseline = {"fusion": "concat", "rate": "low"}
+    bench.write(seeds=[0, 1, 2], axes={"fusion": AXES["fusion"], "rate": rates}, baseline=baseline)
+    bench.fails = {"sum-high"}
+    bench.last_words = "<script>alert(1)</script>"
+    assert not ablate(bench.file)
+    page = (bench.folder / "ablation.html").read_text()
+    assert "15 of 18 runs finished" in page
+    assert "failed: &lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "alert(1)</script>" not in page
+    assert 'id="open-ends"' in page
+    bench.fails = set()
+    bench.values = {(f"{name}-{rate}", seed): number + seed for number, (name, rate) in enumerate(GRID) for seed in range(3)}
+    shutil.rmtree(bench.folder)
+    assert ablate(bench.file)
+    page = (bench.folder / "ablation.html").read_text()
+    for title in ("Main effect of fusion", "Main effect of rate", "Interaction of fusion and rate", "Every run"):
+        assert title in page
+    assert "val/t/mae over training time" not in page, "all took the same time"
+    assert "The best is concat (1.5)" in page  # 0 and 1 of the two rates, and the seeds 0, 1, 2: lower is better
+    assert "axes:" in page, "the matrix itself"
+    sections = re.findall(r'<section id="([^"]*)"', page)
+    assert sections == ["variants", "effects", "cost-and-quality", "learning-curves", "runs"]
+
+
+def test_without_the_extra_the_page_is_left_out_and_that_is_said_once(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablate(bench.file)
+    assert not (bench.folder / "ablation.html").exists()
+    assert capsys.readouterr().out.count("the page with charts is left out: pip install 'mmtrain[report]'") == 1

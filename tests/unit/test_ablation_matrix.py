@@ -178,6 +178,22 @@ def test_a_variant_that_is_no_experiment_is_named(write):
     assert "command line" not in str(error.value)
 
 
+def test_two_variants_of_one_name_are_refused(write):
+    axes = {
+        "fusion": {"a": {"model.fusion": {"name": "sum"}}, "a-b": {"model.fusion": {"name": "mean"}}},
+        "lr": {"b-c": {"training.optimizer.lr": 0.01}, "c": {"training.optimizer.lr": 0.02}},
+    }
+    with pytest.raises(ConfigError, match=r"two variants are called a-b-c: a \+ b-c and a-b \+ c; write one of these"):
+        read_plan(write(axes=axes, baseline={"fusion": "a", "lr": "c"}))
+
+
+def test_a_value_that_stands_twice_is_refused(write):
+    file = write()
+    file.write_text(file.read_text().replace("    sum:\n", "    concat:\n"))
+    with pytest.raises(ConfigError, match="the key 'concat' stands here twice"):
+        read_plan(file)
+
+
 def test_two_variants_that_are_one_experiment_are_named(write):
     axes = {"fusion": MATRIX["axes"]["fusion"], "lr": {"usual": {}, "same": {"training.optimizer.lr": 1e-3}}}
     with pytest.raises(ConfigError, match="the variants concat-usual and concat-same are the same experiment"):
@@ -195,3 +211,16 @@ def test_two_variants_that_are_one_experiment_are_named(write):
 def test_what_the_matrix_decides_is_not_for_the_command_line(write, override, message):
     with pytest.raises(ConfigError, match=message):
         read_plan(write(), [override])
+
+
+def test_tracked_runs_share_a_group_and_have_their_values_as_tags_and_the_ids_of_untracked_ones(write):
+    plain = read_plan(write())
+    for more, group, tags in (
+        ({"tracking.wandb": "offline"}, "trial", ()),
+        ({"tracking.tensorboard": True, "tracking.group": "ours", "tracking.tags": ["mine"]}, "ours", ("mine",)),
+    ):
+        plan = read_plan(write(overrides=MATRIX["overrides"] | more))
+        assert {run.experiment.tracking.group for run in plan.runs} == {group}
+        assert plan.runs[2].experiment.tracking.tags == (*tags, "fusion=concat", "lr=high")
+        assert [run.label for run in plan.runs] == [run.label for run in plain.runs]
+    assert {run.experiment.tracking.group for run in plain.runs} == {None}

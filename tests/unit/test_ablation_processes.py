@@ -5,11 +5,13 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mmtrain.ablation.processes import Job, last_line, run_jobs, threads_for
+from mmtrain.ablation.processes import Job, environments_for, run_jobs, threads_for
+from mmtrain.ablation.records import last_line
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import Interrupted
 
@@ -60,6 +62,52 @@ def test_two_at_a_time_share_the_cores(tmp_path: Path, monkeypatch: pytest.Monke
     assert {last_line(one.log) for one in jobs} == {"2"}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads_for(2) == 3
+
+
+@pytest.mark.parametrize(
+    ("visible", "num_devices", "jobs", "devices"),
+    [
+        (None, 0, 2, [None, None]),
+        ("", 0, 2, [None, None]),
+        (None, 2, 1, ["0"]),
+        (None, 2, 2, ["0", "1"]),
+        (None, 2, 5, ["0", "1", "0", "1", "0"]),
+        ("3, 5,7", 3, 2, ["3", "5"]),
+        ("GPU-ab,GPU-cd", 2, 3, ["GPU-ab", "GPU-cd", "GPU-ab"]),
+        ("6,-1,7", 1, 2, ["6", "6"]),
+    ],
+)
+def test_each_job_has_one_of_the_devices(monkeypatch, visible, num_devices, jobs, devices):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = [place.get("CUDA_VISIBLE_DEVICES") for place in environments_for(jobs, num_devices=num_devices)]
+    assert found == devices
+
+
+def test_no_two_jobs_at_a_time_have_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a file with its device's name, and fails where it is taken; six jobs on two devices."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    code = f"import os, pathlib, time; p = pathlib.Path({str(tmp_path)!r}, os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    code += "p.touch(exist_ok=False); time.sleep(0.15); p.unlink(); print(p.name)"
+    jobs = [job(tmp_path, name, code) for name in "abcdef"]
+    told = Told()
+    told.run(jobs, at_once=2, num_devices=2)
+    assert [end for _, end in told.ended] == [0] * 6
+    assert sorted(last_line(one.log) for one in jobs) == ["0"] * 3 + ["1"] * 3
+
+
+def test_what_a_job_needs_has_ended_well_before_it_begins(tmp_path: Path) -> None:
+    """c needs b, b needs a; e needs d, which fails; g needs what no job of the call is."""
+    jobs = [job(tmp_path, name, f"raise SystemExit({int(name == 'd')})") for name in "cbaedg"]
+    needs = {"c": ("b",), "b": ("a",), "e": ("d", "a"), "g": ("elsewhere",)}
+    told = Told()
+    rest = told.run([replace(one, needs=needs.get(one.label, ())) for one in jobs], at_once=2)
+    assert [one.label for one in rest] == ["e"]
+    order = [label for label, _ in told.ended]
+    assert sorted(order) == list("abcdg")
+    assert order.index("a") < order.index("b") < order.index("c")
+    assert told.began.index("c") > told.began.index("b")
 
 
 def test_a_folder_in_use_is_put_off_and_then_passed_over(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import mmtrain.stages
 from mmtrain.cli import main
 from mmtrain.config import Staged, load
-from mmtrain.errors import ConfigError, Interrupted
+from mmtrain.errors import ConfigError, Interrupted, Preempted
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = """\
@@ -53,11 +53,16 @@ def test_no_command_shows_help(run, arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ("train", "evaluate", "config", "data")),
+        ((), ("train", "evaluate", "datamap", "attention", "config", "data")),
         (("train",), ("--config", "--resume", "--overwrite", "--profile", "KEY=VALUE", "Experiment file")),
         (("evaluate",), ("--split", "--checkpoint", "run folder", "train, val or test")),
+        (("evaluate",), ("--robustness", "--importance", "--groups", "--levels", "--repeats")),
+        (("datamap",), ("run folder", "easy, hard or ambiguous")),
+        (("attention",), ("run folder", "SAMPLE", "--split", "--stream", "--checkpoint", "--weights")),
         (("crossval",), ("--folds", "--evaluation", "--resume", "--overwrite", "KEY=VALUE", "no group on two sides")),
-        (("ablate",), ("--jobs", "--dry-run", "--rerun-stale", "--final", "KEY=VALUE", "Matrix file")),
+        (("ablate",), ("--jobs", "--dry-run", "--rerun-stale", "--final", "--slurm", "KEY=VALUE", "Matrix file")),
+        (("ablate", "status"), ("--watch", "KEY=VALUE", "Matrix file", "Changes nothing")),
+        (("ablate", "table"), ("KEY=VALUE", "Matrix file", "Runs nothing")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
         (("tune",), ("lr", "batch-size", "search")),
         (("tune", "batch-size"), ("--memory-limit", "KEY=VALUE")),
@@ -226,3 +231,54 @@ def test_every_door_says_a_bad_config_once(tmp_path, command):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {tmp_path}/c.yaml:5: epochs: unknown key; did you mean training.epochs?")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("m.yaml", "--slurm", "a=1"), ("--slurm", "m.yaml", "a=1"), ("run", "m.yaml", "a=1", "--slurm")]
+)
+def test_a_matrix_stands_where_a_command_could(run, monkeypatch, arguments):
+    import mmtrain.ablation.ablate as module
+
+    calls = []
+    monkeypatch.setattr(module, "ablate", lambda *given, **named: calls.append((*given, named["slurm"].throttle)) or True)
+    assert run("ablate", *arguments) == (0, "", "")
+    assert calls == [(Path("m.yaml"), ["a=1"], None)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--throttle", "2"), "error: --throttle, --sbatch-args: they are about jobs of Slurm; write --slurm too"),
+        (("--sbatch-args", "--time=1"), "error: --throttle, --sbatch-args: they are about jobs of Slurm; write --slurm too"),
+        (("--slurm", "--jobs", "2"), "error: --slurm: it submits runs, and goes with none of --jobs, --dry-run and --final"),
+    ],
+)
+def test_options_that_do_not_go_together(run, options, message):
+    code, _, error = run("ablate", "m.yaml", *options)
+    assert code == 2
+    assert error.startswith(message)
+
+
+def test_without_slurm_it_is_one_line(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, out, error = run("ablate", "m.yaml", "--slurm")
+    assert (code, out) == (2, "")
+    assert error == (
+        "error: --slurm: there is no Slurm here: sbatch is not found. Call it on a login node, or leave --slurm out\n"
+    )
+
+
+def test_a_preempted_run_leaves_the_marker_that_was_asked_for(run, monkeypatch, tmp_path):
+    def preempted(*_, **__):
+        raise Preempted("saved; continue with --resume")
+
+    monkeypatch.setattr(mmtrain.stages, "train_file", preempted)
+    said = "saved; continue with --resume\n"
+    assert run("train", "-c", "c.yaml") == (130, "", said)
+    monkeypatch.setenv("MMTRAIN_MARKER", str(tmp_path / "PREEMPTED"))
+    assert run("train", "-c", "c.yaml") == (0, "", said)
+    assert (tmp_path / "PREEMPTED").is_file()
+    nowhere = tmp_path / "nowhere" / "PREEMPTED"
+    monkeypatch.setenv("MMTRAIN_MARKER", str(nowhere))
+    code, _, error = run("train", "-c", "c.yaml")
+    assert (code, error) == (2, f"{said}error: MMTRAIN_MARKER: {nowhere}: No such file or directory\n")

@@ -184,3 +184,42 @@ def test_interpolation(write, monkeypatch):
 def test_interpolation_that_fails_names_its_key(write, value, problem):
     assert complaint(write(f"a:\n  b: '{value}'")) == f"c.yaml:2: a.b: {problem}"
     assert complaint(write("a: {b: 1}"), [f"a.b={value}"]) == f"command line: a.b: {problem}"
+
+
+NAMED = "tasks: {x: {head: 1}, y: 2}\nmodel: {sequences: {audio: 1, video: 2}}\naugmentation: {audio: {noise: 1, mask: 2}}"
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "left"),
+    [
+        ("tasks.x=null", "tasks", {"y": 2}),
+        ("tasks={x: null}", "tasks", {"y": 2}),
+        ("model.sequences.audio=null", "model", {"sequences": {"video": 2}}),
+        ("augmentation.audio.mask=null", "augmentation", {"audio": {"noise": 1}}),
+        ("augmentation.audio=null", "augmentation", {}),
+    ],
+)
+def test_null_takes_an_entry_with_a_name_out(write, override, key, left):
+    tree = load_tree(write(NAMED), [override])
+    assert tree.values[key] == left
+    assert tree.origin(("tasks", "y")) == "c.yaml:1"
+    assert not any("null" in str(path) or path == ("tasks", "x") for path in tree.origins if override.startswith("tasks"))
+
+
+def test_a_file_takes_entries_out_of_its_base_and_puts_others_in(write):
+    write(NAMED, "base.yaml")
+    write("base: base.yaml\ntasks: {x: null}", "middle.yaml")
+    assert load_tree(write("base: middle.yaml")).values["tasks"] == {"y": 2}
+    assert load_tree(write("base: middle.yaml\ntasks: {x: {loss: 3}}")).values["tasks"] == {"y": 2, "x": {"loss": 3}}
+    assert load_tree(write("base: middle.yaml"), ["tasks.x.loss=3"]).values["tasks"]["x"] == {"loss": 3}
+
+
+def test_null_over_nothing_stays_and_so_does_that_of_other_keys(write):
+    """What is not there cannot be taken out: the schema complains of the null. A key without a name keeps its null."""
+    tree = load_tree(write(NAMED), ["tasks.z=null", "model.text=null", "tasks.y=null", "tasks.y=5"])
+    assert tree.values["tasks"] == {"x": {"head": 1}, "z": None, "y": 5}
+    assert tree.values["model"]["text"] is None
+    assert load_tree(write("tasks: {x: null}\nbatch: {size: 1}"), ["batch.size=null"]).values == {
+        "tasks": {"x": None},
+        "batch": {"size": None},
+    }

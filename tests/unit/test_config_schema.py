@@ -114,6 +114,15 @@ def test_nothing_is_required_of_a_file_that_refines_another():
     assert '"oneOf"' not in json.dumps(schema), "several components fit a section that leaves its name to the base"
 
 
+def test_null_stands_for_an_entry_that_a_file_takes_out_of_its_base():
+    schema = file_schema()
+    part = {"base": "x.yaml", "tasks": {"a": None}, "model": {"sequences": {"audio": None}}, "augmentation": {"audio": None}}
+    assert not faults(part | {"stages": {"one": {"streams": {"a": None}}}}, schema, schema)
+    assert not faults({"augmentation": {"audio": {"noise": None}}}, schema, schema)
+    assert faults({"tasks": None}, schema, schema)
+    assert faults({"tasks": {"a": {"head": None}}}, schema, schema)
+
+
 def test_the_schema_is_plain_json():
     assert json.loads(json.dumps(file_schema(), allow_nan=False)) == file_schema()
 

@@ -265,3 +265,20 @@ def test_a_pretext_task_of_the_shared_part_belongs_to_the_stages_whose_streams_l
     assert list(found["pretrain"].pretext) == ["align"]
     assert list(found["pretrain"].tasks) == []
     assert list(found["finetune"].pretext) == []
+
+
+def test_a_stage_takes_out_what_the_stages_share(stages, tmp_path):
+    text = VALID.replace("    tasks:\n      funny: {head: {dropout: 0.5}}", "    tasks: {funny: null}")
+    assert stages(text=text)["finetune"].tasks == {}
+    assert stages("stages.finetune.tasks.funny=null")["finetune"].tasks == {}, "not its own settings alone"
+    assert stages("tasks.sad=null")["pretrain"].tasks == {}
+    (tmp_path / "base.yaml").write_text(VALID)
+    refined = "base: base.yaml\nstages: {finetune: {tasks: {funny: null}}}"
+    assert stages(text=refined)["finetune"].tasks == {}
+
+
+def test_null_over_what_is_not_there_is_refused(stages):
+    with pytest.raises(ConfigError, match=r"tasks\.merry: null takes an entry out, and there is none of this name"):
+        stages("tasks.merry=null")
+    with pytest.raises(ConfigError, match=r"stages\.finetune\.tasks\.merry: null takes an entry out, and there is none"):
+        stages("stages.finetune.tasks.merry=null")

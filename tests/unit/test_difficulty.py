@@ -14,6 +14,8 @@ from mmtrain.data.store import FeatureStore
 from mmtrain.data.writer import StoreWriter
 from mmtrain.difficulty import read_difficulties
 from mmtrain.errors import DataError
+from mmtrain.evaluation.data_map import TaskMap
+from mmtrain.evaluation.data_map_file import write_data_map
 from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import TaskPredictions
 
@@ -143,3 +145,51 @@ def test_losses_of_another_run_are_means_over_tasks_by_stream_and_id(store: Feat
         read(source, stream(store))
     with pytest.raises(DataError, match="no such predictions file"):
         read({"name": "predictions", "file": str(tmp_path / "none.parquet")}, stream(store))
+
+
+def task_map(task: str, rows: dict[str, tuple[float, float, int, int]], streams: str = "clips") -> TaskMap:
+    """id -> confidence, variability, forgetting events, first learned (0: never); over four epochs."""
+    confidence, variability, forgotten, first = (np.array(column) for column in zip(*rows.values(), strict=True))
+    return TaskMap(
+        task=task,
+        ids=np.array(list(rows)),
+        streams=np.full(len(rows), streams),
+        confidence=confidence,
+        variability=variability,
+        correctness=confidence,
+        forgetting_events=forgotten,
+        first_learned=first,
+        epochs=(1, 2, 3, 4),
+    )
+
+
+def test_a_data_map_is_a_mean_over_tasks_and_never_learned_is_forgotten_every_epoch(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "data_map.parquet"
+    funny = {"d": (0.9, 0.1, 0, 1), "a": (0.5, 0.4, 1, 2), "f": (0.25, 0.3, 0, 0), "x": (0.0, 0.0, 9, 1)}
+    sad = {"a": (1.0, 0.0, 2, 1), "b": (0.75, 0.2, 1, 3)}
+    write_data_map(file, [task_map("funny", funny), task_map("sad", sad)])
+
+    def by(column: str, *streams: Stream) -> dict[str, list[float]]:
+        return read({"name": "data_map", "file": str(file), "column": column}, *(streams or (stream(store),)))
+
+    # the training samples in their order: a, b, d, f
+    assert by("confidence")["clips"] == pytest.approx([(0.5 + 0.0) / 2, 0.25, 0.1, 0.75])
+    assert read({"name": "data_map", "file": str(file)}, stream(store)) == by("confidence")
+    assert by("variability")["clips"] == pytest.approx([0.2, 0.2, 0.1, 0.3])
+    assert by("forgetting_events")["clips"] == pytest.approx([1.5, 1, 0, 4])
+    with pytest.raises(
+        DataError, match=r"data_map.parquet has no variability for 4 of the 4 .* of stream 'talks', such as 'a'"
+    ):
+        by("variability", stream(store, name="talks"))
+    write_data_map(file, [task_map("funny", funny)])
+    message = (
+        r"curriculum.pacing.difficulty: .*data_map.parquet has no confidence for 1 of the 4 training samples of stream "
+        r"'clips', such as 'b'. Give the map of a run on the same training samples \(`mmtrain datamap RUN` writes it; "
+        r"regression and pretext tasks are not in it\), or use another difficulty"
+    )
+    with pytest.raises(DataError, match=message):
+        by("confidence")
+    with pytest.raises(DataError, match="no such data map"):
+        read({"name": "data_map", "file": str(tmp_path / "none.parquet")}, stream(store))

@@ -13,12 +13,40 @@ from mmtrain.engine.interrupt import Interrupt
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_sets_the_flag_and_the_old_handler_returns(number):
-    before = signal.getsignal(number)
+    before = signal.signal(number, handler := lambda *_: None)  # in the background a shell ignores some of them
+    try:
+        with Interrupt(Accelerator(cpu=True)) as interrupt:
+            assert not interrupt.requested()
+            os.kill(os.getpid(), number)
+            assert interrupt.requested()
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_preemption_is_noted_also_where_it_was_ignored_and_never_kills():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what keeps a launcher alive, and is inherited from it
+    try:
+        for handler in (signal.SIG_IGN, signal.SIG_DFL):
+            signal.signal(signal.SIGUSR1, handler)
+            with Interrupt(Accelerator(cpu=True)) as interrupt:
+                assert not interrupt.requested()
+                for _ in range(3):  # it is sent until the process has ended
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                assert interrupt.requested()
+                assert interrupt.preempted
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_another_signal_is_no_preemption():
     with Interrupt(Accelerator(cpu=True)) as interrupt:
-        assert not interrupt.requested()
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
         assert interrupt.requested()
-    assert signal.getsignal(number) is before
+        assert not interrupt.preempted
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
 def test_an_ignored_hangup_stays_ignored():

@@ -1,5 +1,7 @@
 """Predictions on disk: what is written is read back, whole, in a fixed order and with fixed bytes."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,10 +73,38 @@ def test_order_of_arrival_does_not_change_the_bytes(tmp_path: Path) -> None:
 def test_columns_are_as_the_design_says(tmp_path: Path) -> None:
     write_predictions(tmp_path / "val.parquet", [predictions("binary"), predictions("multiclass")])
     table = pq.read_table(tmp_path / "val.parquet")
-    assert table.column_names == ["id", "task", "kind", "stream", "group", "label", "logits", "probability", "loss"]
+    first = ["id", "task", "kind", "stream", "group", "label", "logits", "probability", "loss"]
+    assert table.column_names == [*first, "calibrated", "decision"]
     assert table.num_rows == 10
     row = table.slice(5, 1).to_pylist()[0]
     assert (row["id"], row["kind"], len(row["label"]), len(row["logits"])) == ("s0", "multiclass", 1, 3)
+
+
+def test_what_validation_chose_is_written_and_read_back(tmp_path: Path) -> None:
+    """A temperature of 2 and a threshold of 0.6: of logits ln 9 and ln 2, calibrated 3 / 4 and 0.59, one is called."""
+    logits = np.log([9.0, 2.0]).astype(np.float32)
+    item = predictions("binary", 2)
+    item = replace(item, logits=logits, probabilities=1 / (1 + np.exp(-logits)), temperature=2.0, threshold=0.6)
+    written = [item, replace(predictions("regression"), convention="mosi"), predictions("multilabel")]
+    write_predictions(tmp_path / "val.parquet", written)
+    rows = pq.read_table(tmp_path / "val.parquet").to_pylist()
+    assert rows[0]["calibrated"] == pytest.approx([3 / 4])
+    assert [row["decision"] for row in rows[:2]] == [[1], [0]]
+    assert rows[0]["probability"] == pytest.approx([0.9])
+    assert all(row["calibrated"] is row["decision"] is None for row in rows if row["kind"] == "regression")
+    assert all(row["calibrated"] is None and len(row["decision"]) == 3 for row in rows if row["kind"] == "multilabel")
+    found = list(read_predictions(tmp_path / "val.parquet").values())
+    assert (found[0].temperature, found[0].threshold, found[1].convention) == (2.0, 0.6, "mosi")
+    assert (found[2].temperature, found[2].threshold) == (None, 0.5)
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    item = predictions("binary")
+    write_predictions(tmp_path / "val.parquet", [item])
+    table = pq.read_table(tmp_path / "val.parquet").drop_columns(["calibrated", "decision"])
+    note = [{"task": item.task, "kind": item.kind, "classes": []}]
+    pq.write_table(table.replace_schema_metadata({"mmtrain.predictions": json.dumps(note)}), tmp_path / "old.parquet")
+    assert_same(read_predictions(tmp_path / "old.parquet")[item.task], item)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

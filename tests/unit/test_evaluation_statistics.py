@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from mmtrain.evaluation.moments import Moments, mean_of
 from mmtrain.evaluation.ranking import Ranking
-from mmtrain.evaluation.statistics import Interval, grouped_bootstrap
+from mmtrain.evaluation.statistics import Interval, grouped_bootstrap, resample
 
 
 def mean_interval(values: np.ndarray, groups: np.ndarray, **options: object) -> Interval:
@@ -132,3 +133,50 @@ def test_coverage_of_auroc_with_random_effects() -> None:
         interval = grouped_bootstrap(ranking.auroc, groups, num_resamples=400, seed=0)
         hits += interval.low < truth < interval.high
     assert 0.91 <= hits / trials <= 0.985
+
+
+def test_the_error_of_a_mean_is_the_textbook_s() -> None:
+    """1, 2 and 6 in groups of their own: deviation sqrt(7) (over 2), error sqrt(7 / 3). Twice the first and once the last:
+    mean 8 / 3, sum of w (x - mean)^2 2 (5 / 3)^2 + (10 / 3)^2 = 50 / 3, error sqrt(3 / 2 * 50 / 3) / 3."""
+    statistic = mean_of(np.array([1.0, 2, 6]))
+    values, errors = statistic.weighted(statistic.group_sums(np.arange(3), 3), np.array([[1, 1, 1], [2, 0, 1]]))
+    assert values == pytest.approx([3, 8 / 3])
+    assert errors == pytest.approx([math.sqrt(7 / 3), 5 / 3])
+
+
+def test_the_error_of_a_mean_over_unequal_groups() -> None:
+    """Sums 3, 3 and 3 of 1, 3 and 2 samples: mean 9 / 6, residuals 3 / 2, -3 / 2 and 0; error sqrt(3 / 2 * 9 / 2) / 6."""
+    statistic, codes = mean_of(np.array([3.0, 1, 1, 1, 1, 2])), np.array([0, 1, 1, 1, 2, 2])
+    found = resample(statistic, codes, num_resamples=10, seed=0)
+    assert found.value == 1.5
+    assert found.error == pytest.approx(math.sqrt(27 / 4) / 6)
+
+
+def test_a_mean_by_its_sums_is_resampled_as_one_by_its_samples_is() -> None:
+    values, groups = np.random.default_rng(0).normal(size=50), np.arange(50) % 9
+    by_sums = resample(mean_of(values), groups, num_resamples=30, seed=4)
+    by_samples = resample(lambda index: float(values[index].mean()), groups, num_resamples=30, seed=4)
+    assert by_sums.values == pytest.approx(by_samples.values)
+    assert by_samples.errors is None
+
+
+def test_a_bound_is_the_farther_of_two_and_stays_where_the_metric_can_be() -> None:
+    """Losses with a long tail: the studentized interval reaches farther on both sides, and below what a loss can be."""
+    values = np.exp(np.random.default_rng(3).normal(size=12) * 1.5)
+    plain = mean_interval(values, np.arange(12))
+    both = grouped_bootstrap(mean_of(values), np.arange(12), seed=0)
+    assert both.low < 0 < plain.low
+    assert both.high > plain.high
+    capped = grouped_bootstrap(mean_of(values, (0, plain.high + 1)), np.arange(12), seed=0)
+    assert (capped.low, capped.high) == (0, plain.high + 1)
+    narrow = grouped_bootstrap(mean_of(values, (plain.low + 1, plain.high - 1)), np.arange(12), seed=0)
+    assert (narrow.low, narrow.high) == pytest.approx((plain.low, plain.high))
+    statistic = mean_of(np.array([0.25] * 30))
+    assert grouped_bootstrap(statistic, np.arange(30) % 5, seed=0) == Interval(0.25, 0.25, 5)
+
+
+def test_a_difference_is_of_the_same_samples() -> None:
+    one, other = mean_of(np.array([1.0, 2, 3]), (0, 1)), mean_of(np.array([0.0, 0, 3]), (0, 2))
+    assert isinstance(one - other, Moments)
+    assert (one - other)(np.array([0, 1])) == pytest.approx(1.5)
+    assert (one - other).bounds == (-2, 1)

@@ -129,8 +129,8 @@ def test_tables_as_text() -> None:
         "",
         "| task | stream | metric | value |  95 % interval | baseline | samples | groups |",
         "| ---- | ------ | ------ | ----: | -------------: | -------: | ------: | -----: |",
-        "| mood | tweets | mae    | 0.500 | [0.400, 0.600] |  0.700 * |       9 |      3 |",
-        "| mood | tweets | mae    | 0.500 |         [-, -] |  0.700   |       9 |      3 |",
+        "| mood | tweets | mae    | 0.500 | [0.400, 0.600] |  0.700 * |       9 | few: 3 |",
+        "| mood | tweets | mae    | 0.500 |         [-, -] |  0.700   |       9 | few: 3 |",
     ]
     shares = shares_table([ShareRow("tweets", 4200, 0.25)]).markdown()
     assert "| tweets |    4200 |            25.0% |" in shares

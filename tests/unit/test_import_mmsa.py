@@ -41,8 +41,8 @@ def split(first="a", *, rows=(3, 1), frames=(2, 4), **fields):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    def run(content, *arguments):
-        (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(content))
+    def run(content, *arguments, protocol=None):
+        (tmp_path / "mosi.pkl").write_bytes(pickle.dumps(content, protocol))
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", ["data_prep", "import", "mmsa", "mosi.pkl", "--out", "store", *arguments])
         with pytest.raises(SystemExit) as end:
@@ -126,6 +126,54 @@ def test_infinite_rows_fail_or_are_filled(run):
     assert code == 0, said
     assert store.rows("audio", 0).tolist() == [[1, 1], [0, 2], [3, 3]]
     assert store.schema.provenance["fill"] == 0
+
+
+def published(*, first, kind, with_views):
+    """One split with the fields that MMSA's page lists, its audio in float64 with -inf where COVAREP had log(0)."""
+    audio = padded((4, 2), 4, 5).astype(np.float64)
+    audio[0, 2, 4] = -np.inf
+    whole = split(first, audio=audio, audio_lengths=[4, 2], vision=padded((1, 3), 4, 20).astype(np.float64))
+    whole |= {"vision_lengths": [1, 3], "id": kind(whole["id"]), "raw_text": kind(whole["raw_text"])}
+    views = {f"regression_labels_{view}": np.array([0.2, -0.4]) for view in "TAV" if with_views}
+    return whole | views
+
+
+KINDS_OF_TEXT = {
+    "list": list,
+    "array": np.array,
+    "bytes": lambda texts: [str(text).encode() for text in texts],
+    "bytes in an array": lambda texts: np.array([str(text).encode() for text in texts]),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
+@pytest.mark.parametrize("with_views", [False, True])
+def test_a_file_as_it_is_published(run, protocol, kind, with_views):
+    """CMU-MOSI, and CH-SIMS with labels of the single modalities; texts in every form, protocols of Python 2 and 3."""
+    names = (("train", "a"), ("valid", "v"), ("test", "t"))
+    content = {key: published(first=first, kind=KINDS_OF_TEXT[kind], with_views=with_views) for key, first in names}
+    code, said, store = run(content, "--fill", "0", protocol=protocol)
+    assert code == 0, said
+    assert [store.sample_id(index) for index in (0, 3, 4)] == ["a$_$0", "v_b$_$12", "t$_$0"]
+    assert [store.group(0), store.text(0)] == ["a", "what a film"]
+    assert store.lengths("audio").tolist() == [4, 2] * 3
+    assert store.lengths("video").tolist() == [1, 3] * 3
+    assert store.rows("audio", 0).tolist() == [[1] * 5, [2] * 5, [3, 3, 3, 3, 0], [4] * 5]
+    assert {name: modality.dim for name, modality in store.schema.modalities.items()} == {
+        "words": 6,
+        "audio": 5,
+        "video": 20,
+    }
+    assert set(store.schema.tasks) == {"sentiment", "polarity", *(f"sentiment_{view}" for view in "TAV" if with_views)}
+    assert store.labels("sentiment")[0].tolist() == [-1.5, 3] * 3
+    if with_views:
+        assert store.labels("sentiment_V")[0].tolist() == [0.2, -0.4] * 3
+
+
+def test_an_id_that_is_no_text_in_any_way(run):
+    code, said, _ = run({"train": split(id=[b"a\xff", "b$_$1"])})
+    assert (code, "sample 'b'a\\xff''" in said) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from torchvision import models
 
 from data_prep.extractors import AUDIO, IMAGE, TABLES, VIDEO
 from data_prep.extractors.choose import choose
+from data_prep.extractors.clip_backbone import VIDEO_BACKBONES
+from data_prep.extractors.frame_backbone import IMAGE_BACKBONES
 from data_prep.media.span import WHOLE, Span
 from mmtrain.errors import ConfigError, DataError
 
@@ -105,6 +107,27 @@ def test_windows_of_a_video_backbone(tmp_path: Path) -> None:
     rows = extractor(clip, Span(Fraction(0), Fraction(1)))
     assert rows.shape == (1, 512)
     assert extractor.spec.rows_per_second == 10 / 16
+
+
+WIDTHS = {
+    **{"resnet18": 512, "resnet50": 2048, "efficientnet_b0": 1280, "vit_b_16": 768},
+    **{"r3d_18": 512, "mc3_18": 512, "r2plus1d_18": 512, "s3d": 1024, "mvit_v2_s": 768, "swin3d_t": 768},
+}
+
+
+@pytest.mark.slow
+def test_every_backbone_reads_a_clip(tmp_path: Path) -> None:
+    """One row for two pictures a second, or for a window; as wide as each paper's last layer; the flash tells."""
+    assert set(WIDTHS) == {*IMAGE_BACKBONES, *VIDEO_BACKBONES}
+    clip = write_video(tmp_path / "clip.mp4", rate=None)
+    for name, width in WIDTHS.items():
+        extractor = VIDEO[name](weights="random", batch_size=1)
+        dark, flash = (extractor(clip, Span(Fraction(first), Fraction(first) + Fraction(2, 5))) for first in (0, 3))
+        assert (dark.shape, dark.dtype, extractor.spec.dim) == ((1, width), np.float32, width), name
+        assert np.isfinite(dark).all(), name
+        assert np.abs(flash - dark).max() > 0.01 * np.abs(dark).max(), name
+        assert extractor.spec.extractor == f"torchvision/{name}"
+        assert list(extractor.weights) == ["random"]
 
 
 def test_half_precision_is_stored_as_float16(weights: Path, clip: Path) -> None:

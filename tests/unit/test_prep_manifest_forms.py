@@ -1,12 +1,15 @@
 """Parquet manifests, folders of media, clips cut from longer files, media elsewhere: the same samples as a CSV's."""
 
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from data_prep.extract import extract
 from data_prep.manifest import read_manifest
 from data_prep.media.span import WHOLE, Span
 from mmtrain.errors import DataError
@@ -102,3 +105,18 @@ def test_folders_that_are_laid_out_otherwise(tmp_path: Path) -> None:
         read_manifest(_touch(tmp_path / "twice", "train/a.mp4", "train/a.mkv"))
     with pytest.raises(DataError, match="has no samples"):
         read_manifest(_touch(tmp_path / "none", "readme.md"))
+
+
+def test_clips_that_share_a_plain_text_are_named(tmp_path: Path) -> None:
+    """Where they have times, for a text has none; a file of its own, and a whole film's, are no reason to speak."""
+    for name in ("film.txt", "own.txt", "whole.txt"):
+        (tmp_path / name).write_text("what is said")
+    rows = ["a,train,film.txt,0,2", "b,train,film.txt,2,4", "c,train,own.txt,4,6", "d,val,whole.txt,,", "e,test,whole.txt,,"]
+    (tmp_path / "data.csv").write_text("\n".join(["id,split,text_file,start,end", *rows]) + "\n")
+    said = StringIO()
+    extract(tmp_path / "data.csv", out=tmp_path / "store", wanted={}, console=Console(file=said, width=400))
+    notes = [line for line in said.getvalue().splitlines() if line.startswith("warning")]
+    assert notes == [
+        f"warning: {tmp_path}/film.txt is the whole text of 2 clips: a plain text has no times to cut it by. Give each clip "
+        "a file of its own, or subtitles"
+    ]

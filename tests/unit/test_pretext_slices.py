@@ -28,8 +28,8 @@ class Plan:
 class Numbers:
     task_names = ()
 
-    def sample(self, position: int) -> int:
-        return position
+    def samples(self, positions: np.ndarray) -> list[int]:
+        return positions.tolist()
 
 
 class Whole(Collator):

@@ -1,7 +1,9 @@
 """The feature store: what was written is read back, and every bad sample or file is named."""
 
+import gc
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmtrain.data.schema import FeatureSpec, TaskSchema
+from mmtrain.data.shard_file import ShardFile
 from mmtrain.data.store import FeatureStore
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
@@ -77,13 +80,70 @@ def _write(path: Path, count: int = 3, **options) -> Path:
     return path
 
 
-def test_rows_are_views_of_the_file_and_shards_are_named_in_order(tmp_path):
+def test_rows_are_not_to_be_written_to_and_shards_are_named_in_order(tmp_path):
     store = FeatureStore(_write(tmp_path / "store", shard_bytes=8))
     names = [shard.file for shard in store.schema.modalities["audio"].shards]
     assert names == [f"audio-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
     rows = store.rows("audio", 2)
-    assert isinstance(rows, np.memmap)
     assert not rows.flags.writeable
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 24, 1 << 20])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_many_samples_are_read_as_one_by_one_in_any_order(tmp_path, dtype, shard_bytes):
+    """Across files, twice the same, with samples that have no row; against the arrays that were written."""
+    random = np.random.default_rng(3)
+    written = [random.standard_normal((count, 3)).astype(dtype) for count in (2, 0, 5, 1, 0, 7)]
+    spec = {"audio": FeatureSpec(dim=3, dtype=dtype)}
+    with StoreWriter(tmp_path / "store", name="clips", modalities=spec, shard_bytes=shard_bytes) as writer:
+        for index, rows in enumerate(written):
+            writer.add(id=f"s{index}", split="train", group="g", features={"audio": rows})
+    store = FeatureStore(tmp_path / "store")
+    for indices in ([5, 0, 3, 2, 1, 4], [2, 2, 1, 2], [1], [4, 1], []):
+        read = store.read(["audio"], indices)["audio"]
+        assert [read.of(place).tobytes() for place in range(len(indices))] == [written[i].tobytes() for i in indices]
+        assert read.values.shape == (sum(len(written[i]) for i in indices), 3)
+        assert read.values.dtype == dtype
+        assert not read.values.flags.writeable
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_named(tmp_path):
+    """A mapping of its rows would end the process by a signal."""
+    path = _write(tmp_path / "store")
+    schema = FeatureStore(path).schema.modalities["audio"]
+    file = path / "audio.safetensors"
+    opened = ShardFile(file, schema, schema.shards[0])
+    os.truncate(file, 512 + 4 * 8)  # four of the six rows
+    target = np.zeros((2, 2), np.float32)
+    opened.read([1], [target.reshape(-1).view(np.uint8).data])
+    assert target.tolist() == [[1, 1], [1, 1]]
+    with pytest.raises(DataError, match=rf"{file} ends at byte {512 + 4 * 8}: it was cut while it was open"):
+        opened.read([3], [target.reshape(-1).view(np.uint8).data])
+
+
+def test_an_open_store_is_read_as_it_was_when_another_takes_its_place(tmp_path):
+    store = FeatureStore(_write(tmp_path / "store"))
+    _write(tmp_path / "store", count=5, overwrite=True)
+    assert store.rows("audio", 2).tolist() == [[2, 2]] * 3
+
+
+def test_a_store_that_is_left_closes_its_files(tmp_path):
+    _write(tmp_path / "store")
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    stores = [FeatureStore(tmp_path / "store") for _ in range(5)]
+    assert len(os.listdir("/proc/self/fd")) > before
+    del stores
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_read_that_the_system_cuts_short_goes_on(tmp_path, monkeypatch):
+    """As it does beyond 2 GiB."""
+    store = FeatureStore(_write(tmp_path / "store"))
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda descriptor, buffers, place: whole(descriptor, [buffers[0][:5]], place))
+    assert store.rows("audio", 2).tolist() == [[2, 2]] * 3
 
 
 def test_safetensors_reads_our_files(tmp_path):

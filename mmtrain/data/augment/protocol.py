@@ -14,8 +14,8 @@ Kind = Literal["text", "features", "images"]
 class Augment(Protocol[Value]):
     """One row, built: a sample's modality to another of the same meaning; a modality that is missing never comes here.
 
-    A pure function of its two arguments, called in the loader's thread. The value is never written to (arrays are views of
-    mapped files); what comes back has its type, dtype and shape (a text may be shorter), is finite, is not blank where
+    A pure function of its two arguments, called in the loader's thread. The value is never written to (arrays are parts of a
+    whole batch); what comes back has its type, dtype and shape (a text may be shorter), is finite, is not blank where
     the value was not, and is the value itself where the config asks for nothing (probability or size 0).
     """
 

@@ -18,18 +18,28 @@ def require_tensorboard() -> None:
 
 
 class TensorBoardTracker:
-    """Writes to `folder`; what a killed life, or a run that went back, wrote beyond its checkpoint is purged."""
+    """Writes to `folder`; what a killed life, or a run that went back, wrote beyond its checkpoint is purged.
 
-    def __init__(self, *, folder: Path, console: Console) -> None:
-        self._folder = folder
+    `settings`: the run's columns on the HParams page, beside `metric`, the name of a scalar; none: the run is not there.
+    """
+
+    def __init__(
+        self, *, folder: Path, console: Console, settings: Mapping[str, bool | float | str] | None = None, metric: str = ""
+    ) -> None:
+        self._folder, self._settings, self._metric = folder, dict(settings or {}), metric
         self._writer: Any = None
         self._written: dict[str, int] = {}  # name -> its last step
         self._background = Background("TensorBoard", console)
 
     def _open(self, step: int) -> Any:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils import tensorboard
 
-        return SummaryWriter(str(self._folder), purge_step=step)
+        writer: Any = tensorboard.SummaryWriter(str(self._folder), purge_step=step)
+        summaries: Any = tensorboard.summary
+        if self._settings:
+            for summary in summaries.hparams(self._settings, {self._metric: 0.0}):  # the number is read from the scalars
+                writer.file_writer.add_summary(summary)
+        return writer
 
     def log(self, scalars: Mapping[str, float], *, step: int) -> None:
         self._background.do(lambda: self._write(scalars, step))

@@ -1,7 +1,7 @@
 """Weights & Biases, which may fail or fall silent in any way without stopping the training."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,23 +23,23 @@ class WandbTracker:
         folder: Path,
         config: Mapping[str, Any],
         console: Console,
+        group: str | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         self._run: Any = None
         self._background = Background("W&B", console)
-        self._background.do(lambda: self._start(mode=mode, project=project, name=name, folder=folder, config=config))
+        settings = {"mode": mode, "project": project, "name": name, "group": group, "tags": list(tags)}
+        self._background.do(lambda: self._start(folder=folder, config=dict(config), **settings))
 
-    def _start(self, **settings: Any) -> None:
+    def _start(self, *, folder: Path, **settings: Any) -> None:
         import wandb
 
         self._run = wandb.init(
-            project=settings["project"],
-            name=settings["name"],
-            id=_run_id(settings["folder"]),
-            dir=str(settings["folder"]),
-            config=dict(settings["config"]),
-            mode=settings["mode"],
+            id=_run_id(folder),
+            dir=str(folder),
             resume="allow",
             settings=wandb.Settings(init_timeout=10, silent=True),
+            **settings,
         )
 
     def log(self, scalars: Mapping[str, float], *, step: int) -> None:

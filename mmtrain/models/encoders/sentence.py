@@ -35,6 +35,11 @@ class SentenceText(HubText):
         super().__init__(encoder=encoder, trainable_layers=trainable_layers)
         self.projection, self.normalize = projection, normalize
 
+    def cacheable(self, sequence: MaskedSequence) -> MaskedSequence:
+        """One row a text: [B, 1, hidden size], the mean before the projection; it is its own mean."""
+        pooled = masked_mean(self.states(sequence), sequence.mask)[:, None]
+        return MaskedSequence(pooled, sequence.mask.any(dim=1, keepdim=True))
+
     def forward(self, sequence: MaskedSequence) -> MaskedSequence:
         pooled = self.projection(masked_mean(self.states(sequence), sequence.mask))  # [B, d]
         rows = (F.normalize(pooled, dim=1) if self.normalize else pooled)[:, None]

@@ -45,11 +45,26 @@ class TextEncoderSection(Section):
         default=False, description="Compute the layers a second time in the backward pass instead of keeping their insides."
     )
     lora: LoraConfig | None = Field(default=None, description="Adapters that are trained in place of the encoder's weights.")
+    cache: bool = Field(
+        default=False, description="Read what the frozen encoder makes of each text from the folder `cache`, made once."
+    )
 
     @model_validator(mode="after")
     def _one_choice_of_what_is_trained(self) -> Self:
         if self.lora is not None and self.trainable_layers is not None:
             raise ValueError(f"lora: trainable_layers is {self.trainable_layers}; write null for one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_stands_still_is_cached(self) -> Self:
+        if self.cache and self.lora is not None:
+            raise ValueError("cache: lora changes what the encoder makes of a text; write cache: false, or lora: null")
+        if self.cache and self.trainable_layers != 0:
+            layers = "null (all)" if self.trainable_layers is None else self.trainable_layers
+            raise ValueError(
+                f"cache: only what a frozen encoder makes of a text stays as it is, and trainable_layers is {layers}; write "
+                "trainable_layers: 0, or cache: false"
+            )
         return self
 
     def load(self) -> Any:
@@ -94,7 +109,7 @@ class TransformersTextConfig(TextEncoderSection):
 
 
 class HubText(nn.Module):
-    """Token ids [B, T] to the encoder's last hidden states.
+    """Token ids [B, T] to the encoder's last hidden states, or these, as they were cached, to themselves.
 
     `encoder`: a transformers model whose first output is its last hidden state.
     """
@@ -116,8 +131,14 @@ class HubText(nn.Module):
             self.encoder.eval()
         return self
 
+    def cacheable(self, sequence: MaskedSequence) -> MaskedSequence:
+        """What is kept of token ids [B, T] where the encoder is not to read them again: [B, T, hidden size]."""
+        return MaskedSequence(self.states(sequence), sequence.mask)
+
     def states(self, sequence: MaskedSequence) -> Tensor:
-        """[B, T, hidden size], zeros under the mask."""
+        """[B, T, hidden size], zeros under the mask. Where they are given in the place of token ids, as they are."""
+        if sequence.values.is_floating_point():
+            return blank(sequence.values, sequence.mask)
         ids = torch.where(sequence.mask, sequence.values, self.pad_id)
         visible = with_one_visible(sequence.mask).long()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):

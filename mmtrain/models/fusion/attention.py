@@ -1,6 +1,6 @@
 """Early fusion: the rows of all modalities in one transformer, read out by a learned query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,12 +9,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import TransformerBlock
 from mmtrain.models.masks import blank
 from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.section import Section
+
+_QUERY = "query"
 
 
 class AttentionFusionConfig(Section):
@@ -75,6 +78,15 @@ class AttentionFusion(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, mask)
         return Fused(joint=self.norm(tokens[:, 0]), per_modality=pooled)
+
+    def attends(self) -> Iterator[Attends]:
+        """Every block: the query and the rows of all modalities, among themselves."""
+        rows = (_QUERY, *self.modalities)
+        for number, block in enumerate(self.blocks, start=1):
+            yield Attends(block.attention, f"layer {number}", queries=rows, keys=rows)  # type: ignore[arg-type]
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {_QUERY: (_QUERY,)}
 
     def _tokens(self, inputs: Mapping[str, MaskedSequence], query: Tensor) -> tuple[Tensor, Tensor]:
         """The query [B, d] and every modality's marked rows in one sequence: [B, 1 + sum of T, d], and its mask."""

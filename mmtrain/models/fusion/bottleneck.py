@@ -1,6 +1,6 @@
 """Attention bottlenecks: modalities exchange what a few shared tokens can carry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import TransformerBlock
 from mmtrain.models.fusion.pooled import presence
 from mmtrain.models.masks import blank, masked_mean
@@ -16,6 +17,8 @@ from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.section import Section
+
+_BOTTLENECK = "bottleneck"
 
 
 class BottleneckFusionConfig(Section):
@@ -95,6 +98,17 @@ class BottleneckFusion(nn.Module):
             pooled.append(self.poolings[module_key(name, "pooling")](MaskedSequence(own, inputs[name].mask)))
         per_modality = {name: masked_mean(*inputs[name]) for name in self.modalities}
         return Fused(joint=pack(pooled, "b *")[0], per_modality=per_modality)
+
+    def attends(self) -> Iterator[Attends]:
+        """Each modality's rows and its version of the bottleneck, among themselves."""
+        for name in self.modalities:
+            rows = (name, _BOTTLENECK)
+            blocks = self.blocks[module_key(name, "blocks")]
+            for layer in range(self.layers):
+                yield Attends(blocks[layer].attention, f"layer {layer + 1} of {name}", queries=rows, keys=rows)  # type: ignore[index]
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {_BOTTLENECK: tuple(f"token {number + 1}" for number in range(len(self.tokens)))}
 
     def _exchange(self, block: nn.Module, own: MaskedSequence, shared: Tensor) -> tuple[Tensor, Tensor]:
         """One modality's rows [B, T, d] and its version of the bottleneck [B, N, d] after a block over both."""

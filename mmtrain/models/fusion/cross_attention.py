@@ -1,6 +1,6 @@
 """Crossmodal transformers: every modality reads every other one, pair by pair."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from einops import pack
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import CrossBlock, TransformerBlock
 from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank, masked_mean
@@ -110,6 +111,20 @@ class CrossAttentionFusion(nn.Module):
         placed = {name: self._placed(inputs[name]) for name in self.modalities}
         joint = pack([self._read(name, placed) for name in self.modalities], "b *")[0]
         return Fused(joint=joint, per_modality={name: masked_mean(*inputs[name]) for name in self.modalities})
+
+    def attends(self) -> Iterator[Attends]:
+        """What each modality reads of each other one, then among the rows of what it read."""
+        for name in self.modalities:
+            readers = self.readers[module_key(name, "reader")]
+            for other in self.modalities:
+                blocks = () if other == name else readers[module_key(other, "blocks")]  # type: ignore[index]
+                for number, block in enumerate(blocks, start=1):
+                    yield Attends(block.attention, f"layer {number}", queries=(name,), keys=(other,))
+            for number, block in enumerate(self.memories[module_key(name, "memory")], start=1):  # type: ignore[arg-type]
+                yield Attends(block.attention, f"self layer {number}", queries=(name,), keys=(name,))
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {}
 
     def _placed(self, sequence: MaskedSequence) -> MaskedSequence:
         return MaskedSequence(self.dropout(add_positions(blank(*sequence))), sequence.mask)

@@ -1,6 +1,6 @@
 """Early fusion: the modalities' features side by side at every time step, then one sequence model over them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import TransformerBlock
 from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank, masked_mean
@@ -16,6 +17,8 @@ from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.models.row_order import stretch
 from mmtrain.section import Section
+
+_STEPS = "steps"
 
 
 class EarlyConcatFusionConfig(Section):
@@ -81,6 +84,14 @@ class EarlyConcatFusion(nn.Module):
             rows = block(rows, mask)
         joint = self.pooling(MaskedSequence(blank(self.norm(rows), mask), mask))
         return Fused(joint=joint, per_modality={name: masked_mean(*inputs[name]) for name in self.modalities})
+
+    def attends(self) -> Iterator[Attends]:
+        """The steps of time, in which all modalities are joined, among themselves."""
+        for number, block in enumerate(self.blocks, start=1):
+            yield Attends(block.attention, f"layer {number}", queries=(_STEPS,), keys=(_STEPS,))  # type: ignore[arg-type]
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {_STEPS: ()}  # as many as the sample's longest modality has rows
 
     def joined(self, inputs: Mapping[str, MaskedSequence]) -> MaskedSequence:
         """[B, T, M d] with T the longest modality's; the mask holds as many rows as the sample's longest modality."""

@@ -1,6 +1,6 @@
 """Hierarchical cross-attention: each modality reads the others one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import MultiHeadAttention
 from mmtrain.models.masks import blank
 from mmtrain.models.naming import module_dict, module_key
@@ -93,6 +94,17 @@ class HcaFusion(nn.Module):
             others = [clean[other] for other in self.order if other != name]
             pooled[name] = self.readers[module_key(name, "reader")](clean[name], others)
         return Fused(joint=torch.cat(list(pooled.values()), dim=1), per_modality=pooled)
+
+    def attends(self) -> Iterator[Attends]:
+        """What each modality reads of the others, one after the other with the same weights."""
+        for name in self.modalities:
+            attention = getattr(self.readers[module_key(name, "reader")], "attention", None)
+            for step, other in enumerate(other for other in self.order if other != name):
+                assert isinstance(attention, MultiHeadAttention)
+                yield Attends(attention, f"step {step + 1}", queries=(name,), keys=(other,), call=step)
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {}
 
 
 class Reader(nn.Module):

@@ -1,6 +1,6 @@
 """Shared and private subspaces of each modality, held apart by three losses of the fusion's own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import TransformerBlock
 from mmtrain.models.fusion.misa_losses import difference, reconstruction, similarity
 from mmtrain.models.fusion.pooled import PooledModalities, presence, stack_normed
@@ -18,6 +19,8 @@ from mmtrain.models.naming import module_dict, module_key
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.section import Section
+
+_PARTS = "parts"
 
 
 class MisaFusionConfig(Section):
@@ -102,6 +105,13 @@ class MisaFusion(nn.Module):
         parts = blank(self.block(blank(torch.cat([private, shared], dim=1), mask), mask), mask)
         joint = self.output(rearrange(parts, "b m d -> b (m d)"))
         return Fused(joint=joint, per_modality=pooled, aux=self._terms(own, shared, private, present))
+
+    def attends(self) -> Iterator[Attends]:
+        """The private and shared parts of all modalities, among themselves."""
+        yield Attends(self.block.attention, "layer 1", queries=(_PARTS,), keys=(_PARTS,))
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {_PARTS: tuple(f"{part} of {name}" for part in ("private", "shared") for name in self.modalities)}
 
     def _terms(self, own: Tensor, shared: Tensor, private: Tensor, present: Tensor) -> dict[str, Tensor]:
         """The batch terms, in float32 also under autocast, over the samples that have the modalities."""

@@ -1,6 +1,6 @@
 """Latent queries that read the rows of all modalities, over and over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,12 +9,15 @@ from pydantic import Field
 from torch import nn
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.attending import Attends
 from mmtrain.models.block import CrossBlock, TransformerBlock
 from mmtrain.models.encoders.transformer import add_positions
 from mmtrain.models.masks import blank, masked_mean
 from mmtrain.models.outputs import Fused
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.section import Section
+
+_LATENTS = "latents"
 
 
 class PerceiverFusionConfig(Section):
@@ -79,6 +82,15 @@ class PerceiverFusion(nn.Module):
             latents = block(reader(latents, rows), visible)
         joint = self.norm(reduce(latents, "b n d -> b d", "mean"))
         return Fused(joint=joint, per_modality={name: masked_mean(*inputs[name]) for name in self.modalities})
+
+    def attends(self) -> Iterator[Attends]:
+        """What the latents read of all modalities, then of one another."""
+        for number, (reader, block) in enumerate(zip(self.readers, self.blocks, strict=True), start=1):
+            yield Attends(reader.attention, f"layer {number}", queries=(_LATENTS,), keys=self.modalities)  # type: ignore[arg-type]
+            yield Attends(block.attention, f"layer {number}", queries=(_LATENTS,), keys=(_LATENTS,))  # type: ignore[arg-type]
+
+    def own_rows(self) -> dict[str, tuple[str, ...]]:
+        return {_LATENTS: tuple(f"latent {number + 1}" for number in range(len(self.latents)))}
 
     def _rows(self, inputs: Mapping[str, MaskedSequence]) -> MaskedSequence:
         """Every modality's rows, marked, in one sequence: [B, sum of T, d]."""

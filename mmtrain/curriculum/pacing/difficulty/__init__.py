@@ -5,14 +5,15 @@ from typing import Annotated
 from pydantic import Field
 
 from mmtrain.curriculum.pacing.difficulty.column import ColumnConfig
+from mmtrain.curriculum.pacing.difficulty.data_map import DataMapConfig
 from mmtrain.curriculum.pacing.difficulty.predictions import PredictionsConfig
 from mmtrain.curriculum.pacing.difficulty.running import RunningConfig
 from mmtrain.curriculum.pacing.difficulty.text_length import TextLengthConfig
 
 DifficultyConfig = Annotated[
-    ColumnConfig | TextLengthConfig | PredictionsConfig | RunningConfig,
+    ColumnConfig | TextLengthConfig | PredictionsConfig | DataMapConfig | RunningConfig,
     Field(discriminator="name"),
 ]
 
-# The same rows for contract tests and the docs to go over. column and predictions must be told what to read.
-DIFFICULTIES = (ColumnConfig, TextLengthConfig, PredictionsConfig, RunningConfig)
+# The same rows for contract tests and the docs to go over. column, predictions and data_map must be told what to read.
+DIFFICULTIES = (ColumnConfig, TextLengthConfig, PredictionsConfig, DataMapConfig, RunningConfig)

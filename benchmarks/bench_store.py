@@ -1,0 +1,350 @@
+"""What reading random batches from a store costs, beside per-clip .npy files, HDF5, a Hugging Face dataset and Arrow.
+
+Run `python -m benchmarks.bench_store` (`--clips 10000` for one size alone; h5py and datasets come with `mmtrain[bench]`).
+Wanted: at least 5 times as fast as .npy and no slower than the best of the others, warm and cold, and memory flat.
+
+All formats hold the same clips: three modalities with rows of 300, 128 and 35 float32, 1 to 6 rows each. A batch is 32
+random clips, padded by the function of mmtrain's collator for all, and formats are checked to give the same bits. They take
+turns with the same batches, in another order each round; shown is the median over rounds of the ratio to the store's time.
+Warm: everything is in the page cache. Cold: the pages of the files that are read are dropped before each round
+(posix_fadvise, which needs no root); names and inodes stay cached, which favors .npy. `mapping` and `safe_open` read the
+store's own files through numpy.memmap and safetensors. Hugging Face and Arrow read one file, by the quickest way that each
+has. Memory: what a new process has grown by behind all clips in random order, in pages of its own and in those of files.
+"""
+
+import argparse
+import gc
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import datasets
+import h5py
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pyarrow as pa
+from safetensors import safe_open
+
+from mmtrain.data.batch import MaskedSequence
+from mmtrain.data.collate import pad_rows
+from mmtrain.data.schema import FeatureSpec
+from mmtrain.data.store import FeatureStore
+from mmtrain.data.writer import StoreWriter
+
+DIMS = {"words": 300, "audio": 128, "video": 35}
+MOST_ROWS, BATCH, PIECE = 6, 32, 1000
+ROUNDS, WARM_BATCHES, COLD_BATCHES = 9, 40, 5
+Rows = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+class Format(Protocol):
+    """An opened one; `files`: what a batch is read from."""
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]: ...
+
+    def files(self, indices: Indices) -> Sequence[Path]: ...
+
+
+def clip(number: int) -> dict[str, Rows]:
+    random = np.random.default_rng(number)
+    counts = random.integers(1, MOST_ROWS + 1, len(DIMS)).tolist()
+    shapes = zip(DIMS, counts, DIMS.values(), strict=True)
+    return {key: random.standard_normal((count, dim), np.float32) for key, count, dim in shapes}
+
+
+def pieces(count: int) -> Iterator[dict[str, list[Rows]]]:
+    """All clips, some at a time: the rows of each by modality."""
+    for first in range(0, count, PIECE):
+        found = [clip(number) for number in range(first, min(first + PIECE, count))]
+        yield {key: [features[key] for features in found] for key in DIMS}
+
+
+def write_store(folder: Path, count: int) -> None:
+    modalities = {key: FeatureSpec(dim=dim) for key, dim in DIMS.items()}
+    with StoreWriter(folder / "store", name="clips", modalities=modalities) as writer:
+        for number in range(count):
+            writer.add(id=f"c{number}", split="train", group=f"g{number}", features=clip(number))
+
+
+def write_npy(folder: Path, count: int) -> None:
+    for key in DIMS:
+        (folder / key).mkdir()
+    for number in range(count):
+        for key, rows in clip(number).items():
+            np.save(folder / key / f"c{number}.npy", rows)
+
+
+def write_hdf5(folder: Path, count: int) -> None:
+    with h5py.File(folder / "clips.h5", "w") as file:
+        lengths: dict[str, list[int]] = {key: [] for key in DIMS}
+        for part in pieces(count):
+            for key, rows in part.items():
+                lengths[key] += map(len, rows)
+        for key, dim in DIMS.items():
+            file[f"{key}/offsets"] = np.cumsum([0, *lengths[key]])
+            file.create_dataset(f"{key}/values", (sum(lengths[key]), dim), "f4")
+        done = dict.fromkeys(DIMS, 0)
+        for part in pieces(count):
+            for key, rows in part.items():
+                joined = np.concatenate(rows)
+                file[f"{key}/values"][done[key] : done[key] + len(joined)] = joined
+                done[key] += len(joined)
+
+
+def write_arrow(folder: Path, count: int) -> None:
+    schema = pa.schema([(key, pa.list_(pa.list_(pa.float32(), dim))) for key, dim in DIMS.items()])
+    with pa.OSFile(str(folder / "clips.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for part in pieces(count):
+            columns = []
+            for key, rows in part.items():
+                flat = pa.array(np.concatenate(rows).ravel())
+                offsets = pa.array(np.cumsum([0, *map(len, rows)]), pa.int32())
+                columns.append(pa.ListArray.from_arrays(offsets, pa.FixedSizeListArray.from_arrays(flat, DIMS[key])))
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+class Store:
+    def __init__(self, folder: Path) -> None:
+        self.store = FeatureStore(folder / "store")
+        for key in DIMS:
+            self.store.lengths(key)  # as a run does; other formats below have read their offsets too
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]:
+        found = self.store.read(list(DIMS), indices)
+        return {key: [rows.of(place) for place in range(len(indices))] for key, rows in found.items()}
+
+    def files(self, indices: Indices) -> Sequence[Path]:  # noqa: ARG002
+        return [self.store.path / f"{key}.safetensors" for key in DIMS]
+
+
+class Npy:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]:
+        return {key: [np.load(self.folder / key / f"c{number}.npy") for number in indices.tolist()] for key in DIMS}
+
+    def files(self, indices: Indices) -> Sequence[Path]:
+        return [self.folder / key / f"c{number}.npy" for key in DIMS for number in indices.tolist()]
+
+
+class Hdf5:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "clips.h5"
+        self.file = h5py.File(self.path)
+        self.values = {key: self.file[f"{key}/values"] for key in DIMS}
+        self.offsets = {key: self.file[f"{key}/offsets"][:].tolist() for key in DIMS}
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]:
+        return {key: cut(self.values[key], self.offsets[key], indices) for key in DIMS}
+
+    def files(self, indices: Indices) -> Sequence[Path]:  # noqa: ARG002
+        return [self.path]
+
+
+def cut(values: Any, offsets: Any, indices: Indices) -> Sequence[Rows]:
+    return [values[offsets[number] : offsets[number + 1]] for number in indices.tolist()]
+
+
+class Arrow:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "clips.arrow"
+        table = pa.ipc.open_stream(pa.memory_map(str(self.path))).read_all()
+        self.columns = {key: table[key] for key in DIMS}
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]:
+        return {key: [to_rows(key, column[number]) for number in indices.tolist()] for key, column in self.columns.items()}
+
+    def files(self, indices: Indices) -> Sequence[Path]:  # noqa: ARG002
+        return [self.path]
+
+
+def to_rows(modality: str, cell: Any) -> Rows:
+    rows: Rows = cell.values.flatten().to_numpy().reshape(-1, DIMS[modality])
+    return rows
+
+
+class HuggingFace:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "clips.arrow"
+        self.dataset = datasets.Dataset.from_file(str(self.path)).with_format("arrow")
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]:
+        table = self.dataset[indices.tolist()]
+        return {key: [to_rows(key, cell) for cell in table[key]] for key in DIMS}
+
+    def files(self, indices: Indices) -> Sequence[Path]:  # noqa: ARG002
+        return [self.path]
+
+
+class SafeOpen:
+    def __init__(self, folder: Path) -> None:
+        self.paths = {key: folder / "store" / f"{key}.safetensors" for key in DIMS}
+        opened = {key: safe_open(path, "numpy") for key, path in self.paths.items()}
+        self.offsets = {key: file.get_tensor("offsets").tolist() for key, file in opened.items()}
+        self.values = {key: file.get_slice("values") for key, file in opened.items()}
+
+    def read(self, indices: Indices) -> Mapping[str, Sequence[Rows]]:
+        return {key: cut(self.values[key], self.offsets[key], indices) for key in DIMS}
+
+    def files(self, indices: Indices) -> Sequence[Path]:  # noqa: ARG002
+        return list(self.paths.values())
+
+
+class Mapped(SafeOpen):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for key, dim in DIMS.items():
+            with self.paths[key].open("rb") as file:
+                header = 8 + int.from_bytes(file.read(8), "little")
+            self.values[key] = np.memmap(self.paths[key], "<f4", "r", header, (self.offsets[key][-1], dim))
+
+
+FORMATS: dict[str, type[Format]] = {
+    "store": Store,
+    ".npy": Npy,
+    "HDF5": Hdf5,
+    "Hugging Face": HuggingFace,
+    "Arrow": Arrow,
+    "mapping": Mapped,
+    "safe_open": SafeOpen,
+}
+
+
+def read_batch(opened: Format, indices: Indices) -> dict[str, MaskedSequence]:
+    rows = opened.read(indices)
+    return {key: pad_rows(rows[key], (dim,), np.dtype(np.float32), 0) for key, dim in DIMS.items()}
+
+
+def draw(random: np.random.Generator, count: int, batches: int) -> list[Indices]:
+    return [random.choice(count, BATCH, replace=False) for _ in range(batches)]
+
+
+def check_alike(folder: Path, count: int) -> None:
+    for indices in draw(np.random.default_rng(0), count, 3):
+        expected = {key: [clip(int(number))[key] for number in indices] for key in DIMS}
+        for name, kind in FORMATS.items():
+            batch = read_batch(kind(folder), indices)
+            for key, rows in expected.items():
+                values, mask = batch[key]
+                joined = np.concatenate(rows)
+                assert values[mask].numpy().tobytes() == joined.tobytes(), f"{name} reads {key} wrongly"
+                assert not values[~mask].any()
+
+
+def seconds(opened: Format, batches: Sequence[Indices]) -> float:
+    """Of one batch."""
+    begun = time.perf_counter()
+    for indices in batches:
+        read_batch(opened, indices)
+    return (time.perf_counter() - begun) / len(batches)
+
+
+def drop(paths: Collection[Path]) -> None:
+    """Leave no page of the files in the page cache, but those that somebody has mapped and looked at."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def warm_times(folder: Path, count: int) -> Iterator[dict[str, float]]:
+    random = np.random.default_rng(1)
+    opened = {name: kind(folder) for name, kind in FORMATS.items()}
+    everything = [np.arange(first, min(first + BATCH, count)) for first in range(0, count, BATCH)]
+    for form in opened.values():
+        seconds(form, everything)
+    for number in range(ROUNDS):
+        batches = draw(random, count, WARM_BATCHES)
+        yield {name: seconds(opened[name], batches) for name in turn(number)}
+
+
+def cold_times(folder: Path, count: int) -> Iterator[dict[str, float]]:
+    random = np.random.default_rng(2)
+    for number in range(ROUNDS):
+        batches = draw(random, count, COLD_BATCHES)
+        found = {}
+        for name in turn(number):
+            opened = FORMATS[name](folder)
+            drop({path for indices in batches for path in opened.files(indices)})
+            found[name] = seconds(opened, batches)
+            del opened
+            gc.collect()  # what is mapped could not be dropped
+        yield found
+
+
+def turn(number: int) -> list[str]:
+    names = list(FORMATS)
+    first = number % len(names)
+    return names[first:] + names[:first]
+
+
+def show(count: int, title: str, rounds: Sequence[Mapping[str, float]]) -> None:
+    own = statistics.median(times["store"] for times in rounds)
+    cells = []
+    for name in list(FORMATS)[1:]:
+        low, median, high = statistics.quantiles([times[name] / times["store"] for times in rounds], n=4)
+        cells.append(f"{median:.1f} ({low:.1f}, {high:.1f})")
+    print(f"| {count:,} | {title} | {1e3 * own:.2f} | {' | '.join(cells)} |", flush=True)
+
+
+def growth(name: str, folder: Path, count: int) -> tuple[float, float]:
+    """MiB of the process's own pages, and of files' pages, by which it has grown behind all clips in random order."""
+    opened = FORMATS[name](folder)
+    order = np.random.default_rng(3).permutation(count)
+    seconds(opened, [order[:BATCH]])
+    before = resident()
+    seconds(opened, [order[first : first + BATCH] for first in range(0, count, BATCH)])
+    after = resident()
+    return after[0] - before[0], after[1] - before[1]
+
+
+def resident() -> tuple[float, float]:
+    used = psutil.Process().memory_info()
+    return (used.rss - used.shared) / 2**20, used.shared / 2**20
+
+
+def memory_row(folder: Path, count: int) -> str:
+    cells = []
+    for name in FORMATS:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            own, files = pool.apply(growth, (name, folder, count))
+        cells.append(f"{own:+.1f}, {files:+.1f}")
+    return f"| {count:,} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--clips", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the data set")
+    parser.add_argument("--folder", type=Path, help="where files are made for a while (default: the temporary folder)")
+    arguments = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores; ratios to the store: medians over {ROUNDS} rounds (and quartiles)\n"
+    )
+    print(f"| clips | cache | store, ms a batch | {' | '.join(list(FORMATS)[1:])} |")
+    print(f"| ---: | --- | ---: |{' ---: |' * (len(FORMATS) - 1)}", flush=True)
+    memory = [f"| clips | {' | '.join(FORMATS)} |", f"| ---: |{' ---: |' * len(FORMATS)}"]
+    for count in arguments.clips:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
+            folder = Path(place)
+            for write in (write_store, write_npy, write_hdf5, write_arrow):
+                write(folder, count)
+            os.sync()
+            check_alike(folder, count)
+            show(count, "cold", list(cold_times(folder, count)))
+            show(count, "warm", list(warm_times(folder, count)))
+            memory.append(memory_row(folder, count))
+    print("\nMiB grown by behind all clips: own memory, pages of files\n")
+    print("\n".join(memory))
+
+
+if __name__ == "__main__":
+    main()

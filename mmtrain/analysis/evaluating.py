@@ -1,0 +1,42 @@
+"""What `mmtrain evaluate` does: the table of a split, or one of the looks that take more than one evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+
+from mmtrain.analysis.groups import break_down_run
+from mmtrain.analysis.importance import measure_importance
+from mmtrain.analysis.robustness import measure_robustness
+from mmtrain.engine.console import stdout_console
+from mmtrain.errors import UserError
+from mmtrain.scoring import score_run
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    split: str,
+    checkpoint: str,
+    weights: str,
+    robustness: bool = False,
+    importance: bool = False,
+    groups: bool = False,
+    levels: Sequence[str] = (),
+    repeats: int | None = None,
+) -> None:
+    """Errors: UserError for options that belong to what was not asked for, and those of what was."""
+    if levels and not robustness:
+        raise UserError("--levels: they are those of --robustness; write both")
+    if repeats is not None and not robustness and not importance:
+        raise UserError("--repeats: nothing is repeated without --robustness or --importance; write one of them, too")
+    chosen = {"split": split, "checkpoint": checkpoint, "weights": weights}
+    if robustness:
+        measure_robustness(folder, **chosen, levels=levels, repeats=repeats or 1)
+    if importance:
+        measure_importance(folder, **chosen, repeats=repeats or 5)
+    if groups or not (robustness or importance):
+        score_run(folder, **chosen)
+        if PartialState().is_main_process:
+            name = split if weights == "trained" else f"{split}_{weights}"
+            break_down_run(folder, name, console=stdout_console() if groups else None)

@@ -1,0 +1,88 @@
+"""The commands that look at a trained run: its table, what it withstands and reads, its training samples, its attention."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmtrain.errors import UserError
+from mmtrain.quick_start import uncollected
+
+Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Checkpoint = Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")]
+Weights = Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")]
+
+
+def evaluate(
+    run: Run,
+    split: Annotated[str, typer.Option(help="The split to score: train, val or test.")] = "val",
+    checkpoint: Checkpoint = "best",
+    weights: Weights = "trained",
+    *,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Instead: subsets of modalities, missing, noisy and cut-off inputs.")
+    ] = False,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Instead: what is lost where a modality is swapped between samples.")
+    ] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="Print the worst groups, too.")] = False,
+    levels: Annotated[
+        list[str] | None, typer.Option("--levels", help="Of --robustness: drop=0.5,1 and the like; noise= leaves noise out.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", min=1, help="Draws of --robustness (1) and --importance (5).")
+    ] = None,
+    from_predictions: Annotated[
+        bool, typer.Option("--from-predictions", help="Instead: metrics of the predictions that are there; no model is run.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Of --from-predictions: task/name; several times for several.")
+    ] = None,
+) -> None:
+    """Score a run on a split: predictions, a table with intervals, and what each stream had of the batches."""
+    with uncollected():
+        from mmtrain.analysis.evaluating import evaluate_run
+
+    if from_predictions:
+        from mmtrain.rescoring import rescore_run
+
+        if checkpoint != "best" or robustness or importance or groups:
+            raise UserError("--from-predictions: no model is run; leave --checkpoint, --robustness and the like out")
+        rescore_run(run, split=split, weights=weights, metrics=metric or ())
+        return
+    if metric:
+        raise UserError("--metric: an evaluation gives every metric; write --from-predictions to choose some")
+    evaluate_run(
+        run,
+        split=split,
+        checkpoint=checkpoint,
+        weights=weights,
+        robustness=robustness,
+        importance=importance,
+        groups=groups,
+        levels=levels or (),
+        repeats=repeats,
+    )
+
+
+def datamap(run: Annotated[Path, typer.Argument(help="A run folder with predictions of two training epochs.")]) -> None:
+    """Which training samples a run found easy, hard or ambiguous, and which it forgot: evaluation/data_map.parquet."""
+    from mmtrain.analysis.data_map import map_run
+    from mmtrain.engine.console import stdout_console
+
+    map_run(run, console=stdout_console())
+
+
+def attention(
+    run: Run,
+    sample: Annotated[str, typer.Argument(help="The id of a sample.")],
+    split: Annotated[str, typer.Option(help="The split it is in: train, val or test.")] = "val",
+    *,
+    stream: Annotated[str | None, typer.Option(help="The stream it is of, where several have the id.")] = None,
+    checkpoint: Checkpoint = "best",
+    weights: Weights = "trained",
+) -> None:
+    """Record what the fusion attends to in one sample: evaluation/attention/<id>.json."""
+    from mmtrain.analysis.attention import record_attention
+
+    record_attention(run, sample, split=split, stream=stream, checkpoint=checkpoint, weights=weights)

@@ -1,0 +1,127 @@
+"""One safetensors file of a modality: its header checked, its rows mapped, or read by position."""
+
+import json
+import math
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmtrain.data.schema import ModalitySchema, Shard
+from mmtrain.errors import DataError
+
+_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {  # of the schema -> of the header, of the array
+    "float32": ("F32", np.dtype("<f4")),
+    "float16": ("F16", np.dtype("<f2")),
+    "uint8": ("U8", np.dtype("u1")),
+    "int64": ("I64", np.dtype("<i8")),
+}
+_MAX_HEADER = 1 << 20
+_CAN_ANNOUNCE = hasattr(os, "posix_fadvise")  # macOS has none
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an array lies in its file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int  # bytes from the beginning of the file
+
+    def map(self, file: Path) -> npt.NDArray[Any]:
+        if not math.prod(self.shape):
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(file, self.dtype, "r", self.start, self.shape)
+
+
+def map_shard(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[npt.NDArray[np.number], npt.NDArray[np.int64]]:
+    """Map one safetensors file: values [R, D] (of pixels [R, 3, H, W]) and offsets [N + 1], without reading a row.
+
+    Errors: DataError where the header is not what dataset.json says (a hostile header cannot make this allocate or
+    read outside the file).
+    """
+    values, offsets = _find_arrays(file, schema, shard)
+    return values.map(file), offsets.map(file)
+
+
+def _find_arrays(file: Path, schema: ModalitySchema, shard: Shard) -> tuple[_Place, _Place]:
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if not 2 <= length <= min(_MAX_HEADER, size - 8):
+                raise DataError(f"{file}: not a safetensors file (header of {length} bytes in a file of {size})")
+            header = json.loads(handle.read(length))
+        values = _find_array(file, header["values"], schema.dtype, shape=(shard.rows, *schema.row_shape), start=8 + length)
+        offsets = _find_array(file, header["offsets"], "int64", shape=(shard.samples + 1,), start=8 + length)
+        return values, offsets
+    except FileNotFoundError:
+        raise DataError(f"{file} is missing, though dataset.json names it") from None
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DataError(f"{file}: not a feature file ({type(error).__name__}: {error})") from None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror})") from None
+
+
+def _find_array(file: Path, entry: Any, dtype: str, *, shape: tuple[int, ...], start: int) -> _Place:
+    name, kind = _DTYPES[dtype]
+    begin, end = (int(offset) for offset in entry["data_offsets"])
+    if tuple(entry["shape"]) != shape or entry["dtype"] != name:
+        found = f"{entry['dtype']} {tuple(entry['shape'])}"
+        raise DataError(f"{file}: an array is {found}, dataset.json says {name} {shape}")
+    if end - begin != math.prod(shape) * kind.itemsize or begin < 0 or start + end > file.stat().st_size:
+        raise DataError(f"{file}: the rows do not fit the file (truncated?)")
+    return _Place(kind, shape, start + begin)
+
+
+class ShardFile:
+    """An open file whose rows are read by position: they are never mapped, so memory stays flat.
+
+    A read that the disk has to serve is one request for all rows of a sample, where a mapping asks for page after page.
+    """
+
+    def __init__(self, file: Path, schema: ModalitySchema, shard: Shard) -> None:
+        values, offsets = _find_arrays(file, schema, shard)
+        self.file, self.rows = file, shard.rows
+        self.offsets: npt.NDArray[np.int64] = np.asarray(offsets.map(file))  # [N + 1]
+        self._start, self._row_bytes = values.start, math.prod(values.shape[1:]) * values.dtype.itemsize
+        try:
+            self._descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(f"{file} cannot be read ({error.strerror})") from None
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def announce(self, begins: Sequence[int], ends: Sequence[int]) -> None:
+        """Let the disk begin with rows that are to be read soon, so that it works on all that are announced at a time."""
+        if not _CAN_ANNOUNCE:
+            return
+        start, width, descriptor = self._start, self._row_bytes, self._descriptor
+        for begin, end in zip(begins, ends, strict=True):
+            os.posix_fadvise(descriptor, start + begin * width, (end - begin) * width, os.POSIX_FADV_WILLNEED)
+
+    def read(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
+        """Fill the bytes of each target with the rows from a beginning on.
+
+        Errors: DataError where the file has become shorter, or cannot be read.
+        """
+        start, width, descriptor = self._start, self._row_bytes, self._descriptor
+        try:
+            for begin, target in zip(begins, targets, strict=True):
+                count = os.preadv(descriptor, [target], start + begin * width)
+                if count != len(target):
+                    self._read_rest(target[count:], start + begin * width + count)
+        except OSError as error:
+            raise DataError(f"{self.file} cannot be read ({error.strerror})") from None
+
+    def _read_rest(self, target: memoryview, position: int) -> None:
+        """The system gives at most 2 GiB at a time."""
+        while len(target):
+            count = os.preadv(self._descriptor, [target], position)
+            if not count:
+                raise DataError(f"{self.file} ends at byte {position}: it was cut while it was open")
+            target, position = target[count:], position + count

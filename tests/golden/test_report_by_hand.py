@@ -1,0 +1,212 @@
+"""What a report draws, counted by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_run import CONFIG, lines, write_run
+
+from mmtrain.evaluation.ranking import Ranking
+from mmtrain.report.charts import Limits, line_chart
+from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, color, dash
+from mmtrain.report.parts import Chart, DataTable, Section
+from mmtrain.report.run_log import Line, over_steps, read_run_log
+from mmtrain.report.run_page import run_sections
+from mmtrain.report.run_record import read_run
+from mmtrain.report.thinning import spread_out, thin
+from mmtrain.report.thresholds import threshold_of
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def sections(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Section]:
+    run = write_run(tmp_path_factory.mktemp("runs") / "drawn")
+    return {section.title: section for section in run_sections(read_run(run))}
+
+
+def chart(section: Section, title: str) -> Chart:
+    return next(part for part in section.parts if isinstance(part, Chart) and part.title == title)
+
+
+def table(section: Section, title: str) -> DataTable:
+    return next(part for part in section.parts if isinstance(part, DataTable) and part.title == title)
+
+
+def test_a_long_line_keeps_its_ends_and_the_extremes_of_each_stretch() -> None:
+    values = np.array([5.0, 1, 9, 2, 3, 4, 8, 7, 0, 6, 6, 6])
+    steps, kept = thin(np.arange(1.0, 13), values, most=6)  # three stretches of four
+    assert steps.tolist() == [1, 2, 3, 5, 7, 9, 10, 12]
+    assert kept.tolist() == [5, 1, 9, 3, 8, 0, 6, 6]
+
+
+def test_a_short_line_stays_and_a_gap_stays_a_gap() -> None:
+    steps = np.arange(8.0)
+    values = np.array([1, 2, NAN, 4, NAN, NAN, 7, 8])
+    assert thin(steps, values, most=8)[1] is values
+    steps, _ = thin(steps, values, most=7)  # three stretches: 0-1, 2-4, 5-7
+    assert steps.tolist() == [0, 1, 3, 6, 7]
+    whole = np.full(8, NAN)
+    assert np.isnan(thin(np.arange(8.0), whole, most=4)[1]).all()
+
+
+def test_numbers_spread_out_evenly() -> None:
+    assert spread_out(3, most=5).tolist() == [0, 1, 2]
+    assert spread_out(9, most=5).tolist() == [0, 2, 4, 6, 8]
+
+
+def test_more_names_than_colors_are_told_apart_by_their_dashes() -> None:
+    names = [str(number) for number in range(50)]
+    pairs = zip(*(channel("name", names).to_dict()["scale"]["range"] for channel in (color, dash)), strict=True)
+    assert len({(shade, tuple(pattern)) for shade, pattern in pairs}) == 50
+    assert len(set(PALETTE)) == len(SHAPES) == 8
+    assert len(DASHES) == 7
+
+
+@pytest.mark.parametrize("shade", PALETTE)
+def test_colors_stand_out_from_white_and_are_lightened_on_dark(shade: str) -> None:
+    style = (Path(__file__).parents[2] / "mmtrain" / "report" / "page.css").read_text()
+    assert contrast(shade, "#ffffff") >= 3.5
+    number = PALETTE.index(shade) + 1
+    assert f'[stroke="{shade}"] {{ stroke: var(--c{number}); }}' in style
+    assert f'[fill="{shade}"] {{ fill: var(--c{number}); }}' in style
+    light, dark = (part.split(";")[0].strip() for part in style.split(f"--c{number}:")[1:])
+    assert light == shade
+    assert contrast(dark, "#15171a") >= 6
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2, contrast ratio."""
+
+    def luminance(shade: str) -> float:
+        parts = [int(shade[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dim = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def test_a_log_is_read_by_columns_whatever_begins_late_or_is_cut_off(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", num_steps=0)
+    records = [
+        {"kind": "step", "step": 1, "loss": {"a": 1.0}, "grad_norm": 3.0},
+        {"kind": "step", "step": 2, "loss": {"a": 2.0, "b": 5.0}, "grad_norm": None, "left_out": 1},
+        {"kind": "step", "step": 3, "loss": {"b": 6.0}, "grad_norm": 4.0},
+    ]
+    lines(run / "metrics.jsonl", records)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(records[0])[:-3])
+    twice = [{"kind": "window", "step": 2, "seconds": 1.0}, {"kind": "window", "step": 4}, {"kind": "window", "step": 2}]
+    lines(run / "timing.jsonl", twice)
+    log = read_run_log(read_run(run).run)
+    assert {line.name: str(line.values.tolist()) for line in log.lines("loss/")} == {
+        "a": "[1.0, 2.0, nan]",
+        "b": "[nan, 5.0, 6.0]",
+    }
+    assert str(log.columns["grad_norm"].tolist()) == "[3.0, nan, 4.0]"
+    assert str(log.columns["left_out"].tolist()) == "[nan, 1.0, nan]"
+    assert log.last_step == 3
+    assert log.timing == [{"kind": "window", "step": 2}, {"kind": "window", "step": 4}]
+
+
+def test_lines_of_records_have_gaps_where_a_record_says_nothing() -> None:
+    found = over_steps([{"step": 1, "of": {"a": 1}}, {"step": 2, "of": {"b": None}}], lambda record: record["of"])
+    assert [(line.name, str(line.values.tolist())) for line in found] == [("a", "[1.0, nan]"), ("b", "[nan, nan]")]
+
+
+def test_a_chart_of_lines_holds_them_one_below_the_other_and_its_events_last() -> None:
+    drawn = line_chart(
+        "t",
+        "s",
+        [Line("a", np.array([1.0, 2]), np.array([0.5, NAN])), Line("b", np.array([2.0]), np.array([3.0]))],
+        y="loss",
+        limits=Limits(),
+        events={2: "what happened"},
+    )
+    assert drawn.columns == {
+        "step": [1, 2, 2, 2],
+        "name": ["a", "a", "b", None],
+        "loss": [0.5, None, 3.0, None],
+        "event": [None, None, None, "what happened"],
+    }
+
+
+def test_shares_counts_and_activity(sections: dict[str, Section]) -> None:
+    found = sections["Curriculum"]
+    assert "10 windows, 1 decisions beyond shares" in str(found.parts[0])
+    assert (
+        chart(found, "Realized counts").summary
+        == "The share of each stream in the samples drawn. In all: clips 80 (100.0%)."
+    )
+    assert chart(found, "Pools").columns["samples"][:10] == [6, 6, 6, 12, 12, 12, 12, 12, 12, 12]
+    active = chart(found, "Active tasks")
+    assert active.summary.endswith("funny 100%, mood 50%, tags 100%, pitch 100%.")
+    assert set(zip(active.columns["task"], active.columns["active"], strict=True)) == {
+        ("funny", 1.0),
+        ("mood", 0.5),
+        ("tags", 1.0),
+        ("pitch", 1.0),
+    }
+    assert table(found, "Decisions").rows[0][0] == 8
+
+
+def test_clipping_is_counted(sections: dict[str, Section]) -> None:
+    found = sections["Gradients"]
+    assert found.parts[0] == "20 steps; clipping is `norm`, which scaled 75.0% of them down."
+    shares = chart(found, "Clipped steps").columns["share"]
+    assert shares == [1.0, 1.0, 1.0, 0.0] * 5  # a norm of 2 but at every fourth step, and 1 is the bound
+
+
+def test_confusion_by_a_threshold_before_temperature(sections: dict[str, Section], tmp_path: Path) -> None:
+    record = read_run(write_run(tmp_path / "run"))
+    # odds of 4 after dividing logits by 2 are odds of 16 before
+    assert threshold_of(record, "funny") == (
+        pytest.approx(16 / 17),
+        "Yes: a probability above 0.941 (best f1 on the validation split).",
+    )
+    assert threshold_of(record, "mood") == (0.5, "Yes: a probability above 0.5.")
+    item = record.predictions["val"]["funny"]
+    counts = [[0, 0], [0, 0]]
+    for label, probability in zip(item.labels, item.probabilities, strict=True):
+        counts[int(label)][int(probability > 16 / 17)] += 1
+    assert chart(sections["Confusion"], "funny, val").columns["text"] == [str(count) for row in counts for count in row]
+
+
+def test_a_curve_of_a_ranking() -> None:
+    true, false = Ranking(np.array([1.0, 0, 1, 0]), np.array([0.9, 0.9, 0.4, 0.1])).curve()
+    assert (true.tolist(), false.tolist()) == ([1, 2, 2], [1, 1, 2])
+
+
+def test_losses_by_group_without_an_analysis(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", analyzed=False)
+    record = read_run(run)
+    item = record.predictions["val"]["pitch"]
+    found = {section.title: section for section in run_sections(record)}["Streams and groups"]
+    rows = table(found, "pitch, val: groups").rows
+    by_group = {name: item.losses[[at for at in range(12) if at % 4 == number]] for number, name in enumerate("0123")}
+    expected = sorted(by_group.items(), key=lambda pair: -float(np.mean(pair[1], dtype=np.float64)))
+    assert [row[0] for row in rows] == [f"film-{name}" for name, _ in expected]
+    for row, (_, losses) in zip(rows, expected, strict=True):
+        assert row[1:3] == ["clips", 3]
+        assert row[3:] == [pytest.approx(losses.mean()), pytest.approx(losses.std())]
+
+
+def test_samples_of_a_data_map_by_how_often_they_were_right(sections: dict[str, Section]) -> None:
+    found = chart(sections["Data map"], "funny")
+    assert found.summary == (
+        "4 epochs: 1 always right, 1 mostly right, 0 mostly wrong, 0 always wrong; "
+        "1 were right and then wrong at least once."
+    )
+    assert found.columns["answers"] == ["mostly right", "always right"]  # by confidence
+
+
+def test_the_run_is_summed_up(sections: dict[str, Section]) -> None:
+    found = sections["Summary"]
+    assert found.parts[0] == (
+        "20 of 20 steps are logged. 4 evaluations; the last one in epoch 1 of 2. Best: `val/loss` 0.05 at step 20."
+    )
+    assert table(found, "Streams").rows == [
+        ["clips", CONFIG["datasets"]["clips"]["store"], "funny, mood, tags, pitch", 80, 2.0]
+    ]

@@ -1,0 +1,124 @@
+"""What an array task writes down of its run: its memory, its end, and what it hands on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mmtrain.ablation.memory_watch import MemoryWatch
+from mmtrain.ablation.records import Record, read_record
+from mmtrain.ablation.supervise import Task, write_tasks
+
+ROOT = Path(__file__).parents[2]
+PREEMPTED = """
+import pathlib, signal, sys, time
+run = pathlib.Path(sys.argv[1])
+def note(*_):
+    (run / "PREEMPTED").touch()
+    print("saved", flush=True)
+    sys.exit(0)
+time.sleep(0.5)  # it does not listen yet
+signal.signal(signal.SIGUSR1, note)
+(run / "listens").touch()
+while True: time.sleep(0.01)
+"""
+
+
+def task(folder: Path, *words: str) -> Task:
+    run = folder / "v-1" / "seed-0"
+    run.mkdir(parents=True)
+    command = (sys.executable, "-S", "-c", *words)
+    return Task("v-1/seed-0", command, str(run), str(folder / "logs" / "a.log"), str(folder / "a.out"), submitted=1.0)
+
+
+def start(matrix: Path, item: Task) -> subprocess.Popen[bytes]:
+    file = matrix / "slurm" / "first" / "tasks.jsonl"
+    write_tasks(file, [replace(item, run="another"), item])
+    words = [sys.executable, "-m", "mmtrain.ablation.supervise", str(file), "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+    return subprocess.Popen(words, env=environment)
+
+
+def ended(matrix: Path, item: Task) -> tuple[int, Record]:
+    code = start(matrix, item).wait(timeout=60)
+    record = read_record(matrix, item.run)
+    assert record is not None
+    return code, record
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "noted"),
+    [
+        ("print('first'); raise SystemExit('last words')", 1, (1, "last words")),
+        ("import os; print('here', flush=True); os.kill(os.getpid(), 9)", 137, (-9, "here")),
+        ("", 0, (0, "$")),
+    ],
+)
+def test_how_a_run_ends_is_written_down(tmp_path: Path, words: str, code: int, noted: tuple[int, str]) -> None:
+    found, record = ended(tmp_path, task(tmp_path, words))
+    assert found == code
+    assert (record.code, record.line[: len(noted[1])], record.job) == (*noted, "7_1")
+
+
+def test_memory_is_written_down_while_a_run_holds_it(tmp_path: Path) -> None:
+    item = task(tmp_path, "import time; hoard = b'x' * (150 << 20); time.sleep(60)")
+    process = start(tmp_path, item)
+    end = time.monotonic() + 60
+    while (record := read_record(tmp_path, item.run)) is None or record.peak_mib < 150:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert record.code is None
+    for one in (*psutil.Process(process.pid).children(), process):  # as a whole job is
+        one.kill()
+    process.wait()
+
+
+def test_a_preemption_reaches_a_run_that_did_not_listen_at_first(tmp_path: Path) -> None:
+    item = task(tmp_path, PREEMPTED)
+    item = replace(item, command=(*item.command, item.folder))
+    process = start(tmp_path, item)
+    while read_record(tmp_path, item.run) is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)  # is the training's own affair
+    while process.poll() is None:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+    record = read_record(tmp_path, item.run)
+    assert record is not None
+    assert (process.returncode, record.code, record.preempted, record.line) == (0, 0, True, "saved")
+
+
+def test_what_was_overwritten_already_is_gone_on_with(tmp_path: Path) -> None:
+    item = replace(task(tmp_path, ""), command=("train", "--overwrite"), submitted=time.time() - 60)
+    assert item.words() == ["train", "--overwrite"]
+    environment = Path(item.folder) / "environment.json"
+    environment.touch()
+    assert item.words() == ["train", "--resume"]
+    os.utime(environment, (1, 1))  # of the run that is to be replaced
+    assert item.words() == ["train", "--overwrite"]
+
+
+def test_kills_for_memory_are_counted_in_the_own_cgroup_or_else_on_the_machine(tmp_path: Path) -> None:
+    proc, events = tmp_path / "proc", tmp_path / "cgroup" / "job" / "memory.events"
+    (proc / "self").mkdir(parents=True)
+    events.parent.mkdir(parents=True)
+    (proc / "vmstat").write_text("nr_free_pages 5\noom_kill 3\n")
+    machine = MemoryWatch(cgroups=tmp_path / "cgroup", proc=proc)
+    (proc / "self" / "cgroup").write_text("0::/job\n")
+    events.write_text("max 9\noom 2\noom_kill 1\n")
+    own = MemoryWatch(cgroups=tmp_path / "cgroup", proc=proc)
+    assert own.kills() == 0
+    (proc / "vmstat").write_text("oom_kill 9\n")
+    assert own.kills() == 0
+    events.write_text("oom_kill 2\n")
+    assert own.kills() == 1
+    (proc / "self" / "cgroup").unlink()
+    assert machine.kills() == 6
+    (proc / "vmstat").unlink()
+    assert MemoryWatch(cgroups=tmp_path, proc=proc).kills() == 0
