@@ -1,6 +1,5 @@
 """Training runs in new processes: each is forked from a server that has imported everything and computed nothing."""
 
-import gc
 import hashlib
 import json
 import multiprocessing
@@ -12,27 +11,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "mmtrain.cli",
-        "mmtrain.stages",
-        "mmtrain.scoring",
-        "mmtrain.engine.progress",
-        "torch._dynamo",
-        "transformers.models.auto.modeling_auto",
-        "transformers.models.auto.tokenization_auto",
-        "transformers.models.bert.modeling_bert",
-        "transformers.models.bert.tokenization_bert",
-        "torchmetrics.functional.classification",
-        "pyarrow.dataset",
-        "scipy.special",
-        "rich.progress",
-    ]
-)
+CONTEXT.set_forkserver_preload(["preloaded"])
 Patch = Callable[[], Any]
 Write = Callable[..., Path]  # the fixture that writes an experiment file with changes
 
@@ -56,6 +40,7 @@ def live_together(
 ) -> list[Life]:
     """The same in `world` processes that train together over gloo, as a launcher would start them."""
     port = free_port()
+    start_server()
     processes = []
     for rank in range(world):
         environment = launch_environment(rank, world, port) if world > 1 else {}
@@ -78,6 +63,7 @@ def live_together(
 @contextmanager
 def alive(arguments: Sequence[str], *, cwd: Path, patch: Patch | None = None) -> Iterator[Any]:
     """`mmtrain ARGUMENTS` in a new process, given while it runs, which it does to the end of the block at most."""
+    start_server()
     process = CONTEXT.Process(target=_life, args=(list(arguments), cwd, 0, {}, patch))
     process.start()
     try:
@@ -85,6 +71,18 @@ def alive(arguments: Sequence[str], *, cwd: Path, patch: Patch | None = None) ->
     finally:
         process.kill()
         process.join()
+
+
+def start_server() -> None:
+    """Start the process that lives are forked from, unless it runs; it finds modules by PYTHONPATH alone."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [before])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def launch_environment(rank: int, world: int, port: int) -> dict[str, str]:
@@ -108,7 +106,7 @@ def free_port() -> int:
 
 
 def _life(arguments: list[str], cwd: Path, rank: int, environment: Mapping[str, str], patch: Patch | None) -> None:
-    gc.freeze()  # what the server imported is no garbage to look for
+    assert "preloaded" in sys.modules, "the server of lives has not imported what it should"
     os.chdir(cwd)
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
