@@ -109,16 +109,18 @@ def test_equal_variants_are_seldom_called_different(world):
     """False positives at 5 %: at most 6 % of 2000 worlds without a difference; of a mean, resampled in closed form."""
     seed, group, both, num_seeds, num_groups = world
     generator = np.random.default_rng(7)
-    trials, called = 2000, 0
+    trials, called, called_by_seeds = 2000, 0, 0
     for _ in range(trials):
         cells = generator.normal(0, seed, (num_seeds, 1)) + generator.normal(0, group, (1, num_groups))
         cells = cells + generator.normal(0, both, (num_seeds, num_groups))
         values, means = cells.mean(axis=1), cells.mean(axis=0)
         spread = means.std() / math.sqrt(num_groups)  # of the mean of resampled groups
         found = against_nothing(values.tolist(), [-spread, spread], num_groups)
-        called += found.p < 0.05
+        called, called_by_seeds = called + (found.p < 0.05), called_by_seeds + (found.p_seeds < 0.05)
     assert called / trials <= 0.06
     assert called / trials >= 0.01, "and it is no test that never speaks"
+    if seed and not both and group / math.sqrt(num_groups) > seed / math.sqrt(num_seeds):
+        assert called_by_seeds / trials > 0.1, "seeds alone say nothing of groups"
 
 
 @pytest.mark.slow
