@@ -2,8 +2,9 @@
 
 Run `python -m benchmarks.bench_ablation`. Wanted: at most 15 %. Both start a process for each run, which loads the same
 libraries and trains the same steps; what `ablate` adds is reading and checking the matrix, looking after the processes, and
-writing the table and the page behind every run. Runs by hand and through it take turns, six at a time, so that a machine whose
-load changes is fair to both. Seconds of the clock, and CPU seconds of all processes, which leave out what other programs take.
+writing the table and the page behind every run. Runs by hand and through it take turns, six at a time, so that a machine
+whose load changes is fair to both. Seconds of the clock, and CPU seconds of all processes, which leave out what other
+programs take.
 """
 
 import platform
