@@ -63,7 +63,7 @@ def legend(report: Report) -> list[str]:
     lines = [
         "value: of a run's best evaluation, which selection.metric chose on the validation samples that it is scored on: a "
         "little too hopeful, for all variants alike",
-        f"difference: to {baseline}; * where p < {LEVEL} after Holm's correction for the {others} comparisons of the matrix",
+        f"difference: to {baseline}; * where p < {LEVEL} after Holm's correction for the matrix's comparisons ({others})",
     ]
     if any(found.num_seeds > 1 and found.num_groups for found in differences):
         lines.append(

@@ -1,6 +1,7 @@
 """How far every run of a matrix is, from what stands in its folder."""
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -155,6 +156,6 @@ def _starts(run: PlannedRun) -> Sequence[Mapping[str, Any]]:
 
 
 def _differences(error: CheckpointError) -> str:
-    """The keys that differ, without the sentences around them; all of a message that is about something else."""
-    lines = str(error).splitlines()
+    """The keys that differ, checksums cut short, without the sentences around; all of a message about something else."""
+    lines = re.sub(r"'([0-9a-f]{12})[0-9a-f]{52}'", r"\1", str(error)).splitlines()
     return "; ".join(line.strip() for line in lines if line.startswith("  ")) or lines[0]

@@ -56,8 +56,8 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc, unuse
         measured: Mapping[str, Any] | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """`source`: the run or package it was loaded from; `identity`: the hash of its weights; `measured`: by split, the table
-        of `mmtrain evaluate` of these weights; `autocast`: to what its products are rounded.
+        """`source`: the run or package it was loaded from; `identity`: the hash of its weights; `measured`: by split,
+        the table of `mmtrain evaluate` of these weights; `autocast`: to what its products are rounded.
         """
         super().__init__()
         self.model = model.eval()

@@ -111,7 +111,8 @@ def fake_reading(plan: Plan, run: PlannedRun) -> Job:
 def finished(experiment: Any) -> bool:
     if (experiment.folder / "misfit").exists():
         raise CheckpointError(
-            "cannot resume, the run was made with other settings:\n  batch.size: was 7, is 32\nPut them back"
+            "cannot resume, the run was made with other settings:\n  batch.size: was 7, is 32\n"
+            f"  stores.a: was '{'1a' * 32}', is '{'2b' * 32}'\nPut them back"
         )
     return (experiment.folder / "how").exists()
 
@@ -260,7 +261,10 @@ def test_a_run_of_other_settings_is_never_reused(bench: Bench, capsys: pytest.Ca
     assert not ablate(bench.file)
     out = capsys.readouterr().out
     assert begun(out) == []
-    assert "seed-0: of other settings: batch.size: was 7, is 32 (--rerun-stale trains it anew)" in out
+    assert (
+        "seed-0: of other settings: batch.size: was 7, is 32; stores.a: was 1a1a1a1a1a1a, is 2b2b2b2b2b2b "
+        "(--rerun-stale trains it anew)"
+    ) in out
     assert bench.variant("sum")["seeds"] == [1]
     assert bench.variant("sum")["values"] == [1.0]
     (bench.run("sum") / "misfit").unlink()

@@ -149,6 +149,13 @@ def test_other_files_of_an_earlier_stage_are_those_of_the_shared_run(files: File
     assert last.needs == (first.label,)
 
 
+def test_stages_that_only_other_stages_need_are_not_trained(files: Files) -> None:
+    """The third begins anew, so that neither the second nor the first, which that one begins with, is of any use."""
+    files.experiment(stages=EXPERIMENT["stages"] | {"third": EXPERIMENT["stages"]["last"] | {"initial": None}})
+    plan = read_plan(files.write(axes={"lr": {"high": {"stages.third.training.optimizer.lr": 1e-2}, "usual": {}}}))
+    assert plan.shared == ()
+
+
 RUN = """
 import json, pathlib, sys
 folder, how = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
