@@ -59,7 +59,7 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     read = read if shard is None else shard.of(read)
     extractors = {modality: make() for modality, make in makers.items()}
     used = {modality: getattr(make, "keywords", {}) for modality, make in makers.items()}
-    for note in _notes(read, extractors):
+    for note in _notes(read, extractors, asks_labels=split is None):  # what is only to be answered has none
         console.print(note, markup=False, highlight=False)
     with finished_rows(out) as finished:
         samples = Samples(
@@ -116,9 +116,9 @@ def _check_files(read: Manifest, wanted: Mapping[str, str], *, sound_of_video: b
         require("reading subtitles", ("pysubs2",), extra="prep")
 
 
-def _notes(read: Manifest, extractors: Mapping[str, Extractor]) -> Iterator[str]:
+def _notes(read: Manifest, extractors: Mapping[str, Extractor], *, asks_labels: bool) -> Iterator[str]:
     """What of the manifest does not go into the store, and could; and what should not be taken for features."""
-    if not read.tasks:
+    if asks_labels and not read.tasks:
         yield f"{read.file} has no task: say which columns are labels by --task column=kind, or in its sidecar"
     for modality in MEDIA:
         count = sum(modality in entry.media for entry in read.entries)

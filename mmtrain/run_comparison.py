@@ -42,7 +42,7 @@ def compare_folders(
     first = names[0] if baseline is None else _baseline(folders, names, baseline)
     if out is not None and out.suffix == ".html":
         require_report("mmtrain compare --out with .html")
-    chosen = list(metrics) or _usual(predictions[first])
+    chosen = [_metric(name, predictions[first], split) for name in metrics] or _usual(predictions[first])
     found = compare_runs(predictions, baseline=first, metrics=chosen, split=split)
     console = stdout_console()
     console.print(comparison_table(found).rich())
@@ -77,6 +77,14 @@ def _baseline(folders: Sequence[Path], names: Sequence[str], baseline: Path) -> 
         if folder.resolve() == baseline.resolve():
             return name
     raise ConfigError(f"--baseline: {baseline} is none of the runs {', '.join(names)}")
+
+
+def _metric(name: str, predictions: ByTask, split: str) -> str:
+    """`task/metric`, also where the split stands before it. Errors: ConfigError for a task that the baseline lacks."""
+    metric = name.removeprefix(f"{split}/")
+    if metric != "loss" and metric.partition("/")[0].partition("@")[0] not in predictions:
+        raise ConfigError(f"--metric: '{name}' is no <task>/<metric> of the tasks {', '.join(predictions)}, and not loss")
+    return metric
 
 
 def _usual(predictions: ByTask) -> list[str]:

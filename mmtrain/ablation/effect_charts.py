@@ -27,6 +27,10 @@ def effect_charts(report: Report) -> Iterator[Part]:
             yield Missing(f"No effect of {axis} yet: no seed has all of its values in equal combinations of the other axes.")
 
 
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
 def _effect_chart(axis: str, effects: Sequence[Effect], metric: str) -> Chart:
     columns: dict[str, list[Value]] = {
         axis: [effect.value for effect in effects],
@@ -37,8 +41,10 @@ def _effect_chart(axis: str, effects: Sequence[Effect], metric: str) -> Chart:
     first = effects[0]
     best = (min if is_lower(metric) else max)(effects, key=lambda effect: effect.mean)
     summary = (
-        f"Mean of {metric} for each value of {axis}, over {first.num_seeds} seeds and {first.num_combinations} combinations "
-        f"of the other axes, with Student's 95 % interval over seeds. The best is {best.value} ({best.mean:.4g})."
+        f"Mean of {metric} for each value of {axis}, over {_count(first.num_seeds, 'seed')} and "
+        f"{_count(first.num_combinations, 'combination')} of the other axes"
+        f"{'' if np.isnan(first.low) else ', with a 95 % interval (Student) over seeds'}. "
+        f"The best is {best.value} ({best.mean:.4g})."
     )
     y = alt.Y(field=axis, type="nominal", title=None, sort=None)
     x = alt.X(field=metric, type="quantitative", title=metric, scale=alt.Scale(zero=False))

@@ -133,12 +133,9 @@ def difference(one: Statistic, other: Statistic) -> Statistic:
 def estimate(found: Resamples) -> Estimate:
     """What resamples of whole groups say of a number: p is the greater of two, as an interval is the wider of two."""
     interval, p, pivots = interval_of(found), _NAN, found.pivots
-    if len(found.values) and found.spread <= _ROUNDING * float(np.nanmax(np.abs(found.values), initial=abs(found.value))):
-        is_zero = found.value == 0  # without any spread nothing says how sure another number is
-        low, high, p = (0.0, 0.0, 1.0) if is_zero else (_NAN, _NAN, _NAN)
-        return Estimate(mean=found.value, low=low, high=high, p=p, num=found.num_groups, over="groups")
     if not np.isnan(interval.low):
-        p = _two_sided(found.value, found.spread, found.num_groups - 1)
+        is_constant = found.spread <= _ROUNDING * float(np.nanmax(np.abs(found.values), initial=abs(found.value)))
+        p = _two_sided(found.value, 0.0 if is_constant else found.spread, found.num_groups - 1)
     if len(pivots) and not np.isnan(p):
         p = max(p, float((np.abs(pivots) >= abs(found.value) / found.error).mean()))
     return Estimate(mean=found.value, low=interval.low, high=interval.high, p=p, num=found.num_groups, over="groups")

@@ -48,6 +48,7 @@ def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) ->
 def _write(model: TrainedModel, folder: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.model.state_dict().items()}
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # made for its owner alone, it could not be shared
     write_whole(folder / "config.yaml", dump_yaml(model.experiment))
     write_whole(folder / SIGNATURE, model.signature.model_dump_json(indent=1))
     text = model.experiment.model.text

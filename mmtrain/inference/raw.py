@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -65,21 +65,23 @@ def extracted(
     from data_prep.extract import extract
     from data_prep.manifest import read_manifest
 
-    wanted, options = extractors_of(model, without=how.without)
+    wanted, options, random = extractors_of(model, without=how.without)
+    weights = {**random, **how.weights}
     store, failed = beside.with_name(f".{beside.name}.store"), beside.with_name(beside.name + ".failures.jsonl")
     mark = store.with_name(store.name + ".key")
     read = read_manifest(manifest, allow_outside=allow_outside, collect=True, split=_SPLIT)
     columns = {column for entry in read.entries for column in entry.media}
     has_sound = bool(columns & {"audio", "video"})
-    key = _key(read, wanted, options, dict(how.weights), skip_bad)
+    key = _key(read, wanted, options, weights, skip_bad)
     if not (store.is_dir() and mark.is_file() and mark.read_text(encoding="utf-8") == key):
         failed.unlink(missing_ok=True)
-        failures = extract(
+        failures = _in_own_words(
+            extract,
             manifest,
             out=store,
             wanted={name: row for name, row in wanted.items() if name in columns or (name == "audio" and has_sound)},
             options=options,
-            weights=how.weights,
+            weights=weights,
             workers=how.workers,
             allow_outside=allow_outside,
             allow_failures=len(read.entries) + len(read.failures) - 1 if skip_bad else 0,
@@ -95,6 +97,14 @@ def extracted(
     mark.unlink()
 
 
+def _in_own_words(extract: Callable[..., list[Any]], *words: Any, **named: Any) -> list[Any]:
+    """An extraction whose complaints name the options of this command."""
+    try:
+        return extract(*words, **named)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("--weights", "--extractor-weights")) from None
+
+
 def _key(read: Any, *asked: Any) -> str:
     """What a store is made of: the manifest, its files as they are now, and what is asked of them."""
     files = sorted({str(file) for entry in read.entries for file in entry.media.values()})
@@ -106,8 +116,11 @@ def _stat(file: Path) -> os.stat_result | None:
     return file.stat() if file.exists() else None
 
 
-def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, Any]]:
-    """(modality -> extractor as it was asked for, the options that they share) of a run's stores.
+def extractors_of(
+    model: TrainedModel, *, without: Sequence[str] = ()
+) -> tuple[dict[str, str], dict[str, Any], dict[str, str]]:
+    """(modality -> extractor as it was asked for, the options that they share, extractor -> random where it had such
+    weights) of a run's stores.
 
     Errors: DataError where a store does not say how it was extracted, or datasets were extracted in several ways.
     """
@@ -115,6 +128,7 @@ def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[
 
     wanted: dict[str, str] = {}
     options: dict[str, Any] = {}
+    random: dict[str, str] = {}
     for modality in without:
         if modality not in model.modalities:
             raise ConfigError(f"--without {modality}: the model reads {', '.join(model.modalities)}")
@@ -133,6 +147,7 @@ def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[
                 f"{modality}: the run's datasets were extracted in several ways; make a store, and write --store"
             )
         wanted[modality] = first["asked"]
+        random |= {first["asked"]: "random"} if "random" in first["weights_sha256"] else {}
         maker = find_maker(modality, first["asked"])
         preset = {"device", "batch_size", *getattr(maker, "keywords", {})}
         for key, value in first["options"].items():
@@ -140,7 +155,7 @@ def extractors_of(model: TrainedModel, *, without: Sequence[str] = ()) -> tuple[
                 raise DataError(
                     f"{modality}: its option {key} was {value}, of another modality {options[key]}; write --store"
                 )
-    return wanted, options
+    return wanted, options, random
 
 
 def _asked(made: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

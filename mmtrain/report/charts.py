@@ -61,7 +61,9 @@ def line_chart(
         columns[y] += [None] * len(events)
     names = [line.name for line in lines]
     symbols = legend(names)
-    base = alt.Chart(ROWS).encode(x=alt.X(field=x, type="quantitative", title=x, axis=alt.Axis(tickMinStep=1)))
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(field=x, type="quantitative", title=x, axis=alt.Axis(tickMinStep=1 if x == "step" else alt.Undefined))
+    )
     drawn = base.transform_filter("isValid(datum.name)") if events else base
     dots = max((len(line.steps) for line in lines), default=0) <= 30
     curves = drawn.mark_line(point=alt.OverlayMarkDef(filled=True, size=25) if dots else False).encode(

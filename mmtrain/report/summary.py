@@ -10,6 +10,8 @@ from mmtrain.report.run_record import HELD_OUT, RunRecord
 
 _MOST_TEXT = 100_000  # characters of a config or a diff
 
+_FEW = 30  # groups, below which an interval is named
+
 
 def provenance(record: RunRecord) -> str:
     """The line below the page's title."""
@@ -74,6 +76,8 @@ def _result_table(split: str, values: Mapping[str, Any]) -> DataTable:
         )
     header = ("task", "stream", "metric", "value", "95 % interval", "baseline", "samples", "groups")
     note = "Intervals: bootstrap over groups. Baseline: the constant that the training labels give."
+    if any(row["num_groups"] < _FEW for row in values["rows"]):
+        note += f" An interval over fewer than {_FEW} groups rests on these few."
     title = f"{split} split, checkpoint of step {values['step']:,}"
     return DataTable(title=title, header=header, rows=rows, formats={"value": ".3f", "baseline": ".3f"}, note=note)
 

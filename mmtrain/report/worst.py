@@ -11,7 +11,7 @@ from mmtrain.report.parts import DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_record import RunRecord
 
 _TITLE = "Worst samples"
-_FORMATS = {"loss": ".4f", "label": ".3f", "prediction": ".3f", "probability": ".3f"}
+_FORMATS = {"loss": ".4f", "label": ".3f", "prediction": ".3f", "p of the label": ".3f"}
 _MOST_LABELS = 6
 
 
@@ -80,7 +80,7 @@ def _table(item: Predictions, split: str, texts: _Texts, *, cut: float) -> DataT
 def _answer_header(item: Predictions) -> tuple[str, ...]:
     if not isinstance(item, TaskPredictions):
         return ()
-    return ("label", "prediction") if item.kind == "regression" else ("label", "prediction", "probability")
+    return ("label", "prediction") if item.kind == "regression" else ("label", "prediction", "p of the label")
 
 
 def _answers(item: Predictions, number: int, *, cut: float) -> list[Value]:

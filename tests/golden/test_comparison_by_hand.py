@@ -88,7 +88,7 @@ def test_the_same_resamples_for_both():
     found = over_groups(better, "mood/mae", baseline=worse)
     assert (found.mean, found.low, found.high) == pytest.approx((-0.25, -0.25, -0.25))
     assert (found.num, found.over) == (6, "groups")
-    assert found.p == pytest.approx(0, abs=1e-12)
+    assert math.isnan(found.p)  # nothing says how sure a difference without any spread is
     alone = over_groups(better, "mood/mae")
     assert alone.mean == pytest.approx(6.25)
     assert alone.high - alone.low > 3

@@ -141,7 +141,7 @@ def test_answers_are_in_words_and_by_the_threshold_of_validation(sections: dict[
     found = tables(sections["Worst samples"])
     items = read_run(whole).predictions["val"]
     funny = {row[6 - 1]: row for row in found["funny, val"].rows}
-    assert found["funny, val"].header == ("loss", "label", "prediction", "probability", "text", "id", "stream", "group")
+    assert found["funny, val"].header == ("loss", "label", "prediction", "p of the label", "text", "id", "stream", "group")
     for number, name in enumerate(items["funny"].ids.tolist()):
         probability = items["funny"].probabilities[number]
         label = bool(items["funny"].labels[number])
