@@ -23,7 +23,7 @@ from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError
 from mmtrain.extras import require
 from mmtrain.inference.decision import Decisions
-from mmtrain.inference.recurrent import as_operations
+from mmtrain.inference.graph_layers import for_a_graph
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.model import MultimodalModel
 from mmtrain.signature import TaskOutput
@@ -96,7 +96,7 @@ def export(trained: TrainedModel, out: Path, *, form: Format, overwrite: bool = 
         decisions=trained.decisions,
     ).eval()
     graph = copy.deepcopy(eager)
-    as_operations(graph)
+    for_a_graph(graph)
     batches = [_inputs(trained, count=count, longest=longest, seed=seed) for seed, (count, longest) in enumerate(_SHAPES)]
     program = _program(graph, batches[-1])
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")

@@ -46,12 +46,3 @@ class OneOperation(nn.Module):
         layer = self.layer
         weights = layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0
         return self.operation(rows, *weights), None
-
-
-def as_operations(module: nn.Module) -> None:
-    """Put one operation in the place of every recurrent layer inside `module`."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.LSTM | nn.GRU):
-            setattr(module, name, OneOperation(child))
-        else:
-            as_operations(child)

@@ -10,7 +10,7 @@ from test_mask_contract import DIMS, MODALITIES, fits, small
 
 from mmtrain.inference import export as exporting
 from mmtrain.inference.decision import Decisions
-from mmtrain.inference.recurrent import as_operations
+from mmtrain.inference.graph_layers import for_a_graph
 from mmtrain.models.building import build_model
 from mmtrain.models.config import ModelConfig
 from mmtrain.models.encoders import IMAGE_ENCODERS, SEQUENCE_ENCODERS, TEXT_ENCODERS
@@ -72,7 +72,7 @@ def compare(config: ModelConfig, folder: Path, **shapes: typing.Any) -> None:
     )
     eager = exporting.Graph(model, modalities=config.fused_modalities, tasks=TASKS, decisions=Decisions()).eval()
     graph = copy.deepcopy(eager)
-    as_operations(graph)
+    for_a_graph(graph)
     batches = [inputs(config, count, longest, frames) for count, longest in ((1, 1), (2, 7), (5, 4))]
     program = exporting._program(graph, batches[-1])
     outputs = list(eager(batches[0]))

@@ -16,7 +16,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.inference import export as exporting
 from mmtrain.inference.decision import Decision, Decisions
 from mmtrain.inference.export import export
-from mmtrain.inference.recurrent import as_operations
+from mmtrain.inference.graph_layers import for_a_graph
 from mmtrain.inference.trained_model import TrainedModel
 
 
@@ -119,6 +119,6 @@ def test_one_operation_is_the_layer(cell: type[nn.LSTM] | type[nn.GRU]) -> None:
     rows = torch.randn(3, 7, 5)
     expected = model(rows)[0]
     names = list(model.state_dict())
-    as_operations(model)
+    for_a_graph(model)
     torch.testing.assert_close(model(rows)[0], expected, rtol=0, atol=0)
     assert [name.replace(".layer", "") for name in model.state_dict()] == names

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from mmtrain.data.batch import MaskedSequence
@@ -25,4 +24,4 @@ class FirstPooling(nn.Module):
     def forward(self, sequence: MaskedSequence) -> Tensor:
         values = blank(sequence.values, sequence.mask)
         first = sequence.mask.int().argmax(dim=1)  # [B]
-        return values[torch.arange(len(values), device=values.device), first]
+        return values.gather(1, first[:, None, None].expand(-1, 1, values.shape[2]))[:, 0]
