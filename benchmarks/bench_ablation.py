@@ -7,6 +7,7 @@ whose load changes is fair to both. Seconds of the clock, and CPU seconds of all
 programs take.
 """
 
+import os
 import platform
 import resource
 import subprocess
@@ -61,6 +62,7 @@ def commands_of(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def main() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # `ablate` says it where nobody has; by hand it would be torch's own choice
     whole, bare = [0.0, 0.0], [0.0, 0.0]
     num_runs = 0
     with tempfile.TemporaryDirectory() as folder:

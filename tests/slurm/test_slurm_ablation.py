@@ -111,7 +111,7 @@ def test_an_array_is_preempted_goes_on_and_ends_in_a_table(project: Project, who
     plan = read_plan(file)
     words = ("mmtrain.cli", "ablate", "trial.yaml", "--slurm", "--throttle", "2", "--sbatch-args")
     more = "--mem=4G --cpus-per-task=1 --partition=low"
-    said = project.call(sys.executable, "-m", *words, more, STEP_SECONDS="0.5")
+    said = project.call(sys.executable, "-m", *words, more, STEP_SECONDS="1.5")
     array, table = (line.split()[-1] for line in said.split("\n")[0].replace(",", "").partition(" and ")[::2])
     run = plan.runs[0].folder.path.relative_to(project.folder / "runs")
     project.reaches(str(run), 4)
