@@ -130,7 +130,7 @@ class TextTable:
         """For a terminal."""
         table = Table(title=self.title)
         for number, name in enumerate(self.header):
-            table.add_column(name, justify="left" if number < self.num_names else "right")
+            table.add_column(name, justify="left" if number < self.num_names else "right", overflow="fold")  # never cut
         for row in self.rows:
             table.add_row(*row)
         return table

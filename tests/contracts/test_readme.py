@@ -175,3 +175,7 @@ def test_the_demo_config_loads_and_the_makefile_runs_what_the_page_shows():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(RUN)", "python -m").replace("$(BIN)/", "")
     for line in block("sh", "--config configs/demo.yaml").splitlines():
         assert line in makefile, line
+
+
+def test_no_place_is_left_to_be_filled() -> None:
+    assert not re.search(r"\b(TABLE|COMMIT|TODO|TBD)\b", README)
