@@ -104,7 +104,7 @@ def test_metrics_of_the_predictions_that_are_there(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = runs / "two"
-    monkeypatch.setattr("mmtrain.scoring.build_parts", None)  # no model, no store
+    monkeypatch.setattr("mmtrain.trained.build_parts", None)  # no model, no store
     assert code_of("evaluate", run, "--from-predictions", "--metric", "funny/mcc", "--metric", "tone/loss_q95") == 0
     said = capsys.readouterr().out
     assert "mcc" in said
@@ -124,7 +124,7 @@ def test_metrics_of_the_predictions_that_are_there(
     assert code_of("evaluate", run, "--from-predictions", "--checkpoint", "last") == 2
     said = capsys.readouterr().err
     assert "--metric: an evaluation gives every metric; write --from-predictions to choose some" in said
-    assert "--checkpoint: predictions are there of the evaluation that wrote them; leave it out" in said
+    assert "--from-predictions: no model is run; leave --checkpoint, --robustness and the like out" in said
 
 
 def test_two_runs_are_compared(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
