@@ -11,7 +11,7 @@ import typer
 
 from mmtrain import cli_inference
 from mmtrain.cli_ablate import ablate_app
-from mmtrain.cli_analysis import attention, datamap, evaluate
+from mmtrain.cli_analysis import attention, compare, datamap, evaluate, plot, report
 from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 from mmtrain.quick_start import uncollected
@@ -70,22 +70,9 @@ def train(
 app.command()(evaluate)
 app.command()(datamap)
 app.command()(attention)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the baseline.")],
-    split: Annotated[str, typer.Option(help="The split whose predictions are compared: train, val or test.")] = "val",
-    baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="A .json file to write; .html: a page, and a .json beside it.")
-    ] = None,
-) -> None:
-    """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
-    from mmtrain.run_comparison import compare_folders
-
-    compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
+app.command()(compare)
+app.command()(report)
+app.command()(plot)
 
 
 @app.command()
@@ -104,40 +91,12 @@ def crossval(
     cross_validate(config, overrides or [], num_folds=folds, choice=evaluation, resume=resume, overwrite=overwrite)
 
 
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, also of a run under way.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the run by default.")] = None,
-) -> None:
-    """Write the report of a run: one HTML file with its curves, decisions, errors and worst samples."""
-    from mmtrain.report import require_report
-
-    require_report("mmtrain report")
-    from mmtrain.report.run_page import write_report
-
-    typer.echo(f"written to {write_report(run, out)}")
-
-
 @app.command("cache-text")
 def cache_text(config: ExperimentFile, overrides: Overrides = None) -> None:
     """Store what a frozen text encoder makes of the texts, for runs with model.text.cache; what is there is verified."""
     from mmtrain.cache_text import make_cache
 
     make_cache(config, overrides or [])
-
-
-@app.command()
-def plot(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
-) -> None:
-    """Write the charts of a run's report as PNG and PDF, as wide as a column of a paper."""
-    from mmtrain.report import require_report
-
-    require_report("mmtrain plot")
-    from mmtrain.report.pictures import write_pictures
-
-    typer.echo(f"{len(write_pictures(run, out))} files written to {out}")
 
 
 @app.command("import-checkpoint")

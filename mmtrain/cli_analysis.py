@@ -1,4 +1,4 @@
-"""The commands that look at a trained run: its table, what it withstands and reads, its training samples, its attention."""
+"""The commands that look at trained runs: tables, pages, what one withstands and reads, its training samples, its attention."""
 
 from pathlib import Path
 from typing import Annotated
@@ -86,3 +86,44 @@ def attention(
     from mmtrain.analysis.attention import record_attention
 
     record_attention(run, sample, split=split, stream=stream, checkpoint=checkpoint, weights=weights)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders; the first is the baseline.")],
+    split: Annotated[str, typer.Option(help="The split whose predictions are compared: train, val or test.")] = "val",
+    baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .json file to write; .html: a page, and a .json beside it.")
+    ] = None,
+) -> None:
+    """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
+    from mmtrain.run_comparison import compare_folders
+
+    compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, also of a run under way.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in the run by default.")] = None,
+) -> None:
+    """Write the report of a run: one HTML file with its curves, decisions, errors and worst samples."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain report")
+    from mmtrain.report.run_page import write_report
+
+    typer.echo(f"written to {write_report(run, out)}")
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")],
+) -> None:
+    """Write the charts of a run's report as PNG and PDF, as wide as a column of a paper."""
+    from mmtrain.report import require_report
+
+    require_report("mmtrain plot")
+    from mmtrain.report.pictures import write_pictures
+
+    typer.echo(f"{len(write_pictures(run, out))} files written to {out}")

@@ -4,12 +4,12 @@ Importing this module makes the operations known, which a saved program with the
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 # rows [B, T, D] and the layer's weights as torch lays them out -> hidden states [B, T, H]
 
 
-@torch.library.custom_op("mmtrain::lstm", mutates_args=())
+@library.custom_op("mmtrain::lstm", mutates_args=())
 def lstm(rows: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
     """Gates in the order input, forget, cell, output, 4H each."""
     weights = [weight_ih, weight_hh, bias_ih, bias_hh]
@@ -17,7 +17,7 @@ def lstm(rows: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bi
     return torch.lstm(rows, [start, start], weights, True, 1, 0.0, False, False, True)[0]
 
 
-@torch.library.custom_op("mmtrain::gru", mutates_args=())
+@library.custom_op("mmtrain::gru", mutates_args=())
 def gru(rows: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
     """Gates in the order reset, update, new, 3H each."""
     weights = [weight_ih, weight_hh, bias_ih, bias_hh]
