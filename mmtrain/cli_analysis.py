@@ -1,4 +1,4 @@
-"""The commands that look at trained runs: tables, pages, what one withstands and reads, its training samples, its attention."""
+"""The commands that look at trained runs: tables, pages, what one withstands and reads, training samples, attention."""
 
 from pathlib import Path
 from typing import Annotated
