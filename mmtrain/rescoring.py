@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmtrain.engine.console import stdout_console
 from mmtrain.engine.readings import note_reading, times
+from mmtrain.engine.run_folder import scored_name
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.metrics import loss_statistics
 from mmtrain.evaluation.prediction_file import read_predictions
@@ -23,7 +24,7 @@ def rescore_run(folder: Path, *, split: str, weights: str = "trained", metrics: 
     Errors: ConfigError where there is no such run, split, task or metric, DataError where it left no predictions.
     """
     run = check_asked(folder, split=split, weights=weights)
-    name = split if weights == "trained" else f"{split}_{weights}"
+    name = scored_name(split, weights)
     predictions = {task: with_losses(item) for task, item in read_predictions(run.predictions(name)).items()}
     chosen = _chosen(predictions, metrics)
     shown = {task: item for task, item in predictions.items() if task in chosen}

@@ -17,7 +17,7 @@ from mmtrain.engine.look_once import look_once
 from mmtrain.engine.model_state import load_model_state
 from mmtrain.engine.named_checkpoint import read_named, saved_weights
 from mmtrain.engine.readings import note_reading
-from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.run_folder import RunFolder, scored_name
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.evaluate import Alter, evaluate
@@ -47,8 +47,8 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """What files about it are called: the split, and what the weights are where they are not the trained ones."""
-        return self.split if self.weights == "trained" else f"{self.split}_{self.weights}"
+        """What files about it are called."""
+        return scored_name(self.split, self.weights)
 
     def predict(
         self,

@@ -8,8 +8,9 @@ from json import JSONDecodeError, loads
 import numpy as np
 
 from mmtrain.ablation.plan import Plan
-from mmtrain.ablation.rows import LEVEL, VariantRow, variant_rows
+from mmtrain.ablation.rows import VariantRow, variant_rows
 from mmtrain.ablation.status import State, Status
+from mmtrain.evaluation.comparing import LEVEL
 from mmtrain.evaluation.crossed import MIN_SEEDS
 
 

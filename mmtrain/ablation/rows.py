@@ -10,6 +10,7 @@ import numpy as np
 from mmtrain.ablation.plan import Plan, PlannedRun, Variant
 from mmtrain.ablation.results import Cost, cost_of, metrics_of
 from mmtrain.errors import DataError
+from mmtrain.evaluation.comparing import LEVEL
 from mmtrain.evaluation.comparison import Estimate, holm, over_groups, over_seeds, require_same_samples
 from mmtrain.evaluation.crossed import (
     MIN_SEEDS,
@@ -27,7 +28,6 @@ from mmtrain.evaluation.predictions import Predictions, TaskPredictions
 _NAN = float("nan")
 _SAME = 1e-3  # of a metric: predictions that give another one than the log were made from other weights
 Files = tuple[tuple[Path, int], ...]
-LEVEL = 0.05  # below this, a corrected p is marked
 
 
 @dataclass(frozen=True, kw_only=True)

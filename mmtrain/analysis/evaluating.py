@@ -9,6 +9,7 @@ from mmtrain.analysis.groups import break_down_run
 from mmtrain.analysis.importance import measure_importance
 from mmtrain.analysis.robustness import measure_robustness
 from mmtrain.engine.console import stdout_console
+from mmtrain.engine.run_folder import scored_name
 from mmtrain.errors import UserError
 from mmtrain.scoring import score_run
 
@@ -38,5 +39,4 @@ def evaluate_run(
     if groups or not (robustness or importance):
         score_run(folder, **chosen)
         if PartialState().is_main_process:
-            name = split if weights == "trained" else f"{split}_{weights}"
-            break_down_run(folder, name, console=stdout_console() if groups else None)
+            break_down_run(folder, scored_name(split, weights), console=stdout_console() if groups else None)

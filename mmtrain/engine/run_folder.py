@@ -145,6 +145,11 @@ class RunFolder:
         return [path for path in self.path.iterdir() if path.name != LOCK] if self.path.is_dir() else []
 
 
+def scored_name(split: str, weights: str) -> str:
+    """What files about a split are called: the split, and what the weights are where they are not the trained ones."""
+    return split if weights == "trained" else f"{split}_{weights}"
+
+
 def write_whole(file: Path, text: str) -> None:
     """Write a small file that is there whole or not at all."""
     partial = file.with_name(f".{file.name}.partial")

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mmtrain.data.schema import TaskKind
 from mmtrain.evaluation.predictions import TaskPredictions
 
 Floats = npt.NDArray[np.float64]
@@ -47,12 +48,17 @@ def calibrated(predictions: TaskPredictions, found: TaskCalibration | None, rule
 
 def calibrated_probabilities(predictions: TaskPredictions) -> Floats:
     """[N] or [N, C]: of logits over the temperature; those of the model where there is none, or it is a regression."""
-    from scipy.special import expit, softmax
-
     if predictions.temperature is None or predictions.kind == "regression":
         return np.asarray(predictions.probabilities, np.float64)
-    logits = np.asarray(predictions.logits, np.float64) / predictions.temperature
-    values: Floats = softmax(logits, axis=1) if predictions.kind == "multiclass" else expit(logits)
+    return probabilities_of(predictions.kind, predictions.logits, temperature=predictions.temperature)
+
+
+def probabilities_of(kind: TaskKind, logits: npt.NDArray[np.floating], *, temperature: float) -> Floats:
+    """[N] or [N, C] of logits of the same shape over the temperature; of tasks with classes."""
+    from scipy.special import expit, softmax
+
+    scaled = np.asarray(logits, np.float64) / temperature
+    values: Floats = softmax(scaled, axis=-1) if kind == "multiclass" else expit(scaled)
     return values
 
 

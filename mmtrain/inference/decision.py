@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmtrain.evaluation.calibration import ThresholdRule
+from mmtrain.evaluation.calibration import ThresholdRule, probabilities_of
 from mmtrain.evaluation.calibration_file import CalibrationFile
 from mmtrain.signature import TaskOutput
 
@@ -23,14 +23,9 @@ class Decision:
 
     def probabilities(self, task: TaskOutput, logits: Floats) -> npt.NDArray[np.float64]:
         """[N] or [N, C] of the same shape; of a regression its values in the labels' units."""
-        logits = np.asarray(logits, np.float64)
         if task.kind == "regression":
-            return np.asarray(logits * task.std + task.mean)
-        scaled = logits / self.temperature
-        if task.kind == "multiclass":
-            powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-        return np.asarray(0.5 * (1 + np.tanh(0.5 * scaled)))  # the logistic function, which cannot overflow so
+            return np.asarray(np.asarray(logits, np.float64) * task.std + task.mean)
+        return probabilities_of(task.kind, logits, temperature=self.temperature)
 
     def labels(self, task: TaskOutput, probabilities: Floats) -> npt.NDArray[Any]:
         """[N]: names of classes, 0 or 1 where a binary task has none, values of a regression; multilabel: bool [N, C]."""

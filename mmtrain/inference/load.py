@@ -16,7 +16,7 @@ from mmtrain.data.schema import TaskSchema
 from mmtrain.engine.checkpoint import Tensors
 from mmtrain.engine.model_state import load_model_state
 from mmtrain.engine.named_checkpoint import read_named, saved_weights
-from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.run_folder import RunFolder, scored_name
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.calibration_file import CalibrationFile
@@ -96,8 +96,7 @@ def _measured(run: Path, *, step: int, weights: str) -> dict[str, Any]:
     """By split, what `mmtrain evaluate` found of these very weights."""
     found = {}
     for split in ("val", "test"):
-        name = split if weights == "trained" else f"{split}_{weights}"
-        values = _read_json(run / "evaluation" / f"{name}.json")
+        values = _read_json(run / "evaluation" / f"{scored_name(split, weights)}.json")
         if values is not None and values["step"] == step:
             found[split] = {"step": step, "rows": values["rows"]}
     return found

@@ -66,20 +66,21 @@ def extracted(
     from data_prep.manifest import read_manifest
 
     wanted, options, random = extractors_of(model, without=how.without)
-    weights = {**random, **how.weights}
     store, failed = beside.with_name(f".{beside.name}.store"), beside.with_name(beside.name + ".failures.jsonl")
     mark = store.with_name(store.name + ".key")
     read = read_manifest(manifest, allow_outside=allow_outside, collect=True, split=_SPLIT)
     columns = {column for entry in read.entries for column in entry.media}
     has_sound = bool(columns & {"audio", "video"})
-    key = _key(read, wanted, options, weights, skip_bad)
+    used = {name: row for name, row in wanted.items() if name in columns or (name == "audio" and has_sound)}
+    weights = {row: kind for row, kind in random.items() if row in used.values()} | dict(how.weights)
+    key = _key(read, used, options, weights, skip_bad)
     if not (store.is_dir() and mark.is_file() and mark.read_text(encoding="utf-8") == key):
         failed.unlink(missing_ok=True)
         failures = _in_own_words(
             extract,
             manifest,
             out=store,
-            wanted={name: row for name, row in wanted.items() if name in columns or (name == "audio" and has_sound)},
+            wanted=used,
             options=options,
             weights=weights,
             workers=how.workers,

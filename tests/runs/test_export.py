@@ -90,6 +90,24 @@ def test_a_graph_that_says_something_else_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_graph_that_says_nan_of_a_later_batch_is_not_written(
+    model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch has one sample, which lacks nothing."""
+    eager = exporting.Graph(model.model, modalities=model.modalities, tasks=model.signature.tasks, decisions=model.decisions)
+
+    def lost(*_: Any, **__: Any) -> exporting.Runner:
+        return lambda batch: {
+            name: value * (float("nan") if len(batch["text"]) == 5 else 1) for name, value in eager(batch).items()
+        }
+
+    monkeypatch.setattr(exporting, "_program", lambda *_: None)
+    monkeypatch.setattr(exporting, "_save", lost)
+    with pytest.raises(ConfigError, match="differs from the model by nan"):
+        export(model, tmp_path / "model.pt2", form="torch-export")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_depends_on_the_data_is_refused(model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = exporting.Graph.forward
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -236,6 +237,15 @@ def refuse_paths_below(real: Callable[..., Any], folder: Path) -> Callable[..., 
         return real(self, *words, **named)
 
     return opened
+
+
+def test_a_card_shows_what_was_measured_of_these_weights_alone(trained: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, symlinks=True)
+    assert set(mmtrain.load(run).measured) == {"val", "test"} & {file.stem for file in (run / "evaluation").glob("*.json")}
+    table = run / "evaluation" / "test.json"
+    table.write_text(json.dumps(json.loads(table.read_text()) | {"step": 1}))
+    assert "test" not in mmtrain.load(run).measured
 
 
 def test_a_package_replaces_packages_alone(trained: Path, tmp_path: Path, refused: Callable[..., str]):

@@ -14,6 +14,7 @@ from real_media import write_video
 import mmtrain
 from mmtrain.cli import main
 from mmtrain.data.store import FeatureStore
+from mmtrain.inference.predict import Predicting
 
 LABELS = (0, 1, 1, 0, 1, 0)
 SUBTITLES = "1\n00:00:00,500 --> 00:00:01,500\nstop right there\n\n2\n00:00:02,500 --> 00:00:03,500\nwhat a fish\n"
@@ -141,6 +142,32 @@ def test_what_a_clip_lacks_is_said(media: Path, tmp_path: Path, predict: Callabl
     assert predict("--manifest", table, "--skip-bad")[0] == 0
     assert [row["id"] for row in rows(tmp_path)] == ["b"]
     assert json.loads((tmp_path / "out.jsonl.failures.jsonl").read_text())["id"] == "a"
+
+
+def stop(*_: object, **__: object) -> int:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_what_was_extracted_stays_until_it_is_answered(
+    run: Path, media: Path, tmp_path: Path, predict: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+):
+    """A prediction that ends behind the extraction; the next one opens no file, until one of them changes."""
+    import data_prep.extract as extraction
+    from mmtrain.inference import sources
+
+    calls = []
+    whole = extraction.extract
+    monkeypatch.setattr(extraction, "extract", lambda *words, **named: calls.append(words) or whole(*words, **named))
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "predict_store", stop)
+        with pytest.raises(KeyboardInterrupt):
+            sources.predict_source(run, Predicting(out=tmp_path / "out.jsonl"), media / "clips.csv", is_manifest=True)
+    assert predict("--manifest", media / "clips.csv")[0] == 0
+    assert len(calls) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    assert predict("--manifest", media / "clips.csv")[0] == 0
+    assert len(calls) == 2, "an answered extraction is gone"
 
 
 @pytest.mark.slow

@@ -140,7 +140,10 @@ def test_two_runs_are_compared(runs: Path, tmp_path: Path, capsys: pytest.Captur
         *("funny/loss", "funny/average_precision", "mood/loss", "mood/accuracy"),
         *("tags/loss", "tags/macro_average_precision", "tone/loss", "tone/pearson"),
     ]
-    found = compare_folders([runs / "one", runs / "two"], split="val", baseline=runs / "two", metrics=["funny/f1"])
+    found = compare_folders([runs / "one", runs / "two"], split="val", baseline=runs / "two", metrics=["val/funny/f1"])
+    assert [row.metric for row in found.rows] == ["funny/f1"]
+    with pytest.raises(ConfigError, match="--metric: 'fun/f1' is no <task>/<metric> of the tasks funny"):
+        compare_folders([runs / "one", runs / "two"], split="val", metrics=["fun/f1"])
     assert isinstance(found, RunComparison)
     assert found.rows[0].difference.mean == pytest.approx(found.rows[0].value.mean - found.rows[0].baseline.mean)
     for words, message in (
