@@ -11,12 +11,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["preloaded"])
+# for the server, by whomever it is started, and started again
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 Patch = Callable[[], Any]
 Write = Callable[..., Path]  # the fixture that writes an experiment file with changes
 
@@ -40,7 +41,6 @@ def live_together(
 ) -> list[Life]:
     """The same in `world` processes that train together over gloo, as a launcher would start them."""
     port = free_port()
-    start_server()
     processes = []
     for rank in range(world):
         environment = launch_environment(rank, world, port) if world > 1 else {}
@@ -63,7 +63,6 @@ def live_together(
 @contextmanager
 def alive(arguments: Sequence[str], *, cwd: Path, patch: Patch | None = None) -> Iterator[Any]:
     """`mmtrain ARGUMENTS` in a new process, given while it runs, which it does to the end of the block at most."""
-    start_server()
     process = CONTEXT.Process(target=_life, args=(list(arguments), cwd, 0, {}, patch))
     process.start()
     try:
@@ -71,18 +70,6 @@ def alive(arguments: Sequence[str], *, cwd: Path, patch: Patch | None = None) ->
     finally:
         process.kill()
         process.join()
-
-
-def start_server() -> None:
-    """Start the process that lives are forked from, unless it runs; it finds modules by PYTHONPATH alone."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [before])])
-    try:
-        forkserver.ensure_running()
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
 
 
 def launch_environment(rank: int, world: int, port: int) -> dict[str, str]:
@@ -106,7 +93,6 @@ def free_port() -> int:
 
 
 def _life(arguments: list[str], cwd: Path, rank: int, environment: Mapping[str, str], patch: Patch | None) -> None:
-    assert "preloaded" in sys.modules, "the server of lives has not imported what it should"
     os.chdir(cwd)
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
@@ -114,9 +100,10 @@ def _life(arguments: list[str], cwd: Path, rank: int, environment: Mapping[str, 
     sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    warnings.simplefilter("error")
+    import preloaded  # noqa: F401  # by the server; what hindered it, if anything, is said here
     import torch
 
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
     if patch is not None:
         patch()
