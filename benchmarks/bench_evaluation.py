@@ -9,7 +9,7 @@ regression) over some 20,000 samples in batches of 64, on one thread. Four ways,
 - a plain loop, as research code has it: a loss function and `.item()` for each sample and task, predictions in lists, then
   scikit-learn's F1, AUROC and average precision, and numpy's correlation.
 
-The losses of the plain loop and its metrics are compared with mmtrain's, but for the regression's loss, which mmtrain reports
+The losses of the plain loop and its metrics are compared with mmtrain's, but for the regression's loss, which is reported
 in deviations of the training labels.
 """
 
