@@ -16,16 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.bench_overhead import TASKS, Case, build, write_bert, write_store
-from benchmarks.cost_model import STATE, Machine, Work, step
+from benchmarks.cost_model import A100, MACHINES, STATE, Work, step
 from mmtrain.curriculum.reports import WindowReport
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import StoreSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.run import Run
 
-A100 = Machine("A100", peak=312e12, memory=80e9, inside=300e9, between=8 * 25e9)
-H100 = Machine("H100", peak=989e12, memory=80e9, inside=450e9, between=8 * 50e9)
-SLOW = Machine("A100, 100 Gbit/s a node", peak=312e12, memory=80e9, inside=300e9, between=12.5e9)
 BERT = {"layers": 12, "width": 768, "vocabulary": 30_522, "tokens": 128}
 COPIES = 500  # of the small store's table, to weigh a sample
 
@@ -83,7 +80,7 @@ def print_steps(work: Work, rate: float) -> None:
         "| machine | GPUs | samples a GPU | compute, ms | all-reduce (exposed) | loading | step | efficiency | waits for |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
-    for machine in (A100, SLOW, H100):
+    for machine in MACHINES:
         for processes in (8, 64, 512):
             for samples in (8, 32, 128):
                 found = step(work, machine, processes=processes, samples=samples, rate=rate)

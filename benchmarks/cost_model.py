@@ -25,6 +25,12 @@ class Machine:
     latency: float = 1e-5  # seconds a hop
 
 
+A100 = Machine("A100", peak=312e12, memory=80e9, inside=300e9, between=8 * 25e9)
+H100 = Machine("H100", peak=989e12, memory=80e9, inside=450e9, between=8 * 50e9)
+SLOW = Machine("A100, 100 Gbit/s a node", peak=312e12, memory=80e9, inside=300e9, between=12.5e9)
+MACHINES = (A100, SLOW, H100)
+
+
 @dataclass(frozen=True)
 class Work:
     """A model and its samples: a text encoder of `layers` x `width`, and the rest (fusion, other encoders, heads)."""
