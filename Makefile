@@ -79,6 +79,9 @@ bench: install
 	$(RUN) benchmarks.bench_ablation
 	$(RUN) benchmarks.bench_cache
 	$(RUN) benchmarks.bench_store
+	$(RUN) benchmarks.bench_evaluation
+	$(RUN) benchmarks.bench_million
+	$(RUN) benchmarks.bench_scale
 
 clean:
 	rm -rf .venv data stores runs cache

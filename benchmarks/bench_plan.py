@@ -1,15 +1,22 @@
-"""What planning costs: time per batch of 32 over five streams, and memory for small and huge streams.
+"""What planning costs: time per batch of 32 over five streams, time to build, and memory for small and huge streams.
 
-Run `python benchmarks/bench_plan.py`. Wanted: at most 100 microseconds per batch, the same memory for 1e3 and 1e9. With a
-pacing over five streams of ten million samples: a pass that begins costs a look at each of them, the batches in between
-at most 2 microseconds more a sample; 4 bytes (its difficulty) and little over a bit a sample of memory.
+Run `python -m benchmarks.bench_plan`. Wanted: at most 100 microseconds per batch, 10 ms to build, the same memory for 1e3
+and 1e9. With a pacing over five streams of ten million samples: a pass that begins costs a look at each of them, the
+batches in between at most 2 microseconds more a sample; 4 bytes (its difficulty) and little over a bit a sample of memory.
+
+The peer is `interleave_datasets` of Hugging Face's datasets (of the extra `bench`), which writes the whole order down
+beforehand: five shuffled datasets of one integer column, even probabilities, until all are used up. Its batch is a slice
+of 32 rows; ours is planned, not read. Its memory is what a process grows by.
 """
 
+import gc
 import statistics
 import time
 import tracemalloc
+from collections.abc import Iterator
 
 import numpy as np
+import psutil
 
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.decision import Decision
@@ -24,6 +31,7 @@ from mmtrain.curriculum.streams import Integers, StreamSpec
 BATCH, WINDOW, WINDOWS = 32, 50, 40
 PACED = 10_000_000
 SIZES = (1_000, 4_096, 100_000, 10_000_000, 1_000_000_000)
+PEER_SIZES = (1_000, 10_000, 100_000)
 NAMES = tuple(f"s{k}" for k in range(5))
 # what the samplers without defaults must be told
 OPTIONS: dict[str, dict[str, object]] = {
@@ -106,25 +114,85 @@ def paced(*, grouped: bool) -> None:
     )
 
 
+def built(sizes: tuple[int, ...]) -> float:
+    """Seconds until the first batch can be asked for."""
+    begun = time.perf_counter()
+    planner, streams = make(sizes, grouped=False)
+    UniformConfig().build(Setting(streams=streams))
+    planner.start()
+    return time.perf_counter() - begun
+
+
+def by_sampler(sizes: tuple[int, ...], *, grouped: bool) -> dict[str, tuple[float, float]]:
+    """Sampler -> median and worst microseconds per batch."""
+    found = {}
+    for config in SAMPLERS:
+        name = config.model_fields["name"].default
+        section = config(**OPTIONS.get(name, {}))
+        planner, streams = make(sizes, grouped=grouped)
+        times = 1e6 * np.array(run(planner, section.build(Setting(streams=streams, tasks=["task"]))))
+        found[name] = float(np.median(times)), float(times.max())
+    return found
+
+
+def print_samplers() -> None:
+    """Every sampler over streams of 1e7 samples, and of five sizes."""
+    mixed = (1_000, 100_000, 10_000_000, 100_000_000, 1_000_000_000)
+    tables = [by_sampler(sizes, grouped=grouped) for sizes in ((PACED,) * 5, mixed) for grouped in (False, True)]
+    print("| sampler | 1e7 each | by length | 1e3 to 1e9 | by length |\n| --- | ---: | ---: | ---: | ---: |")
+    for name in tables[0]:
+        cells = [f"{table[name][0]:.1f} ({table[name][1]:.0f})" for table in tables]
+        print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
+
+
+def print_sizes() -> None:
+    """Time per batch, time to build and memory by size, the peer's where it comes to an end soon."""
+    rows = [f"| mmtrain, 5 x {size:,} | {cells} |" for size, cells in ours()]
+    rows += [f"| interleave_datasets, 5 x {size:,} | {cells} |" for size, cells in peers()]
+    print("| samples | microseconds a batch | by length | build, ms | bytes a sample |\n| --- | ---: | ---: | ---: | ---: |")
+    print("\n".join(rows), flush=True)
+
+
+def ours() -> Iterator[tuple[int, str]]:
+    fewest = {grouped: peak((SIZES[0],) * 5, grouped=grouped) for grouped in (False, True)}
+    for size in SIZES:
+        sizes = (size,) * 5
+        plain, grouped = (max(median for median, _ in by_sampler(sizes, grouped=kind).values()) for kind in (False, True))
+        grown = max(peak(sizes, grouped=kind) - fewest[kind] for kind in (False, True))
+        bytes_each = max(grown, 0) / (5 * size)
+        build = 1e3 * statistics.median(built(sizes) for _ in range(20))
+        yield size, f"{plain:.0f} | {grouped:.0f} | {build:.2f} | {bytes_each:.2g}"
+
+
+def peers() -> Iterator[tuple[int, str]]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    for size in PEER_SIZES:
+        gc.collect()
+        before, begun = psutil.Process().memory_info().rss, time.perf_counter()
+        parts = [datasets.Dataset.from_dict({"x": np.arange(size)}).shuffle(seed=k) for k in range(5)]
+        mixed = datasets.interleave_datasets(parts, probabilities=[0.2] * 5, seed=7, stopping_strategy="all_exhausted")
+        build = time.perf_counter() - begun
+        gc.collect()
+        grown = psutil.Process().memory_info().rss - before - 5 * 8 * size  # the column itself
+        times = []
+        for number in range(min(200, len(mixed) // BATCH)):
+            begun = time.perf_counter()
+            _ = mixed[number * BATCH : (number + 1) * BATCH]
+            times.append(time.perf_counter() - begun)
+        median = 1e6 * statistics.median(times)
+        yield size, f"{median:.0f} | - | {1e3 * build:.0f} | {max(grown, 0) / (5 * size):.0f}"
+
+
 def main() -> None:
-    print(f"batch {BATCH}, window {WINDOW} steps, 5 streams; median (and worst) microseconds per batch")
-    for sizes in [(size,) * 5 for size in SIZES] + [(1_000, 100_000, 10_000_000, 100_000_000, 1_000_000_000)]:
-        for grouped in (False, True):
-            cells = []
-            for config in SAMPLERS:
-                name = config.model_fields["name"].default
-                section = config(**OPTIONS.get(name, {}))
-                planner, streams = make(sizes, grouped=grouped)
-                times = 1e6 * np.array(run(planner, section.build(Setting(streams=streams, tasks=["task"]))))
-                cells.append(f"{name} {statistics.median(times):.1f} ({times.max():.0f})")
-            shown = f"{sizes[0]:.0e}" if len(set(sizes)) == 1 else "mixed"
-            print(f"  {shown:>6} {'grouped' if grouped else 'plain':>7}: {', '.join(cells)}")
-    print(f"pools of half of {PACED:.0e} samples in each stream")
+    print(f"batch {BATCH}, window {WINDOW} steps, 5 streams; of the samplers the slowest one's median\n")
+    print_sizes()
+    print("\nmedian (and worst window's) microseconds a batch\n")
+    print_samplers()
+    print(f"\npools of half of {PACED:.0e} samples in each stream")
     for grouped in (False, True):
         paced(grouped=grouped)
-    for grouped in (False, True):
-        peaks = {f"{size:.0e}": peak((size,) * 5, grouped=grouped) // 1024 for size in SIZES}
-        print(f"peak KiB, {'grouped' if grouped else 'plain'}: {peaks}")
 
 
 if __name__ == "__main__":

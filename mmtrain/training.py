@@ -17,7 +17,7 @@ from mmtrain.engine.arithmetic import refuse_nondeterminism, set_arithmetic
 from mmtrain.engine.console import main_console
 from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.history import History
-from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure
+from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure, sharding_complaint
 from mmtrain.engine.look_once import look_once
 from mmtrain.engine.loop import fit
 from mmtrain.engine.profiling.profile import Profile
@@ -141,7 +141,11 @@ def _profile(run: Run, steps: int) -> Profile:
 
 
 def build_accelerator(experiment: Experiment) -> Accelerator:
-    """Errors: ConfigError where the device cannot do the precision asked for, or the processes would not train together."""
+    """Errors: ConfigError where the device cannot do the precision asked for, the processes would not train together, or the
+    launcher is told to cut weights up.
+    """
+    if (complaint := sharding_complaint()) is not None:
+        raise ConfigError(complaint)
     precision = experiment.training.precision
     processes = join_processes()
     if precision == "fp16" and processes.device.type == "cpu":

@@ -5,11 +5,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from accelerate.utils import parse_flag_from_env
 from torch import distributed, nn
 
 _LAUNCHERS = frozenset(
     {"accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
 )
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron",
+}
 LAUNCHER_VARIABLE = "MMTRAIN_LAUNCHER"  # the process id of a launcher of our own
 PATIENCE = timedelta(minutes=10)  # how long a process waits for the others; a checkpoint is written within it
 
@@ -82,6 +88,19 @@ def launch_complaint(num_processes: int) -> str | None:
     return (
         f"warning: {asked} processes were asked for, {num_processes} runs. On CPUs several start only with "
         f"ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes {asked} ..."
+    )
+
+
+def sharding_complaint() -> str | None:
+    """A sentence where the launcher was told to give every process a part of each weight; None where it was not."""
+    asked = [name for variable, name in _SHARDING.items() if parse_flag_from_env(variable)]
+    if not asked:
+        return None
+    return (
+        f"accelerate was told to use {asked[0]}, which leaves every process a part of each weight; mmtrain's gradient "
+        "norms, averages and checkpoints read weights whole. Launch with `--multi_gpu` (`distributed_type: MULTI_GPU` in "
+        "accelerate's config); where a model is too large for it, train fewer weights, by model.text.lora or "
+        "model.text.trainable_layers"
     )
 
 

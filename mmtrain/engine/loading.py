@@ -85,8 +85,7 @@ class Loader:
     def _read(self, window: WindowPlan, step: int) -> StepInput:
         streams, positions = window.batch(step)
         passes = window.passes(step)
-        shares = [self._cut(rank, len(streams)) for rank in range(self._world)]
-        parts = shares[self._rank]
+        parts = self._cut(self._rank, len(streams))
         batches = [self._collate(streams[part], positions[part], passes[part]) for part in parts]
         weights = window.weights(step)
         own_weights = None if weights is None else [torch.from_numpy(weights[part]) for part in parts]
@@ -94,8 +93,13 @@ class Loader:
         if weights is not None:
             weighing = self._counts(streams[weights > 0], positions[weights > 0])
             silent = frozenset(task for task, count in weighing.items() if not count)
-        slices = [tuple(map(len, together)) for together in zip(*shares, strict=True)] if self._compares else ()
+        slices = self._slices(len(streams)) if self._compares else ()
         return StepInput(step, batches, self._counts(streams, positions), own_weights, silent, slices)
+
+    def _slices(self, size: int) -> list[tuple[int, ...]]:
+        """By micro-batch, how many samples of a global batch each process passes in it."""
+        shares = [self._cut(rank, size) for rank in range(self._world)]
+        return [tuple(map(len, together)) for together in zip(*shares, strict=True)]
 
     def _cut(self, rank: int, size: int) -> list[npt.NDArray[np.int64]]:
         """Where the micro-batches of a process stand in a global batch: equally many on all, as far as samples go round."""

@@ -253,6 +253,18 @@ def test_a_batch_smaller_than_the_processes_is_refused(write_experiment: Write, 
     assert lives[0].err == "error: batch.size: 1 samples cannot be shared by 2 processes\n"
 
 
+def told_to_shard() -> None:
+    os.environ["ACCELERATE_USE_FSDP"] = "true"  # as `accelerate launch --use_fsdp` does
+
+
+def test_weights_in_parts_are_refused_before_anything_is_written(write_experiment: Write, tmp_path: Path) -> None:
+    life = live(["train", "--config", str(write_experiment())], cwd=tmp_path, patch=told_to_shard)
+    assert life.code == 2
+    assert life.err.startswith("error: accelerate was told to use FSDP, which leaves every process a part of each weight; ")
+    assert "Launch with `--multi_gpu` (`distributed_type: MULTI_GPU` in accelerate's config)" in life.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_fp16_on_a_cpu_is_refused(write_experiment: Write, tmp_path: Path) -> None:
     life = live(["train", "--config", str(write_experiment()), "training.precision=fp16"], cwd=tmp_path)
     assert (life.code, life.err) == (2, "error: training.precision: fp16 needs a GPU; on a CPU write fp32, or bf16\n")
