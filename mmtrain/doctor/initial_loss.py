@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 from mmtrain.data.schema import TaskKind
 from mmtrain.doctor.case import Case
-from mmtrain.doctor.finding import Finding
+from mmtrain.doctor.finding import Finding, Severity
 from mmtrain.evaluation.evaluate import Arrays, evaluate_samples
 from mmtrain.parts import training_labels
 
 CHECK = "initial_loss"
 _SHARE = 0.1  # of the time
 _SAMPLES = 256
-_ABOVE = 2.0  # times the loss of an indifferent predictor
+_ABOVE, _FAR_ABOVE = 2.0, 5.0  # times the loss of an indifferent predictor: worth a note, and a warning
 _BELOW = 0.5  # times chance: further down than a random direction that happens to be right
 _ERRORS = 4.0  # standard errors
 Numbers = npt.NDArray[np.floating]
@@ -113,10 +113,13 @@ def initial_findings(
         return [Finding(CHECK, "problem", found, "see input_scale; mmtrain train --detect-anomaly names the operation")]
     mean, error = _mean_error(losses)
     found = f"{task}: loss {mean:.3f} +- {error:.3f} at initialization; chance (class frequencies alone) is {chance:.3f}"
-    if mean - _ERRORS * error > _ABOVE * max(chance, indifferent):
+    times = (mean - _ERRORS * error) / max(chance, indifferent)
+    if times > _ABOVE:
         fix = "see input_scale; look for a scale behind the head"
         fix += f"; {key}: {{name: mse, standardize: true}}" if indifferent == 1.0 else ""
-        return [Finding(CHECK, "warning", f"{found}: far above it, so logits begin too large", fix)]
+        severity: Severity = "warning" if times > _FAR_ABOVE else "note"
+        words = f"{found}: {'far ' if times > _FAR_ABOVE else ''}above it, so logits begin too large"
+        return [Finding(CHECK, severity, words, fix)]
     if mean + _ERRORS * error < _BELOW * chance and not knows:
         fix = "look for the label among the inputs (a feature column, the text), and see group_leakage"
         return [Finding(CHECK, "warning", f"{found}: far below it, before anything was learned: a label leaks", fix)]

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from mmtrain.data.normalize import is_constant
+from mmtrain.data.schema import Statistics
 from mmtrain.data.store import FeatureStore
 from mmtrain.doctor.case import Case, Deadline
 from mmtrain.doctor.finding import Finding, Severity
@@ -81,20 +83,25 @@ def scale_findings(where: str, rows: npt.NDArray[np.float64], *, is_normalized: 
         word = "large" if size > _LARGE else "small"
         wanted = f"root mean square {size:.3g}, where layers are made for about 1: too {word}"
         findings.append(Finding(CHECK, "warning", f"{found}; {wanted}", normalize))
-    median = float(np.median(deviation))
+    means, deviations = tuple(rows.mean(axis=0).tolist()), tuple(deviation.tolist())
+    constant = is_constant(Statistics(rows=len(rows), mean=means, deviation=deviations, normalize=False))
+    median = float(np.median(deviation[~constant])) if not constant.all() else 0.0
     if median > 0 and deviation.max() > _UNEVEN * median and not findings:
         number = int(deviation.argmax())
         wide = f"column {number} has a deviation of {deviation.max():.3g}, the median column of {median:.3g}"
         findings.append(Finding(CHECK, "warning", f"{found}; {wide}: it drowns the others", normalize))
-    findings += _dead_columns(where, deviation, median)
+    findings += _dead_columns(where, deviation, constant, median)
     if zero > _ZERO_SHARE:
         words = f"{where}: {zero:.1%} of the rows are all zero: padding that passes for data, unless zero means something"
         findings.append(Finding(CHECK, "warning", words, "import or extract again without padding rows"))
-    return (findings or [Finding(CHECK, "ok", found)]) + _outliers(where, rows, deviation, normalize)
+    return (findings or [Finding(CHECK, "ok", found)]) + _outliers(
+        where, rows, np.where(constant, np.inf, deviation), normalize
+    )
 
 
-def _dead_columns(where: str, deviation: npt.NDArray[np.float64], median: float) -> list[Finding]:
-    constant = deviation <= np.finfo(np.float32).tiny
+def _dead_columns(
+    where: str, deviation: npt.NDArray[np.float64], constant: npt.NDArray[np.bool_], median: float
+) -> list[Finding]:
     near = ~constant & (deviation < _NEAR_CONSTANT * median)
     if not constant.any() and not near.any():
         return []
@@ -107,7 +114,7 @@ def _dead_columns(where: str, deviation: npt.NDArray[np.float64], median: float)
 def _outliers(
     where: str, rows: npt.NDArray[np.float64], deviation: npt.NDArray[np.float64], normalize: str
 ) -> list[Finding]:
-    far = np.abs(rows - rows.mean(axis=0)) > _FAR * np.maximum(deviation, np.finfo(np.float32).tiny)
+    far = np.abs(rows - rows.mean(axis=0)) > _FAR * deviation
     share = float(far.mean())
     if not share:
         return []

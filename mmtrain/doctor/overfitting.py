@@ -51,10 +51,10 @@ def check_overfit(case: Case) -> list[Finding]:
         return [Finding(CHECK, "note", "not tried: no parameter is trained; see gradient_reach")]
     deadline, inputs = case.deadline(_SHARE), case.batches(1)[0]
     peak = case.experiment.training.optimizer.lr
-    others = [lr for lr in _OTHERS if not 1 / _NEAR <= lr / peak <= _NEAR]
+    rates = rates_to_try(peak)
     attempts: list[Attempt] = []
     goals: dict[str, float] = {}
-    for lr in (peak, *sorted(others, key=lambda lr: abs(math.log(lr / peak)))):
+    for lr in rates:
         if attempts and deadline.left < _FEWEST * case.seconds_per_step:
             break
         with unchanged(case.run) as run:
@@ -63,7 +63,14 @@ def check_overfit(case: Case) -> list[Finding]:
             attempts.append(overfit(run, inputs, factor=lr / peak, lr=lr, goals=goals, deadline=deadline))
         if set(goals) <= set().union(*(attempt.learned(goals) for attempt in attempts)):
             break
-    return overfit_findings(attempts, goals, num_samples=sum(map(len, inputs.micro_batches)))
+    is_whole = len(attempts) == len(rates)
+    return overfit_findings(attempts, goals, num_samples=sum(map(len, inputs.micro_batches)), is_whole=is_whole)
+
+
+def rates_to_try(peak: float) -> list[float]:
+    """The config's rate, then the others: the higher ones first, of these the nearest."""
+    others = [lr for lr in _OTHERS if not 1 / _NEAR <= lr / peak <= _NEAR]
+    return [peak, *sorted(others, key=lambda lr: (lr < peak, abs(math.log(lr / peak))))]
 
 
 def batch_goals(run: Run, inputs: StepInput) -> dict[str, float]:
@@ -113,8 +120,13 @@ def _note(attempt: Attempt, columns: Arrays, goals: Mapping[str, float]) -> None
             attempt.squashed.add(task)
 
 
-def overfit_findings(attempts: Sequence[Attempt], goals: Mapping[str, float], *, num_samples: int) -> list[Finding]:
-    """`attempts`: the config's rate first. A task that no rate teaches is a problem; one that another rate does is not."""
+def overfit_findings(
+    attempts: Sequence[Attempt], goals: Mapping[str, float], *, num_samples: int, is_whole: bool
+) -> list[Finding]:
+    """`attempts`: the config's rate first. A task that no rate teaches is a problem; one that another rate does is not.
+
+    `is_whole`: no rate was left out for want of time.
+    """
     first = attempts[0]
     if not goals:
         return [Finding(CHECK, "note", "not tried: the first batch has no label of an active task; see label_balance")]
@@ -133,7 +145,10 @@ def overfit_findings(attempts: Sequence[Attempt], goals: Mapping[str, float], *,
         task: next((own for own in attempts[1:] if task in own.learned(goals)), None) for task in goals if task not in done
     }
     for task, other in others.items():
-        findings.append(_unlearned(task, attempts, goals[task]) if other is None else _elsewhere(task, first, other))
+        if other is not None:
+            findings.append(_elsewhere(task, first, other))
+        else:
+            findings.append(_unlearned(task, attempts, goals[task], is_whole=is_whole))
     return findings
 
 
@@ -153,17 +168,18 @@ def _elsewhere(task: str, first: Attempt, other: Attempt) -> Finding:
     return Finding(CHECK, severity, f"{words}: the rate may be {which}", f"training.optimizer.lr={other.lr:g}; see lr_range")
 
 
-def _unlearned(task: str, attempts: Sequence[Attempt], goal: float) -> Finding:
+def _unlearned(task: str, attempts: Sequence[Attempt], goal: float, *, is_whole: bool) -> Finding:
     first, rates = attempts[0], ", ".join(f"{attempt.lr:g}" for attempt in attempts)
     words = (
         f"{task}: one batch cannot be learned by heart: {_falls(first, [task])}, and below {goal:.3f} at none of lr {rates}"
     )
-    if first.steps < _FEWEST:
-        return Finding(CHECK, "note", f"{words}: too few steps fitted in the time", "--seconds with a higher number")
-    if all(task in attempt.squashed for attempt in attempts):
+    if len(attempts) > 1 and all(task in attempt.squashed for attempt in attempts):
         fix = f"take the softmax or sigmoid out of the head of '{task}': the loss applies its own"
         return Finding(
             CHECK, "problem", f"{words}; all logits lie from 0 to 1: a softmax or sigmoid stands before the loss", fix
         )
+    falls = [1 - attempt.losses[task][-1] / attempt.losses[task][0] for attempt in attempts if attempt.losses.get(task)]
+    if not is_whole and max(falls) > _STILL:
+        return Finding(CHECK, "note", f"{words}; the time for more was up", "--seconds with a higher number")
     fix = "see gradient_reach and input_scale; a regularizer that is too strong; samples of one input and different labels"
     return Finding(CHECK, "problem", words, fix)
