@@ -164,8 +164,8 @@ def _elsewhere(task: str, first: Attempt, other: Attempt) -> Finding:
     severity: Severity = "warning" if other.lr < first.lr or (is_still and other.lr >= 30 * first.lr) else "note"
     here, there = _falls(first, [task]), _falls(other, [task])
     words = f"{task}: one batch is not learned by heart at the config's rate ({here}), but {there}"
-    which = "high" if other.lr < first.lr else "low"
-    return Finding(CHECK, severity, f"{words}: the rate may be {which}", f"training.optimizer.lr={other.lr:g}; see lr_range")
+    words += ": the rate may be high" if other.lr < first.lr else ": the rate may be low"
+    return Finding(CHECK, severity, words, f"training.optimizer.lr={other.lr:g}; see lr_range")
 
 
 def _unlearned(task: str, attempts: Sequence[Attempt], goal: float, *, is_whole: bool) -> Finding:
