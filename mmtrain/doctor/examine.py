@@ -62,11 +62,14 @@ def without_cache(experiment: Experiment) -> Experiment:
 
 
 def perform(name: str, case: Case) -> list[Finding]:
-    """What one check finds; what it cannot go past, such as a NaN in a sample, is a problem that it found."""
+    """What one check finds; what it cannot go past, such as a NaN in a sample or a shape that does not fit, is found."""
     try:
         return CHECKS[name](case)
     except UserError as error:
         return [Finding(name, "problem", str(error), "mend what the message names; the check ended there")]
+    except (RuntimeError, ValueError) as error:  # of torch, or of a component that does not keep its contract
+        words = f"a step fails with {type(error).__name__}: {error}"
+        return [Finding(name, "problem", words, "mmtrain train --config CONFIG shows where; the check ended there")]
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -1,15 +1,18 @@
-"""Loss at initialization: against what knows only the labels' frequencies, and whether logits are probabilities already."""
+"""Loss at initialization: against what knows only the labels' frequencies, and what is wrong with logits and losses."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from mmtrain.data.schema import TaskKind
 from mmtrain.doctor.case import Case
 from mmtrain.doctor.finding import Finding, Severity
 from mmtrain.evaluation.evaluate import Arrays, evaluate_samples
+from mmtrain.objectives.losses.task_loss import TaskLoss
 from mmtrain.parts import training_labels
 
 CHECK = "initial_loss"
@@ -32,6 +35,7 @@ def check_initial_loss(case: Case) -> list[Finding]:
             continue
         logits = arrays[f"{task}/logits"][rows]
         findings += squashed_findings(task, loss.kind, logits)
+        findings += reduction_findings(task, loss, torch.from_numpy(logits), _targets(case, task, arrays, rows))
         streams = [stream for stream in run.train_streams if task in stream.tasks]
         findings += initial_findings(
             task,
@@ -42,6 +46,33 @@ def check_initial_loss(case: Case) -> list[Finding]:
             key=f"tasks.{task}.loss",
         )
     return findings
+
+
+def _targets(case: Case, task: str, arrays: Arrays, rows: npt.NDArray[np.bool_]) -> Tensor:
+    """Of the chosen samples, as a batch holds them."""
+    places = zip(arrays["stream"][rows], arrays["index"][rows], strict=True)
+    values = np.array([case.run.train_streams[number].store_labels(task)[index] for number, index in places])
+    is_class = case.run.objective.losses[task].kind == "multiclass"
+    return torch.from_numpy(values.astype(np.int64 if is_class else np.float32))
+
+
+def reduction_findings(task: str, loss: TaskLoss, logits: Tensor, targets: Tensor) -> list[Finding]:
+    """Whether a task's loss of N samples is one value for each, which those beside it do not change."""
+    if len(logits) < 2:
+        return []
+    half, fix = (
+        len(logits) // 2,
+        f"take mean and sum out of the loss of '{task}' (reduction='none'): the engine divides once",
+    )
+    whole = loss.training(logits, targets)
+    if whole.shape != (len(logits),):
+        found = f"{task}: its loss does not give one value a sample: shape {list(whole.shape)} for {len(logits)} samples"
+        return [Finding(CHECK, "problem", found, fix)]
+    parts = torch.cat([loss.training(logits[:half], targets[:half]), loss.training(logits[half:], targets[half:])])
+    if not torch.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
+        found = f"{task}: its loss of a sample depends on the samples beside it, so it is reduced before its time"
+        return [Finding(CHECK, "problem", found, fix)]
+    return []
 
 
 def _evaluate(case: Case) -> Arrays:

@@ -49,6 +49,9 @@ def check_overfit(case: Case) -> list[Finding]:
     """The first batch, in evaluation mode (no dropout), at the config's rate; at others where that does not do."""
     if not case.can_learn:
         return [Finding(CHECK, "note", "not tried: no parameter is trained; see gradient_reach")]
+    if _FEWEST * case.seconds_per_step > case.seconds * _SHARE:
+        words = f"not tried: {_FEWEST} steps take {_FEWEST * case.seconds_per_step:.0f} s"
+        return [Finding(CHECK, "note", words, "--seconds with a higher number")]
     deadline, inputs = case.deadline(_SHARE), case.batches(1)[0]
     peak = case.experiment.training.optimizer.lr
     rates = rates_to_try(peak)

@@ -23,6 +23,7 @@ from mmtrain.doctor.examine import perform
 from mmtrain.doctor.finding import Finding
 from mmtrain.doctor.throughput import num_evaluations
 from mmtrain.engine.step import train_step
+from mmtrain.errors import DataError
 from mmtrain.training import build_accelerator
 
 Build = Callable[..., Case]
@@ -347,15 +348,51 @@ def test_refusals(healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "none.yaml" in doctor(str(tmp_path / "none.yaml"))
 
 
-def test_what_a_check_cannot_go_past_is_its_finding(case_of: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmtrain.errors import DataError
-
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DataError("sample 'c1': NaN or Inf in audio"), "sample 'c1': NaN or Inf in audio"),
+        (RuntimeError("shapes"), "a step fails with RuntimeError: shapes"),
+        (ValueError("logits"), "a step fails with ValueError: logits"),
+    ],
+)
+def test_what_a_check_cannot_go_past_is_its_finding(
+    case_of: Build, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
     def fails(_case: Case) -> list[Finding]:
-        raise DataError("store 'clips', sample 'c1': NaN or Inf in audio")
+        raise error
 
     monkeypatch.setitem(CHECKS, "overfit", fails)
     (finding,) = perform("overfit", case_of())
-    assert (finding.severity, finding.found) == ("problem", "store 'clips', sample 'c1': NaN or Inf in audio")
+    assert (finding.severity, finding.found) == ("problem", words)
+
+
+class Averaged:
+    """A loss that reduces over the batch."""
+
+    kind = "binary"
+
+    def __init__(self, loss: Any) -> None:
+        self.reported, self.chance, self._loss = loss.reported, loss.chance, loss
+
+    def training(self, logits: Tensor, targets: Tensor) -> Tensor:
+        mean: Tensor = self._loss.training(logits, targets).mean()
+        return mean
+
+
+def test_a_wrong_reduction(case_of: Build) -> None:
+    case = case_of()
+    case.run.objective.losses["funny"] = Averaged(case.run.objective.losses["funny"])  # type: ignore[assignment]
+    (found,) = alarms(perform("initial_loss", case))
+    assert found.startswith("problem: funny: its loss does not give one value a sample: shape [] for ")
+
+
+def test_a_step_that_takes_too_long_is_not_tried(case_of: Build) -> None:
+    case = case_of()
+    case.__dict__["seconds_per_step"] = 10.0
+    for name in ("overfit", "lr_range"):
+        (finding,) = perform(name, case)
+        assert (finding.severity, finding.found[:10]) == ("note", "not tried:")
 
 
 def test_a_text_encoder_is_read_without_its_cache(healthy: Path, tiny_bert: Path, tmp_path: Path) -> None:

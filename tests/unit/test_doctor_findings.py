@@ -1,6 +1,7 @@
 """What `mmtrain doctor` says of numbers: each check's pure functions, at, below and above where they speak up."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from mmtrain.doctor.examine import summary
 from mmtrain.doctor.finding import Finding, worst
 from mmtrain.doctor.gradient_reach import Reach, describe_parameters, reach_findings
 from mmtrain.doctor.group_leakage import duplicate_findings, group_findings
-from mmtrain.doctor.initial_loss import indifferent_loss, initial_findings, is_squashed, squashed_findings, squashed_floor
+from mmtrain.doctor.initial_loss import (
+    indifferent_loss,
+    initial_findings,
+    is_squashed,
+    reduction_findings,
+    squashed_findings,
+    squashed_floor,
+)
 from mmtrain.doctor.input_scale import scale_findings
 from mmtrain.doctor.label_balance import class_counts, majority_share, stream_balance, task_balance
 from mmtrain.doctor.lr_range import range_findings
@@ -21,6 +29,9 @@ from mmtrain.doctor.overfitting import Attempt, overfit_findings, rates_to_try
 from mmtrain.doctor.padding import padding_findings, padding_share
 from mmtrain.doctor.throughput import Speed, disk_findings, in_words, speed_findings
 from mmtrain.engine.throughput import Throughput
+from mmtrain.objectives.losses.binary import BinaryLoss
+from mmtrain.objectives.losses.multiclass import MulticlassLoss
+from mmtrain.objectives.losses.multilabel import MultilabelLoss
 from mmtrain.tuning.lr_curve import LrCurve
 
 BINARY = TaskSchema(kind="binary")
@@ -219,6 +230,28 @@ def test_logits_that_are_probabilities_are_seen():
     assert squashed_findings("tags", "multilabel", probabilities) == []
     assert not is_squashed(np.zeros((0, 3)))
     assert squashed_floor(3) == pytest.approx(-math.log(math.e / (math.e + 2)))
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_a_loss_is_one_value_a_sample(kind):
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(8, generator=random) if kind == "binary" else torch.randn(8, 3, generator=random)
+    targets = (logits > 0).float() if kind != "multiclass" else logits.argmin(dim=1)
+    loss = {"binary": BinaryLoss(pos_weight=3.0), "multiclass": MulticlassLoss(), "multilabel": MultilabelLoss()}[kind]
+
+    def changed(change):
+        return SimpleNamespace(training=lambda *given: change(loss.training(*given)))
+
+    assert reduction_findings("funny", loss, logits, targets) == []
+    scalar = only(reduction_findings("funny", changed(torch.mean), logits, targets))
+    assert (scalar.severity, scalar.found) == (
+        "problem",
+        "funny: its loss does not give one value a sample: shape [] for 8 samples",
+    )
+    for change in (lambda values: values.mean().expand(len(values)), lambda values: values / len(values)):
+        spread = only(reduction_findings("funny", changed(change), logits, targets))
+        assert spread.found.startswith("funny: its loss of a sample depends on the samples beside it")
+    assert reduction_findings("funny", loss, logits[:1], targets[:1]) == []
 
 
 def initial(mean, *, kind="binary", chance=0.6931, knows=False, count=64):
