@@ -17,8 +17,8 @@ from mmtrain.build import build_run
 from mmtrain.config import load_experiment
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.data.writer import StoreWriter
-from mmtrain.doctor import CHECKS
-from mmtrain.doctor.case import Case, unchanged
+from mmtrain.doctor import CHECKS, overfitting
+from mmtrain.doctor.case import Case, Deadline, unchanged
 from mmtrain.doctor.examine import perform
 from mmtrain.doctor.finding import Finding
 from mmtrain.doctor.throughput import num_evaluations
@@ -203,6 +203,27 @@ def test_what_is_frozen_detached_or_ignored(case_of: Build) -> None:
     for name in ("overfit", "lr_range", "throughput"):
         (finding,) = perform(name, deaf)
         assert finding.found.endswith("no parameter is trained; see gradient_reach")
+
+
+def test_a_batch_is_learned_without_dropout_at_the_rate_that_is_tried(
+    case_of: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def step(run: Any, inputs: Any) -> Any:
+        values, updated = train_step(run, inputs)
+        seen.append((run.model.training, list(values.lr.values())))
+        return values, updated
+
+    monkeypatch.setattr(overfitting, "train_step", step)
+    case = case_of("model.fusion={name: concat, dropout: 0.5}", "training.optimizer.lr=0.02")
+    with unchanged(case.run) as run:
+        run.model.train()
+        inputs = case.batches(1)[0]
+        goals = {"funny": 0.0}
+        attempt = overfitting.overfit(run, inputs, factor=3.0, lr=0.06, goals=goals, deadline=Deadline(0.0))
+    assert attempt.steps == len(seen) == 20  # the fewest, where there is no time
+    assert all(rates == [pytest.approx(0.06)] * len(rates) and not training for training, rates in seen)
 
 
 @pytest.mark.slow
