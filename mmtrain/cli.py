@@ -12,7 +12,7 @@ import typer
 from mmtrain import cli_inference
 from mmtrain.cli_ablate import ablate_app
 from mmtrain.cli_analysis import attention, compare, datamap, evaluate, plot, report
-from mmtrain.cli_tune import ExperimentFile, Overrides, tune_app
+from mmtrain.cli_tune import ExperimentFile, Overrides, doctor, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 from mmtrain.quick_start import uncollected
 
@@ -67,6 +67,7 @@ def train(
     train_file(config, words, resume=resume, overwrite=overwrite, profile_steps=steps)
 
 
+app.command()(doctor)
 app.command()(evaluate)
 app.command()(datamap)
 app.command()(attention)

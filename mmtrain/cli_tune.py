@@ -1,4 +1,4 @@
-"""The commands `mmtrain tune ...`: thin doors to mmtrain/tuning/."""
+"""What is tried before a training: thin doors to mmtrain/tuning/ and mmtrain/doctor/."""
 
 from pathlib import Path
 from typing import Annotated
@@ -57,3 +57,21 @@ def tune_search(
     from mmtrain.tuning.search import search
 
     search(config, space, overrides or [], num_trials=trials, startup=startup)
+
+
+def doctor(
+    config: ExperimentFile,
+    overrides: Overrides = None,
+    *,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="Make this check alone; repeatable.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="About how long all checks may take.")] = 60.0,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the findings to this file too.")] = None,
+) -> None:
+    """Check what can be checked before a training, and say what to write. Leaves no run. Exit code 1: there is a problem."""
+    from mmtrain.doctor.examine import examine
+    from mmtrain.doctor.finding import worst
+
+    if worst(examine(config, overrides or [], only=only or [], seconds=seconds, out=out)) == "problem":
+        raise typer.Exit(1)

@@ -64,6 +64,7 @@ def test_no_command_shows_help(run, arguments):
         (("ablate", "status"), ("--watch", "KEY=VALUE", "Matrix file", "Changes nothing")),
         (("ablate", "table"), ("KEY=VALUE", "Matrix file", "Runs nothing")),
         (("tune", "lr"), ("--start", "--end", "--steps", "--smoothing", "--out", "KEY=VALUE")),
+        (("doctor",), ("--only", "--seconds", "--json", "CONFIG", "KEY=VALUE", "Leaves no run")),
         (("tune",), ("lr", "batch-size", "search")),
         (("tune", "batch-size"), ("--memory-limit", "KEY=VALUE")),
         (("tune", "search"), ("--trials", "--startup", "SEARCH", "CONFIG")),

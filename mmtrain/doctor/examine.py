@@ -1,0 +1,78 @@
+"""`mmtrain doctor`: build a run as `train` would, make every check, print what each finds, and leave nothing behind."""
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from mmtrain.build import build_run
+from mmtrain.config import Experiment, load_experiment
+from mmtrain.config_errors import nearest
+from mmtrain.doctor import CHECKS
+from mmtrain.doctor.case import Case
+from mmtrain.doctor.finding import SEVERITIES, Finding, worst
+from mmtrain.engine.console import stdout_console
+from mmtrain.errors import ConfigError, UserError
+from mmtrain.training import build_accelerator
+
+
+def examine(
+    file: Path, overrides: Sequence[str] = (), *, only: Sequence[str] = (), seconds: float = 60.0, out: Path | None = None
+) -> list[Finding]:
+    """Make the checks (`only` these, if any are named) in about `seconds`, and print what they find; `out`: as JSON too.
+
+    No folder, lock or tracker is touched. Errors: ConfigError for an unknown check, several processes, or what `train` would
+    refuse.
+    """
+    for name in only:
+        if name not in CHECKS:
+            raise ConfigError(f"--only {name}: there is no such check{nearest(name, CHECKS)}; there are {', '.join(CHECKS)}")
+    experiment = without_cache(load_experiment(file, list(overrides)))
+    accelerator = build_accelerator(experiment)
+    if accelerator.num_processes > 1:
+        raise ConfigError("doctor looks at a run in one process: start `mmtrain doctor` without accelerate launch")
+    findings = []
+    with closing(build_run(experiment, accelerator, None, on_disk=False)) as run:
+        case, console = Case(experiment, run, seconds=seconds), stdout_console()
+        for name in [name for name in CHECKS if name in only or not only]:
+            for finding in perform(name, case):
+                findings.append(finding)
+                for line in finding.lines():
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(summary(findings), markup=False, highlight=False)
+    if out is not None:
+        record = {
+            "experiment": experiment.name,
+            "worst": worst(findings),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    accelerator.end_training()
+    return findings
+
+
+def without_cache(experiment: Experiment) -> Experiment:
+    """The same, its texts read by their encoder: making a cache would leave one behind."""
+    text = experiment.model.text
+    if text is None or not text.cache:
+        return experiment
+    model = experiment.model.model_copy(update={"text": text.model_copy(update={"cache": False})})
+    return experiment.model_copy(update={"model": model})
+
+
+def perform(name: str, case: Case) -> list[Finding]:
+    """What one check finds; what it cannot go past, such as a NaN in a sample or a shape that does not fit, is found."""
+    try:
+        return CHECKS[name](case)
+    except UserError as error:
+        return [Finding(name, "problem", str(error), "mend what the message names; the check ended there")]
+    except (RuntimeError, ValueError) as error:  # of torch, or of a component that does not keep its contract
+        words = f"a step fails with {type(error).__name__}: {error}"
+        return [Finding(name, "problem", words, "mmtrain train --config CONFIG shows where; the check ended there")]
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """`1 problem, 2 warnings, 0 notes`."""
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in reversed(SEVERITIES[1:])}
+    return ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
