@@ -136,6 +136,12 @@ class FeatureStore:
         """Rows of each sample, [N]; 0 = the modality is missing."""
         return self._files[modality].lengths() if self.schema.modalities[modality].shards else np.zeros(len(self), np.int64)
 
+    def lengths_of(self, modality: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same of some samples alone, [n], whatever the size of the store."""
+        if not self.schema.modalities[modality].shards:
+            return np.zeros(len(indices), np.int64)
+        return self._files[modality].lengths_of(indices)
+
     def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
         """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), T = 0 where it has none.
 
