@@ -79,6 +79,7 @@ bench: install
 	$(RUN) benchmarks.bench_ablation
 	$(RUN) benchmarks.bench_cache
 	$(RUN) benchmarks.bench_store
+	$(RUN) benchmarks.bench_startup
 
 clean:
 	rm -rf .venv data stores runs cache

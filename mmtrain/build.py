@@ -86,6 +86,8 @@ def build_run(
     lr_schedule = experiment.training.schedule.build(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
+    if experiment.training.compile:
+        model.compile(dynamic=True)  # in place: the names of its weights stay
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     cache_notes = (
         []

@@ -106,6 +106,11 @@ def training_complaints(training: TrainingConfig, curriculum: CurriculumConfig, 
             f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
             f"window borders; write {max(every // window, 1) * window}, or another window"
         )
+    if training.compile and isinstance(curriculum.weighting, GradientSection):
+        yield (
+            f"training.compile: {curriculum.weighting.name} goes through the model's graph once for every task, which a "
+            "compiled one does not allow; write false, or a weighting of losses"
+        )
     if training.unfreeze is None:
         return
     text = model.text

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
+from mmtrain.data.columns import integers
 from mmtrain.data.keys import group_key, text_key
 from mmtrain.data.ragged import Ragged
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS, TaskSchema
@@ -99,8 +100,7 @@ class Stream:
         return {column: self._written(column) for column in self.texts} | found
 
     def _written(self, column: str) -> Mask:
-        trimmed = pc.utf8_trim_whitespace(pc.fill_null(self.store.column(column), ""))
-        return np.asarray(pc.not_equal(trimmed, "").to_numpy(), bool)
+        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column)))) > 0
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""

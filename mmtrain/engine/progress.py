@@ -3,10 +3,9 @@
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _SHARES_WIDTH = 30  # characters: name, counts, objective, rate and time fill the rest of 100
 _NAME_WIDTH = 12
@@ -39,9 +38,12 @@ class ProgressBar:
         self._console, self._name, self._total = console, name, total
         self._start_done, self._started = done, time.monotonic()
         self._between, self._last_line = seconds_between_lines, self._started
-        self._bars: Progress | None = None
-        self._task = TaskID(0)
+        self._bars: Any = None  # rich.progress.Progress
+        self._task: Any = None
         if console is not None and console.is_terminal:
+            # slow to import
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
             self._bars = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
