@@ -14,7 +14,7 @@ from safetensors import safe_open
 from mmtrain.config import load_experiment
 from mmtrain.engine.run import Run
 from mmtrain.engine.step import train_step
-from mmtrain.errors import ConfigError
+from mmtrain.errors import ConfigError, NonFiniteError
 
 Build = Callable[..., Run]
 COMPILED = {"compile": True}
@@ -57,6 +57,9 @@ def test_losses_and_gradients_are_those_of_the_plain_model(small_run: Build) -> 
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert 0 < graphs < len(shapes), "graphs are made anew for every shape, or there are none"
     assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
+    same.micro_batches[0].inputs["audio"].values.fill_(torch.nan)
+    with pytest.raises(NonFiniteError, match="It comes from the output of module"):  # hooks see the plain model
+        train_step(compiled, same)
 
 
 @pytest.mark.slow
