@@ -82,6 +82,7 @@ bench: install
 	$(RUN) benchmarks.bench_evaluation
 	$(RUN) benchmarks.bench_million
 	$(RUN) benchmarks.bench_scale
+	$(RUN) benchmarks.bench_startup
 
 clean:
 	rm -rf .venv data stores runs cache

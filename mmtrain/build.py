@@ -15,7 +15,7 @@ from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.initial import InitialWeights
-from mmtrain.engine.launch import process_notes
+from mmtrain.engine.launch import budget_notes, process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.look_once import look_once
 from mmtrain.engine.run import LoopSettings, Run
@@ -86,6 +86,8 @@ def build_run(
     lr_schedule = experiment.training.schedule.build(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
+    if experiment.training.compile:
+        model.compile(dynamic=True)  # in place: the names of its weights stay
     prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
     cache_notes = (
         []
@@ -127,6 +129,7 @@ def build_run(
         *bad_sample_notes(parts.stores),
         *group_warnings(parts.stores),
         *process_notes(model, accelerator.num_processes, micro_tasks=micro_tasks),
+        *(budget_notes(model) if experiment.batch.tokens is not None else []),
     ]
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [f"initial: {initial.origin}: loaded {parts.loaded.words()}"] if initial and parts.loaded else []
@@ -203,6 +206,7 @@ def _loader(experiment: Experiment, parts: Parts, accelerator: Accelerator) -> L
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         micro=experiment.batch.micro,
+        tokens=experiment.batch.tokens,
         prefetch=experiment.batch.prefetch,
         pin_memory=accelerator.device.type == "cuda",
         augment=Augmentation(rows, seed=experiment.seed) if rows else None,

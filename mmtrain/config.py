@@ -11,6 +11,7 @@ from mmtrain.config_errors import config_error, located, nearest, refuse_truth_a
 from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_fit import (
     augmentation_complaints,
+    batch_complaints,
     pretext_complaints,
     rivals,
     stream_complaints,
@@ -90,6 +91,7 @@ class Experiment(Section):
             *task_complaints(self.tasks, self.pretext, self.task_names),
             *augmentation_complaints(self.augmentation, self.model),
             *pretext_complaints(self.pretext, self.streams, self.model),
+            *batch_complaints(self.batch, self.pretext),
             *training_complaints(self.training, self.curriculum, self.model),
             *rivals(self.pretext, self.curriculum, self.regularizers),
         ]

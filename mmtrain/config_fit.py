@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from mmtrain.config_errors import nearest
-from mmtrain.config_sections import DatasetConfig, StreamConfig, TaskConfig
+from mmtrain.config_sections import BatchConfig, DatasetConfig, StreamConfig, TaskConfig
 from mmtrain.config_training import TrainingConfig
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.pacing import PacingConfig
@@ -106,6 +106,11 @@ def training_complaints(training: TrainingConfig, curriculum: CurriculumConfig, 
             f"training.eval_every: {every} is not a multiple of curriculum.window ({window}): evaluations fall on "
             f"window borders; write {max(every // window, 1) * window}, or another window"
         )
+    if training.compile and isinstance(curriculum.weighting, GradientSection):
+        yield (
+            f"training.compile: {curriculum.weighting.name} goes through the model's graph once for every task, which a "
+            "compiled one does not allow; write false, or a weighting of losses"
+        )
     if training.unfreeze is None:
         return
     text = model.text
@@ -115,6 +120,15 @@ def training_complaints(training: TrainingConfig, curriculum: CurriculumConfig, 
         yield f"training.unfreeze: model.text.trainable_layers is {text.trainable_layers}; write null for one of them"
     elif text.lora is not None:
         yield "training.unfreeze: model.text.lora trains adapters alone; write null for one of them"
+
+
+def batch_complaints(batch: BatchConfig, pretext: Pretext) -> Iterator[str]:
+    """A budget where it matters which samples share a forward pass."""
+    for name in pretext if batch.tokens is not None else ():
+        yield (
+            f"batch.tokens: the loss of pretext task '{name}' is reckoned among the samples of a forward pass, which a "
+            "budget makes few and of like length; write batch.micro, which leaves them mixed"
+        )
 
 
 def rivals(pretext: Pretext, curriculum: CurriculumConfig, regularizers: Mapping[str, RegularizerConfig]) -> Iterator[str]:

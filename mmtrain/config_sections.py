@@ -61,6 +61,12 @@ class BatchConfig(Section):
 
     size: int = Field(default=32, ge=1, description="Samples of a global batch, over all processes.")
     micro: int | None = Field(default=None, ge=1, description="Most samples of one forward pass; null: the whole slice.")
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most positions of one forward pass, padding counted: samples x longest, summed over modalities (tokens "
+        "of texts, rows of others). Cuts a slice into micro-batches of like length; null: none.",
+    )
     evaluation: int = Field(default=64, ge=1, description="Samples of one forward pass in evaluation.")
     on_bad_sample: Literal["stop", "skip"] = Field(
         default="stop",

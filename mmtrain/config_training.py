@@ -25,6 +25,10 @@ class TrainingConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     tf32: bool = Field(default=False, description="On a GPU, fp32 products round their factors to 10 bits: faster.")
     deterministic: bool = Field(default=False, description="Only algorithms that give the same bits every time: slower.")
+    compile: bool = Field(
+        default=False,
+        description="The model through torch.compile, for batches of any shape: first steps take minutes, later ones less.",
+    )
     clipping: ClippingConfig = Field(default=NormClippingConfig(), description="Of the gradient; without `name`: norm.")
     on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
         default="stop",

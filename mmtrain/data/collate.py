@@ -37,6 +37,11 @@ class Collator:
         self.reads_pairs, self.pretext = reads_pairs, tuple(pretext)
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Every modality that is no text."""
+        return (*self.dims, *self.frames)
+
+    @property
     def task_names(self) -> tuple[str, ...]:
         """Every task that a batch tells of."""
         return (*self.tasks, *self.pretext)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
+from mmtrain.data.columns import integers
 from mmtrain.data.keys import group_key, text_key
 from mmtrain.data.ragged import Ragged
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS, TaskSchema
@@ -99,8 +100,7 @@ class Stream:
         return {column: self._written(column) for column in self.texts} | found
 
     def _written(self, column: str) -> Mask:
-        trimmed = pc.utf8_trim_whitespace(pc.fill_null(self.store.column(column), ""))
-        return np.asarray(pc.not_equal(trimmed, "").to_numpy(), bool)
+        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column)))) > 0
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""
@@ -120,6 +120,12 @@ class Stream:
         parts = [self.store.lengths(modality)[self.indices] for modality in self.modalities]
         return np.max(parts, axis=0) if parts else np.zeros(len(self), np.int64)
 
+    def rows(self, modality: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows of samples [n] in a modality, [n]; 0 where it is missing, or this stream does not read it."""
+        if modality not in self.modalities:
+            return np.zeros(len(positions), np.int64)
+        return self.store.lengths_of(modality, self.indices[positions])
+
     def sample(self, position: int) -> Sample:
         """Read one sample. Errors: as of `samples`."""
         return self.samples([position])[0]
@@ -137,6 +143,10 @@ class Stream:
             self._sample(index, {modality: rows.of(place) for modality, rows in read.items() if len(rows.of(place))})
             for place, index in enumerate(indices.tolist())
         ]
+
+    def without_rows(self, positions: npt.NDArray[np.integer]) -> list[Sample]:
+        """The same samples without any feature; no file of rows is read."""
+        return [self._sample(index, {}) for index in self.indices[positions].tolist()]
 
     def _check_finite(self, modality: str, rows: Ragged, indices: npt.NDArray[np.int64]) -> None:
         if rows.values.dtype == np.uint8 or np.isfinite(rows.values).all():

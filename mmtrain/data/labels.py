@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmtrain.data.columns import flags, integers, numbers
 from mmtrain.data.schema import TaskSchema
 
 Flags = npt.NDArray[np.bool_]
@@ -15,7 +16,7 @@ def decode_labels(task: TaskSchema, column: pa.Array) -> tuple[npt.NDArray[np.fl
 
     Errors: TypeError where the column's type cannot hold such labels.
     """
-    labelled: Flags = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    labelled = flags(column.is_valid())
     if task.kind == "multilabel":
         values, fits = _lists(task, column)
     else:
@@ -39,8 +40,7 @@ def _numbers(column: pa.Array) -> npt.NDArray[np.float64]:
     """A numeric column as float64; only numbers and booleans are labels, digits in strings are not."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)):
         raise TypeError(f"holds {column.type}, a number was expected")
-    filled = pc.fill_null(column.cast(pa.float64(), safe=False), 0.0)
-    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return numbers(column)
 
 
 def _lists(task: TaskSchema, column: pa.Array) -> tuple[npt.NDArray[np.float64], Flags]:
@@ -49,13 +49,11 @@ def _lists(task: TaskSchema, column: pa.Array) -> tuple[npt.NDArray[np.float64],
         raise TypeError(f"holds {column.type}, lists of numbers were expected")
     width = len(task.classes)
     values = np.zeros((len(column), width))
-    whole = np.asarray(
-        pc.fill_null(pc.equal(pc.list_value_length(column), width), False).to_numpy(zero_copy_only=False), bool
-    )
+    whole = flags(column.is_valid()) & (integers(pc.list_value_length(column)) == width)
     flat = pc.list_flatten(column.filter(pa.array(whole)))
     values[whole] = _numbers(flat).reshape(-1, width)
     complete = whole.copy()
-    complete[whole] = pc.is_valid(flat).to_numpy(zero_copy_only=False).reshape(-1, width).all(axis=1)
+    complete[whole] = flags(flat.is_valid()).reshape(-1, width).all(axis=1)
     return values, complete & _in_range(task, values)
 
 

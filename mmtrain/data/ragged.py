@@ -72,6 +72,15 @@ class ModalityFiles:
         """Rows of each sample, [N]."""
         return np.concatenate([np.empty(0, np.int64), *(np.diff(file.offsets) for file in self._files)])
 
+    def lengths_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows of these samples, [n]."""
+        which, found = np.searchsorted(self._firsts, indices, side="right") - 1, np.zeros(len(indices), np.int64)
+        for number in np.unique(which).tolist():
+            own, offsets = which == number, self._files[number].offsets
+            places = indices[own] - self._firsts[number]
+            found[own] = offsets[places + 1] - offsets[places]
+        return found
+
     def request(self, indices: npt.NDArray[np.int64], describe: Callable[[int], str]) -> Request:
         """Of the samples [B]. `describe`: the index of a sample -> its name in an error.
 

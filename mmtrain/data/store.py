@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from mmtrain.data.columns import equals, integers
 from mmtrain.data.labels import decode_labels, describe_labels
 from mmtrain.data.normalize import Normalizer
 from mmtrain.data.ragged import ModalityFiles, Ragged, Request
@@ -70,7 +71,8 @@ class FeatureStore:
         """samples.parquet with one chunk per column."""
         file = self.path / "samples.parquet"
         try:
-            table = pq.read_table(file, memory_map=True, partitioning=None).combine_chunks()
+            with pq.ParquetFile(file, memory_map=True) as source:  # read_table would import pyarrow.dataset, and that pandas
+                table = source.read().combine_chunks()
         except FileNotFoundError:
             raise DataError(f"{file} is missing") from None
         except (pa.ArrowException, OSError) as error:
@@ -118,23 +120,28 @@ class FeatureStore:
     @cached_property
     def text_lengths(self) -> npt.NDArray[np.int64]:
         """Characters of each sample's text, [N]."""
-        return np.asarray(pc.fill_null(self.column("text_characters"), 0), dtype=np.int64)
+        return integers(self.column("text_characters"))
 
     def characters(self, column: str) -> npt.NDArray[np.int64]:
         """Characters of each sample's text in a column, [N]; 0 where it has none."""
         if column == TEXT:
             return self.text_lengths
-        lengths = pc.utf8_length(self.column(column).cast(pa.string()))
-        return np.asarray(pc.fill_null(lengths, 0), dtype=np.int64)
+        return integers(pc.utf8_length(self.column(column).cast(pa.string())))
 
     def split(self, name: str) -> npt.NDArray[np.int64]:
         """Indices of the samples of a split, ascending, without those that are left out."""
-        found: npt.NDArray[np.int64] = np.flatnonzero(pc.equal(self.column("split"), name).to_numpy()).astype(np.int64)
+        found: npt.NDArray[np.int64] = np.flatnonzero(equals(self.column("split"), name))
         return found[~np.isin(found, list(self.left_out))] if self.left_out else found
 
     def lengths(self, modality: str) -> npt.NDArray[np.int64]:
         """Rows of each sample, [N]; 0 = the modality is missing."""
         return self._files[modality].lengths() if self.schema.modalities[modality].shards else np.zeros(len(self), np.int64)
+
+    def lengths_of(self, modality: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same of some samples alone, [n], whatever the size of the store."""
+        if not self.schema.modalities[modality].shards:
+            return np.zeros(len(indices), np.int64)
+        return self._files[modality].lengths_of(indices)
 
     def rows(self, modality: str, index: int) -> npt.NDArray[np.number]:
         """The sample's rows [T, D] (of pixels [T, 3, H, W] uint8), T = 0 where it has none.

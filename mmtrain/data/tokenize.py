@@ -46,6 +46,12 @@ class Tokenizer:
         found = [next(remaining) if text.strip() else ([], False) for text in texts]
         return [ids for ids, _ in found], [is_cut for _, is_cut in found]
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens a call gives of each, uncounted."""
+        real = [text for text in texts if text.strip()]
+        encoded = iter(self._encode(real, truncation=True) if real else [])
+        return [len(next(encoded)) if text.strip() else 0 for text in texts]
+
     @property
     def fingerprint(self) -> str:
         """A hash of all that the ids of a text depend on."""

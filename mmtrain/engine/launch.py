@@ -115,11 +115,9 @@ def process_notes(model: nn.Module, num_processes: int, *, micro_tasks: Sequence
     drops = [type(module).__name__ for module in model.modules() if getattr(module, "p", 0) > 0]
     if any("Dropout" in name or "StochasticDepth" in name for name in drops):
         notes.append("dropout (each process draws its own)")
-    norms = [module for module in model.modules() if "BatchNorm" in type(module).__name__]
-    if any(value.requires_grad for norm in norms for value in norm.parameters()):  # what is frozen keeps its statistics
+    if _normalizes_batches(model):
         notes.append("batch normalization (each process sees its own slice)")
-    terms = [name for module in model.modules() for name in getattr(module, "batch_terms", ())]
-    if terms:
+    if terms := _batch_terms(model):
         notes.append(f"the batch terms {', '.join(terms)} (each process compares the samples of its own slice)")
     drawing = sorted({str(module.draws) for module in model.modules() if isinstance(getattr(module, "draws", None), str)})
     if drawing:
@@ -128,3 +126,19 @@ def process_notes(model: nn.Module, num_processes: int, *, micro_tasks: Sequence
         names = ", ".join(micro_tasks)
         notes.append(f"the pretext tasks {names} (batch.micro cuts each slice: others share a forward pass)")
     return [f"results will differ from a one-process run by: {', '.join(notes)}"] if notes else []
+
+
+def budget_notes(model: nn.Module) -> list[str]:
+    """The components whose result depends on how a token budget cuts a batch."""
+    notes = ["batch normalization"] if _normalizes_batches(model) else []
+    notes += [f"the batch terms {', '.join(terms)}"] if (terms := _batch_terms(model)) else []
+    return [f"batch.tokens: {' and '.join(notes)} see micro-batches, whose samples are of like length"] if notes else []
+
+
+def _normalizes_batches(model: nn.Module) -> bool:
+    norms = [module for module in model.modules() if "BatchNorm" in type(module).__name__]
+    return any(value.requires_grad for norm in norms for value in norm.parameters())  # what is frozen keeps its statistics
+
+
+def _batch_terms(model: nn.Module) -> list[str]:
+    return [name for module in model.modules() for name in getattr(module, "batch_terms", ())]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor
 
@@ -85,7 +86,7 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                 state.step += 1
                 count_outcome(run, state, values, updated=updated)
                 passed.add(inputs.micro_batches, samples=run.settings.batch_size)
-                progress.update(state.step, note=f"objective {float(values.objective):.3f}  {shares}".rstrip())
+                progress.update(state.step, note=partial(_note, values.objective, shares))
                 if state.step == window.stop_step:
                     with run.span("report", covers=state.step - start):
                         close_window(run, state, start, values.weights)
@@ -103,6 +104,10 @@ def train_epoch(run: Run, state: RunState, *, until: int, interrupted: Callable[
                     return reached
             state.stopped = window.ended  # also where it had no step at all
     return True
+
+
+def _note(objective: Tensor, shares: str) -> str:
+    return f"objective {float(objective):.3f}  {shares}".rstrip()
 
 
 def close_window(run: Run, state: RunState, start: int, weights: Mapping[str, Tensor | float] | None) -> None:

@@ -108,7 +108,8 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found: list[str] = []
     samples: list[str] = []
-    with torch.enable_grad(), _evaluating(model, found):
+    # a compiled model would pass by the hooks
+    with torch.enable_grad(), torch.compiler.set_stance("force_eager"), _evaluating(model, found):
         for micro in inputs.micro_batches:
             batch = micro.to(run.accelerator.device)
             outputs = model(batch.inputs, batch.labelled, batch.keys)

@@ -1,15 +1,16 @@
 """Progress for a person: rich bars on a terminal, plain lines where the output goes elsewhere."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _SHARES_WIDTH = 30  # characters: name, counts, objective, rate and time fill the rest of 100
 _NAME_WIDTH = 12
+_BETWEEN_NOTES = 0.5  # seconds, as often as a bar is drawn
 
 
 def shares_note(names: Sequence[str], shares: Sequence[float]) -> str:
@@ -38,10 +39,13 @@ class ProgressBar:
     ) -> None:
         self._console, self._name, self._total = console, name, total
         self._start_done, self._started = done, time.monotonic()
-        self._between, self._last_line = seconds_between_lines, self._started
-        self._bars: Progress | None = None
-        self._task = TaskID(0)
+        self._between, self._last_line, self._last_note = seconds_between_lines, self._started, -math.inf
+        self._bars: Any = None  # rich.progress.Progress
+        self._task: Any = None
         if console is not None and console.is_terminal:
+            # slow to import
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
             self._bars = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -70,15 +74,18 @@ class ProgressBar:
             self._bars.update(self._task, total=total)
         self.update(done)
 
-    def update(self, done: int, note: str = "") -> None:
-        """`done` of `total` are finished."""
-        rate = (done - self._start_done) / max(time.monotonic() - self._started, 1e-9)
-        text = f"{note}  {rate:.1f}/s".strip()
+    def update(self, done: int, note: Callable[[], str] = str) -> None:
+        """`done` of `total` are finished. `note` is asked for only when it is shown: to read a loss waits for the device."""
+        now = time.monotonic()
+        rate = (done - self._start_done) / max(now - self._started, 1e-9)
         if self._bars is not None:
-            self._bars.update(self._task, completed=done, note=text)
-        elif self._console is not None and time.monotonic() - self._last_line >= self._between:
-            self._last_line = time.monotonic()
-            remaining = (self._total - done) / max(rate, 1e-9)
+            self._bars.update(self._task, completed=done)
+            if now - self._last_note >= _BETWEEN_NOTES:
+                self._last_note = now
+                self._bars.update(self._task, note=f"{note()}  {rate:.1f}/s".strip())
+        elif self._console is not None and now - self._last_line >= self._between:
+            self._last_line = now
+            text, remaining = f"{note()}  {rate:.1f}/s".strip(), (self._total - done) / max(rate, 1e-9)
             self._console.print(
                 f"{self._name} {done}/{self._total}  {text}  {remaining:.0f} s left", highlight=False, soft_wrap=True
             )

@@ -29,6 +29,7 @@ class StepValues:
     weights: Mapping[str, Tensor | float] | None = None  # see WindowReport, of this step
     conflicts: float | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)  # this process's part of each batch term
+    order: npt.NDArray[np.int64] | None = None  # as of StepInput
 
     @property
     def grad_norm(self) -> float:
@@ -59,9 +60,11 @@ class SampleLog:
         mine = to_arrays([micro for values in self._pending for micro in values.samples])
         sizes = [sum(len(micro["index"]) for micro in values.samples) for values in self._pending]
         mine["step"] = np.repeat([values.step for values in self._pending], sizes)
-        # process r holds the samples r, r + W, ... of each global batch
-        mine["order"] = np.concatenate([np.arange(size) for size in sizes]) * accelerator.num_processes
-        mine["order"] += accelerator.process_index
+        world, rank = accelerator.num_processes, accelerator.process_index
+        orders = [values.order for values in self._pending]
+        mine["order"] = np.concatenate(
+            [np.arange(size) * world + rank if order is None else order for size, order in zip(sizes, orders, strict=True)]
+        )
         sums = torch.stack([torch.stack([values.objective, *values.aux.values()]) for values in self._pending])
         parts = (mine, sums.double().cpu().numpy())  # [steps, 1 + batch terms]
         gathered = gather_object([parts]) if accelerator.num_processes > 1 else [parts]

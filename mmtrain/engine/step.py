@@ -54,6 +54,7 @@ def train_step(run: Run, inputs: StepInput) -> tuple[StepValues, bool]:
         aux=done.aux,
         weights=done.weights,
         conflicts=done.conflicts,
+        order=inputs.order,
     )
     is_finite = math.isfinite(norms.total)  # asked before clipping, which would make a finite number of Inf
     if inputs.is_barred or (not is_finite and _is_final(run, done.objective)):

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.table import Table
 
 from mmtrain.evaluation.baselines import baseline
 from mmtrain.evaluation.metrics import LOSS_STATISTICS, is_lower_better, loss_statistics, metrics
@@ -126,8 +126,10 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     num_names: int  # leading columns that hold names; the others hold numbers and stand to the right
 
-    def rich(self) -> Table:
+    def rich(self) -> Any:  # rich.table.Table
         """For a terminal."""
+        from rich.table import Table  # slow to import
+
         table = Table(title=self.title)
         for number, name in enumerate(self.header):
             table.add_column(name, justify="left" if number < self.num_names else "right", overflow="fold")  # never cut

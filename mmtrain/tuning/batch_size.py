@@ -26,9 +26,15 @@ def tune_batch_size(file: Path, overrides: Sequence[str] = (), *, memory_limit: 
     """The largest `batch.micro`; printed as an override, which leaves `batch.size` and so the result of training alone.
 
     On GPUs out-of-memory errors decide. `memory_limit`: MiB of resident memory of one process, which decide on a CPU.
-    Errors: ConfigError on a CPU without a limit, with a limit elsewhere, and where not even one sample fits.
+    Errors: ConfigError with `batch.tokens`, on a CPU without a limit, with a limit elsewhere, and where not even one sample
+    fits.
     """
     experiment = load_experiment(file, list(overrides))
+    if experiment.batch.tokens is not None:
+        raise ConfigError(
+            f"batch.tokens: {experiment.batch.tokens} cuts micro-batches already, and batch.micro is tried on the longest "
+            "samples without it; write batch.tokens=null here, and one of the two in the experiment"
+        )
     accelerator = build_accelerator(experiment)
     console = main_console(accelerator)
     limit = -(-experiment.batch.size // accelerator.num_processes)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mmtrain.build import build_run
@@ -85,7 +86,8 @@ def range_test(run: Run, *, peak: float, start: float, end: float, steps: int, s
                 state.log.add(values)
                 state.conflicts.add(values.conflicts)
                 state.step += 1
-                progress.update(state.step, note=f"lr {lr:.1e}, objective {curve.losses[-1]:.3f}")
+                words = f"lr {lr:.1e}, objective {curve.losses[-1]:.3f}"
+                progress.update(state.step, note=partial(str, words))
                 if state.step == window.stop_step:
                     close_window(run, state, first, values.weights)
                     state.log.clear()

@@ -44,6 +44,9 @@ def test_rows_come_back_bit_for_bit_in_the_order_asked(tmp_path: Path, dtype: ty
     texts = reader(write(tmp_path / "one", first, dtype), write(tmp_path / "two", second, dtype))
     found = texts([TEXTS[3], TEXTS[2], TEXTS[0], TEXTS[4], TEXTS[1], TEXTS[0]])
     expected = [second[0].rows, None, first[0].rows, None, first[1].rows, first[0].rows]
+    counted = (texts.num_texts, texts.num_truncated)
+    assert texts.lengths([TEXTS[3], TEXTS[2], TEXTS[0], TEXTS[4]]) == [len(rows) for rows in found[:4]]
+    assert (texts.num_texts, texts.num_truncated) == counted
     for rows, own in zip(found, expected, strict=True):
         assert rows.dtype == dtype
         assert rows.shape == ((0, WIDTH) if own is None else own.shape)

@@ -17,6 +17,8 @@ def test_truncation_is_counted_exactly(bert):
     ids = tokenizer(["the fish is", "", "the fish is good", "sad"])  # 5, none, 6 and 3 tokens
     assert [len(item) for item in ids] == [5, 0, 5, 3]
     assert (tokenizer.num_texts, tokenizer.num_truncated) == (3, 1)
+    assert tokenizer.lengths(["the fish is", "", "the fish is good", " ", "sad"]) == [5, 0, 5, 0, 3]
+    assert (tokenizer.num_texts, tokenizer.num_truncated) == (3, 1)
     tokenizer(["a fish is not very good"])
     assert (tokenizer.num_texts, tokenizer.num_truncated) == (4, 2)
 

@@ -15,7 +15,7 @@ from mmtrain.data.tokenize import Tokenizer
 from mmtrain.engine.console import main_console
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.interrupt import Interrupt
-from mmtrain.engine.launch import parse_num_processes, peer_failure, process_notes
+from mmtrain.engine.launch import budget_notes, parse_num_processes, peer_failure, process_notes
 from mmtrain.engine.run import LoopSettings
 from mmtrain.engine.state import Selection, load_random_state, random_state
 from mmtrain.engine.tracking.background import Background
@@ -237,3 +237,11 @@ def test_what_depends_on_the_number_of_processes_is_named() -> None:
     assert note.endswith(
         "by: the batch terms similarity, reconstruction (each process compares the samples of its own slice)"
     )
+
+
+def test_what_depends_on_how_a_budget_cuts_is_named() -> None:
+    assert budget_notes(MultiHeadAttention(dim=4, heads=2, dropout=0.1)) == []
+    misa = MisaFusionConfig(dropout=0, difference=0).build(modalities=("a", "b"), dim=4, pooling=MeanPoolingConfig())
+    both = torch.nn.Sequential(misa, torch.nn.BatchNorm1d(4))
+    terms = "batch normalization and the batch terms similarity, reconstruction"
+    assert budget_notes(both) == [f"batch.tokens: {terms} see micro-batches, whose samples are of like length"]

@@ -34,7 +34,7 @@ def recorded(*, terminal: bool, width: int = 100) -> str:
     console = Console(file=out, width=width, force_terminal=terminal, color_system=None, legacy_windows=False)
     note = f"objective 0.693  {shares_note(MANY, [1 / 12] * 12)}"
     with ProgressBar(console, "epoch 12", total=120_000, done=60_000, seconds_between_lines=0.0) as progress:
-        progress.update(61_234, note=note)
+        progress.update(61_234, note=lambda: note)
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
 
 
@@ -44,6 +44,19 @@ def test_the_bar_of_a_terminal_holds_objective_shares_and_time_in_100_columns() 
     for line in lines:
         assert len(line) <= 100
         assert re.search(r"epoch 12 .*objective 0\.693  a-stream-wit 8% \+11 92%  \S+/s [-0-9]+:", line), line
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_note_is_asked_for_when_it_is_shown(terminal: bool) -> None:
+    asked: list[int] = []
+    console = Console(file=io.StringIO(), force_terminal=terminal)
+    with ProgressBar(console, "epoch 1", total=1000, seconds_between_lines=60.0) as progress:
+        for done in range(1, 200):
+            progress.update(done, note=lambda done=done: str(asked.append(done) or done))  # type: ignore[misc]
+    assert asked[:1] == ([1] if terminal else [])
+    assert len(asked) < 5, "one for every half second, if any"
+    with ProgressBar(None, "epoch 1", total=2) as silent:
+        silent.update(1, note=lambda: pytest.fail("nobody reads it"))
 
 
 def test_plain_lines_hold_the_same() -> None:

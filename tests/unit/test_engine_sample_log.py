@@ -69,3 +69,12 @@ def test_a_samples_loss_is_the_mean_over_its_labelled_tasks() -> None:
     means = sample_means(arrays)
     assert means.dtype == np.float32
     assert np.array_equal(means, [1.5, 3.0, 0.5, np.nan], equal_nan=True)
+
+
+def test_samples_that_were_passed_in_another_order_are_put_back() -> None:
+    """Three samples of each step, passed as the third, the first and the second of the batch."""
+    log = SampleLog()
+    log.add(replace(values(0), order=np.array([2, 0, 1])))
+    log.add(values(1))
+    log.flush(ALONE)
+    assert log.arrays["index"].tolist() == [1, 2, 0, 10, 11, 12]

@@ -105,6 +105,8 @@ def test_many_samples_are_read_as_one_by_one_in_any_order(tmp_path, dtype, shard
         assert read.values.shape == (sum(len(written[i]) for i in indices), 3)
         assert read.values.dtype == dtype
         assert not read.values.flags.writeable
+        chosen = np.array(indices, np.int64)
+        assert store.lengths_of("audio", chosen).tolist() == [len(written[i]) for i in indices]
 
 
 def test_a_file_that_is_cut_while_it_is_open_is_named(tmp_path):
