@@ -16,7 +16,7 @@ CHECK = "group_leakage"
 _SHARE = 0.1  # of the time
 _CHUNK = 64  # samples read at once
 _TEXTS = 0.05  # share of repeated texts that short answers do not explain
-_ROWS = 0.1  # short or empty scenes may be alike by chance; a tenth of them is not
+_ROWS = 0.1  # share of repeated feature rows above which scores, not single samples, are wrong
 Keys = list[tuple[str, str, str]]  # (key, split, sample) each
 
 
