@@ -126,7 +126,7 @@ def _predictions(model: TrainedModel, trained: Trained) -> list[Predictions]:
     """Of tasks with labels."""
     objective = trained.parts.objective
     return evaluate(
-        _Answering(model),
+        _Answering(model).eval(),  # so that it is left in this mode
         trained.streams,
         objective=Objective(losses=objective.losses, conventions=objective.conventions),
         collate=trained.parts.collate,

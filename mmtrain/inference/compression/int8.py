@@ -1,6 +1,5 @@
 """Linear layers with weights of 8 bits, whose products are of integers."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from mmtrain.engine.model_state import load_model_state
 from mmtrain.errors import CheckpointError, ConfigError
-from mmtrain.extras import require
+from mmtrain.extras import quiet_import, require
 from mmtrain.inference.compression.protocol import Applied, Layers, Precision, Tensors
 
 SCALE = "weight_scale"
@@ -80,12 +79,8 @@ def _is_plain(module: nn.Module, model: nn.Module) -> bool:
 
 @torch.no_grad()
 def _quantize(model: nn.Module, names: list[str]) -> None:
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # what torchao says of its own dealings with torch is no user's business
-    try:
+    with quiet_import():
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_  # slow to import
-    finally:
-        logging.disable(level)
     for name in names:
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mmtrain.evaluation.metrics import LOSS_STATISTICS
 from mmtrain.evaluation.table import TextTable
 from mmtrain.inference.compression.record import Comparison, Pace
 
@@ -9,7 +10,7 @@ _MIB = 2**20
 
 
 def comparison_table(method: str, found: Comparison) -> TextTable:
-    """Size, speed and every metric, before and after."""
+    """Size, speed and the metrics of every task, before and after."""
     return TextTable(f"Compressed by {method}, on {found.split}", ("", "before", "after", "change"), tuple(_rows(found)), 1)
 
 
@@ -33,11 +34,17 @@ def _rows(found: Comparison) -> Iterator[tuple[str, str, str, str]]:
         f"x {pace.ratio:.2f} ({pace.low:.2f}, {pace.high:.2f})",
     )
     yield "products in", found.products_before, found.products_after, ""
-    for name, before in found.metrics_before.items():
+    shown = {name: value for name, value in found.metrics_before.items() if _is_shown(name)}
+    for name, before in shown.items():
         after = found.metrics_after[name]
         difference = "-" if before is None or after is None else f"{after - before:+.4f}"
         yield name, _number(before), _number(after), difference
     yield "largest difference of a logit", "", "", f"{found.largest_difference:.2g}"
+
+
+def _is_shown(name: str) -> bool:
+    """Not the metrics of a task's streams apart, nor how its losses spread, which compression.json has besides."""
+    return "@" not in name and name.rpartition("/")[2] not in set(LOSS_STATISTICS) - {"loss"}
 
 
 def _number(value: float | None) -> str:
