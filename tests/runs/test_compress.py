@@ -7,7 +7,6 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
-import yaml
 from lives import live
 
 import mmtrain
@@ -34,24 +32,6 @@ TOLERANCES = {"fold": 1e-5, "int8": 0.1, "bf16": 0.1, "fp16": 0.01}
 # of a sample alone and among others, where padding makes sums of float32 round otherwise: a number beside the border between
 # two of eight bits, or of bfloat16, then falls on the other side
 ALONE = {"fold": 1e-5, "int8": 0.01, "bf16": 0.02, "fp16": 1e-5}
-
-
-@pytest.fixture(scope="session")
-def normed(base_experiment: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose heads have batch normalization and whose text encoder began with random weights."""
-    folder = tmp_path_factory.mktemp("normed")
-    experiment = deepcopy(base_experiment) | {"runs": str(folder), "name": "run", "regularizers": {}}
-    experiment["tasks"] = {
-        task: {"head": {"name": "mlp", "hidden": [8], "batch_norm": True}} for task in ("funny", "mood", "pitch")
-    }
-    experiment["model"]["text"]["weights"] = "random"
-    experiment["training"] |= {"epochs": 1, "steps_per_epoch": 4, "eval_every": 4, "checkpoint_every": 4}
-    experiment["selection"] = {"metric": "val/loss", "mode": "min"}
-    file = folder / "experiment.yaml"
-    file.write_text(yaml.safe_dump(experiment))
-    done = live(["train", "--config", str(file)], cwd=folder)
-    assert done.code == 0, done.err
-    return folder / "run"
 
 
 @pytest.fixture(scope="module")
