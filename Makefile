@@ -78,6 +78,7 @@ bench: install
 	$(RUN) benchmarks.bench_overhead
 	$(RUN) benchmarks.bench_ablation
 	$(RUN) benchmarks.bench_cache
+	$(RUN) benchmarks.bench_predict
 	$(RUN) benchmarks.bench_store
 	$(RUN) benchmarks.bench_evaluation
 	$(RUN) benchmarks.bench_million

@@ -76,16 +76,16 @@ def cases(small: Path, tiny: Path) -> list[Case]:
     ]
 
 
-def write_bert(folder: Path, *, layers: int, width: int) -> None:
+def write_bert(folder: Path, *, layers: int = 4, width: int = 256, tokens: int = TOKENS) -> None:
     """Random weights and no dropout, so that weights compare; each letter of a text is a token."""
     from transformers import BertConfig, BertModel, BertTokenizer
 
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=TOKENS).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=tokens).save_pretrained(folder)
     size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 4 * width}
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    BertModel(BertConfig(vocab_size=30522, max_position_embeddings=TOKENS, **size, **dropout)).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=30522, max_position_embeddings=tokens, **size, **dropout)).save_pretrained(folder)
 
 
 def write_store(folder: Path) -> None:

@@ -123,6 +123,7 @@ def import_checkpoint(
 
 app.command()(cli_inference.predict)
 app.command()(cli_inference.pack)
+app.command()(cli_inference.compress)
 app.command()(cli_inference.export)
 
 

@@ -1,4 +1,4 @@
-"""The commands that use a trained model: predict, pack."""
+"""The commands that use a trained model: predict, pack, compress, export."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from mmtrain.errors import ConfigError
 
-Run = Annotated[Path, typer.Argument(help="A run folder, or one that `mmtrain pack` wrote.")]
+Run = Annotated[Path, typer.Argument(help="A run folder, or one that `mmtrain pack` or `compress` wrote.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")]
 Weights = Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")]
 
@@ -96,6 +96,23 @@ def pack(
 
     write_package(load(run, checkpoint=checkpoint, weights=weights, device="cpu"), out, overwrite=overwrite)
     typer.echo(f"{out}: written; mmtrain.load('{out}') reads it, and {out / 'README.md'} is its card, to be completed")
+
+
+def compress(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, a package as `mmtrain pack` writes it.")],
+    method: Annotated[str, typer.Option(help="fold, int8, bf16 or fp16.")],
+    *,
+    split: Annotated[str, typer.Option(help="What metrics before and after are measured on.")] = "val",
+    checkpoint: Checkpoint = "best",
+    weights: Weights = "trained",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder, if it is a package.")] = False,
+) -> None:
+    """Write a smaller or faster package: size, speed and every metric of the validation split before and after."""
+    from mmtrain.inference.compress import compress_run
+
+    compress_run(run, out, method=method, split=split, checkpoint=checkpoint, weights=weights, overwrite=overwrite)
+    typer.echo(f"{out}: written; mmtrain.load('{out}') and `mmtrain predict {out}` read it")
 
 
 def export(

@@ -1,6 +1,8 @@
-"""Packages that only some choices need: said in words where they are missing."""
+"""Packages that only some choices need: said in words where they are missing, imported without words where they are not."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from mmtrain.errors import ConfigError
@@ -11,3 +13,14 @@ def require(what: str, packages: Sequence[str], *, extra: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ConfigError(f"{what} needs {' and '.join(missing)}, which this Python lacks: pip install 'mmtrain[{extra}]'")
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """What libraries log of their own dealings with each other while they are imported is no user's business."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)

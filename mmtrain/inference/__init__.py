@@ -1,1 +1,1 @@
-"""A trained model on new data: loading, predicting, packing."""
+"""A trained model on new data: loading, predicting, packing, compressing."""

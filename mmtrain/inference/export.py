@@ -22,6 +22,7 @@ from mmtrain.data.tokenize import Tokenizer
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError
 from mmtrain.extras import require
+from mmtrain.inference.compression import method_named
 from mmtrain.inference.decision import Decisions
 from mmtrain.inference.graph_layers import for_a_graph
 from mmtrain.inference.trained_model import TrainedModel
@@ -87,6 +88,12 @@ def export(trained: TrainedModel, out: Path, *, form: Format, overwrite: bool = 
         raise ConfigError(f"--out {out}: {form} files end in {SUFFIXES[form]}")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists already; choose another name or pass --overwrite")
+    compression = trained.compression
+    if compression is not None and method_named(compression.method).is_integer:
+        raise ConfigError(
+            f"{trained.source} has {compression.method} weights, whose products no exported graph here has; export the run "
+            "that it was made from, and quantize the graph with the tools of where it runs"
+        )
     if form == "onnx":
         require("--format onnx", ("onnx", "onnxscript", "onnxruntime"), extra="export")
     eager = Graph(

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -20,6 +20,9 @@ from mmtrain.engine.run_folder import RunFolder, scored_name
 from mmtrain.engine.state import require_version
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.calibration_file import CalibrationFile
+from mmtrain.inference.compression import method_named
+from mmtrain.inference.compression.protocol import Method, Precision
+from mmtrain.inference.compression.record import read_compression
 from mmtrain.inference.decision import decisions_of
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.building import build_model
@@ -33,7 +36,6 @@ TEXT_FOLDER = "text"
 CALIBRATION = "calibration.json"
 METRICS = "metrics.json"
 PACKED = "package"  # the name of a package's one checkpoint
-Precision = Literal["fp32", "bf16", "fp16"]
 _AUTOCAST: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,10 +47,10 @@ def load(
     device: str | torch.device | None = None,
     precision: Precision | None = None,
 ) -> TrainedModel:
-    """The model of a run folder, or of a folder that `mmtrain pack` wrote.
+    """The model of a run folder, or of a folder that `mmtrain pack` or `mmtrain compress` wrote.
 
     `checkpoint`: best, last or a step's; `weights`: trained, or average (of a run; a package holds one). `device`: a GPU
-    where there is one, else the CPU. `precision`: the run's own, fp16 on a CPU as fp32.
+    where there is one, else the CPU. `precision`: that of the compression, or the run's own; fp16 on a CPU as fp32.
     Errors: ConfigError where there is no such run, package or checkpoint; CheckpointError where it is damaged.
     """
     folder = Path(path).expanduser()
@@ -57,6 +59,9 @@ def load(
         raise ConfigError(f"{RunFolder(folder).refusal()}, and no {WEIGHTS} of a package (`mmtrain pack RUN --out FOLDER`)")
     experiment = load_experiment(RunFolder(folder).config)
     signature = read_signature(folder)
+    compression = read_compression(folder) if is_package else None
+    method = None if compression is None else method_named(compression.method)
+    chosen = _precision(precision, method, experiment)
     if is_package:
         if (checkpoint, weights) != ("best", "trained"):
             raise ConfigError(
@@ -77,19 +82,37 @@ def load(
         measured = _measured(folder, step=int(saved.state["step"]), weights=weights)
         calibration = CalibrationFile(path=RunFolder(folder).calibration(weights), checkpoint=found.name, weights=weights)
     target = torch.device(device) if device is not None else _usual_device()
-    chosen = precision or experiment.training.precision
-    model = _build(experiment, signature, tensors, origin=origin).to(target)
+    model = build_architecture(experiment, signature)
+    tensors = without_pretext(tensors, experiment)
+    if compression is None or method is None:
+        load_model_state(model, tensors, origin=origin)
+    else:
+        method.restore(model, tensors, compression.layers, origin=origin)
     return TrainedModel(
-        model=model,
+        model=model.to(target),
         experiment=experiment,
         signature=signature,
         collate=_collator(experiment, signature),
         decisions=decisions_of(calibration, {task: experiment.task(task).threshold for task in signature.tasks}),
         source=folder,
-        identity=_identity(tensors),
+        identity=identity_of(tensors),
         measured=measured,
-        autocast=None if chosen == "fp16" and target.type == "cpu" else _AUTOCAST[chosen],
+        autocast=autocast_of(chosen, target),
+        compression=compression,
     )
+
+
+def _precision(asked: Precision | None, method: Method | None, experiment: Experiment) -> Precision:
+    """Errors: ConfigError where products of integers are asked to be others."""
+    own = method.precision if method is not None else None
+    if asked is not None and method is not None and method.is_integer and asked != own:
+        raise ConfigError(f"precision {asked}: products of {method.name} weights are of integers; leave it out")
+    return asked or own or experiment.training.precision
+
+
+def autocast_of(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """To what factors of products are rounded; None: they are not."""
+    return None if precision == "fp16" and device.type == "cpu" else _AUTOCAST[precision]
 
 
 def _measured(run: Path, *, step: int, weights: str) -> dict[str, Any]:
@@ -142,10 +165,10 @@ def _read_weights(file: Path) -> Tensors:
         raise CheckpointError(f"{file} is damaged ({error})") from None
 
 
-def _build(experiment: Experiment, signature: Signature, tensors: Tensors, *, origin: str) -> MultimodalModel:
-    """Without the modules of pretext tasks, which say nothing of new data."""
+def build_architecture(experiment: Experiment, signature: Signature) -> MultimodalModel:
+    """Random weights, in evaluation mode; without the modules of pretext tasks, which say nothing of new data."""
     tasks = signature.tasks
-    model = build_model(
+    return build_model(
         without_pretrained(experiment.model),
         dims={name: item.dim for name, item in signature.modalities.items()},
         outputs={name: task.num_outputs for name, task in tasks.items()},
@@ -153,9 +176,7 @@ def _build(experiment: Experiment, signature: Signature, tensors: Tensors, *, or
         scalar_tasks=[name for name, task in tasks.items() if task.kind in ("binary", "regression")],
         frames={name: item.shape for name, item in signature.modalities.items() if item.shape is not None},
         rates=signature.rates,
-    )
-    load_model_state(model, without_pretext(tensors, experiment), origin=origin)
-    return model
+    ).eval()
 
 
 def without_pretext(tensors: Tensors, experiment: Experiment) -> Tensors:
@@ -178,7 +199,7 @@ def _collator(experiment: Experiment, signature: Signature) -> Collator:
     )
 
 
-def _identity(tensors: Mapping[str, torch.Tensor]) -> str:
+def identity_of(tensors: Mapping[str, torch.Tensor]) -> str:
     """sha256 of names, types and bytes, whatever folder they came from."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

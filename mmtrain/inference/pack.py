@@ -11,6 +11,9 @@ import safetensors.torch
 from mmtrain.config import dump_yaml
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError
+from mmtrain.inference.compression.record import FILE as COMPRESSION
+from mmtrain.inference.compression.record import Compression
+from mmtrain.inference.compression.table import comparison_table, pace_note
 from mmtrain.inference.load import CALIBRATION, METRICS, PACKED, TEXT_FOLDER, WEIGHTS
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.encoders.hub import load_config, load_tokenizer
@@ -25,11 +28,7 @@ def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) ->
 
     Errors: ConfigError where it is there already, unless it is a package that may be replaced.
     """
-    is_there = out.exists() and any(out.iterdir() if out.is_dir() else [out])
-    is_package = (out / WEIGHTS).is_file() and (out / SIGNATURE).is_file()
-    if is_there and not (overwrite and is_package):
-        hint = "is no package and is not replaced" if overwrite else "exists already; pass --overwrite"
-        raise ConfigError(f"{out} {hint}")
+    check_folder(out, overwrite=overwrite)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -45,8 +44,17 @@ def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) ->
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_folder(out: Path, *, overwrite: bool) -> None:
+    """Errors: ConfigError where it is there already, unless it is a package that may be replaced."""
+    is_there = out.exists() and any(out.iterdir() if out.is_dir() else [out])
+    is_package = (out / WEIGHTS).is_file() and (out / SIGNATURE).is_file()
+    if is_there and not (overwrite and is_package):
+        hint = "is no package and is not replaced" if overwrite else "exists already; pass --overwrite"
+        raise ConfigError(f"{out} {hint}")
+
+
 def _write(model: TrainedModel, folder: Path) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.model.state_dict().items()}
+    tensors = {name: tensor.clone() for name, tensor in model.stored().items()}
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # made for its owner alone, it could not be shared
     write_whole(folder / "config.yaml", dump_yaml(model.experiment))
@@ -60,6 +68,8 @@ def _write(model: TrainedModel, folder: Path) -> None:
             folder / CALIBRATION,
             json.dumps({**model.decisions.record, "checkpoint": PACKED, "weights": "trained"}, indent=1),
         )
+    if model.compression is not None:
+        write_whole(folder / COMPRESSION, model.compression.model_dump_json(indent=1))
     write_whole(folder / METRICS, json.dumps(model.measured, indent=1))
     write_whole(folder / CARD, "\n".join(_card(model, model.measured)))
 
@@ -74,7 +84,9 @@ def _card(model: TrainedModel, metrics: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Answers", "", *_tasks(signature), "", "## Inputs", "", *_inputs(model), "", "## Data", "")
     for name, dataset in experiment.datasets.items():
         yield f"- {name} ({dataset.store})"
-    yield from ("", "Licence of the data and of this model: to be written by who publishes it.", "", "## Measured", "")
+    yield from ("", "Licence of the data and of this model: to be written by who publishes it.", "")
+    yield from _compressed(model.compression)
+    yield from ("## Measured" + (" before the compression" if model.compression is not None else ""), "")
     yield from _measured(metrics)
     yield from (
         "",
@@ -101,6 +113,18 @@ def _inputs(model: TrainedModel) -> Iterator[str]:
         rate = f", {item.rows_per_second:g} rows a second" if item.rows_per_second else ""
         made = ", ".join(sorted({source.extractor for source in item.sources.values()}))
         yield f"- {name}: rows of {' x '.join(map(str, item.row_shape))}{rate} from {made}"
+
+
+def _compressed(compression: Compression | None) -> Iterator[str]:
+    if compression is None:
+        return
+    notes = list(compression.notes)
+    if compression.compared is None:
+        yield from (f"## Compressed by {compression.method}", "")
+    else:
+        yield comparison_table(compression.method, compression.compared).markdown()
+        notes.append(pace_note(compression.compared.pace))
+    yield from (*(f"- {note}" for note in notes), "- temperatures and thresholds are those of the weights before", "")
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:

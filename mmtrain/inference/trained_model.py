@@ -12,12 +12,15 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
 from mmtrain.config import Experiment
-from mmtrain.data.batch import Batch
+from mmtrain.data.batch import Batch, MaskedSequence
 from mmtrain.data.collate import Collator
 from mmtrain.data.dataset import Sample
 from mmtrain.data.normalize import Normalizer
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS
 from mmtrain.errors import DataError
+from mmtrain.inference.compression import method_named
+from mmtrain.inference.compression.protocol import Tensors
+from mmtrain.inference.compression.record import Compression
 from mmtrain.inference.decision import Decisions
 from mmtrain.models.model import MultimodalModel
 from mmtrain.models.outputs import Outputs
@@ -55,14 +58,17 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc, unuse
         identity: str,
         measured: Mapping[str, Any] | None = None,
         autocast: torch.dtype | None = None,
+        compression: Compression | None = None,
     ) -> None:
         """`source`: the run or package it was loaded from; `identity`: the hash of its weights; `measured`: by split,
-        the table of `mmtrain evaluate` of these weights; `autocast`: to what its products are rounded.
+        the table of `mmtrain evaluate` of these weights (before their compression); `autocast`: to what factors of its
+        products are rounded; `compression`: what was made of the weights that were trained.
         """
         super().__init__()
         self.model = model.eval()
         self.experiment, self.signature, self.collate, self.decisions = experiment, signature, collate, decisions
         self.source, self.identity, self.autocast, self.measured = source, identity, autocast, dict(measured or {})
+        self.compression = compression
 
     @property
     def device(self) -> torch.device:
@@ -73,11 +79,29 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc, unuse
         """What `predict` takes."""
         return self.experiment.model.fused_modalities
 
+    @property
+    def products(self) -> str:
+        """What matrix products are computed in."""
+        if self.compression is not None and method_named(self.compression.method).is_integer:
+            return self.compression.method
+        return str(self.autocast or torch.float32).removeprefix("torch.")
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """The weights as the file of a package holds them, on the CPU."""
+        tensors: Tensors = self.model.state_dict()
+        if self.compression is not None:
+            tensors = method_named(self.compression.method).stored(self.model, self.compression.layers)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
     @torch.inference_mode()
     def forward(self, batch: Batch) -> Outputs:
         """Logits and embeddings of a collated batch, wherever that lies."""
+        return self.answer(batch.to(self.device).inputs)
+
+    def answer(self, inputs: Mapping[str, MaskedSequence]) -> Outputs:
+        """The same of the batch's inputs on the model's device."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            outputs: Outputs = self.model(batch.to(self.device).inputs)
+            outputs: Outputs = self.model(inputs)
         return outputs
 
     def predict(

@@ -148,3 +148,21 @@ def trained(base_experiment: dict[str, Any], tmp_path_factory: pytest.TempPathFa
     scored = live(["evaluate", str(folder / "run"), "--split", "test"], cwd=folder)
     assert scored.code == 0, scored.err
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def normed(base_experiment: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps whose heads have batch normalization and whose text encoder began at random; not to be changed."""
+    folder = tmp_path_factory.mktemp("normed")
+    experiment = deepcopy(base_experiment) | {"runs": str(folder), "name": "run", "regularizers": {}}
+    experiment["tasks"] = {
+        task: {"head": {"name": "mlp", "hidden": [8], "batch_norm": True}} for task in ("funny", "mood", "pitch")
+    }
+    experiment["model"]["text"]["weights"] = "random"
+    experiment["training"] |= {"epochs": 1, "steps_per_epoch": 4, "eval_every": 4, "checkpoint_every": 4}
+    experiment["selection"] = {"metric": "val/loss", "mode": "min"}
+    file = folder / "experiment.yaml"
+    file.write_text(yaml.safe_dump(experiment))
+    done = live(["train", "--config", str(file)], cwd=folder)
+    assert done.code == 0, done.err
+    return folder / "run"

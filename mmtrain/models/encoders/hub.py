@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmtrain.errors import ConfigError
+from mmtrain.extras import quiet_import
 
 # said outright: asked nothing, transformers asks on the terminal whether the folder's own code may run
 _OWN_CODE = {"trust_remote_code": False}
@@ -58,7 +59,8 @@ def load_encoder(path: str, *, weights: Literal["pretrained", "random"], dropout
     for name in _DROPOUTS if dropout is not None else ():
         if isinstance(getattr(config, name, None), int | float):
             setattr(config, name, dropout)
-    takes = inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters
+    with quiet_import():  # transformers imports torchao, where it is installed
+        takes = inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters
     options = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
     with _quiet("weights", path):
         if weights == "random":
