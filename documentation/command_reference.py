@@ -28,6 +28,8 @@ def find(words: list[str]) -> tuple[Any, list[str]]:
     program, rest = ("mmtrain", words[1:]) if words[0] == "mmtrain" else ("python -m data_prep", words[3:])
     command = get_command(PROGRAMS[program])
     while hasattr(command, "commands") and rest and not (command.params and rest[0].startswith("-")):
+        if rest[0] not in command.commands and "run" in command.commands:  # what `mmtrain ablate FILE` means
+            rest = ["run", *rest]
         found = command.commands.get(rest[0])
         if found is None:
             raise KeyError(f"{program} has no command '{rest[0]}'; it has: {', '.join(command.commands)}")
