@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from documentation.command_reference import find
 from mmtrain.config import Experiment, load
 from mmtrain.errors import ConfigError
+from mmtrain.models.fusion import FUSIONS
 
 ALL = [block for page in PAGES for block in blocks(page)]
 # programs of a shell block that are not ours: none of their options are checked
@@ -168,3 +169,25 @@ def test_links_lead_to_pages_of_the_site() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert {page.relative_to(ROOT / "docs").as_posix() for page in PAGES} <= set(listed)
+
+
+def test_the_page_on_migration_names_what_there_is() -> None:
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    page = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+    ours, theirs = set(), set()
+    for line in page.split("| `TrainingArguments` | here |")[1].split("\n\n")[0].splitlines()[2:]:
+        theirs |= set(re.findall(r"`(\w+)`", line.split("|")[1]))
+        ours |= {
+            key for key in re.findall(r"`([\w.<>]+)(?:: [^`]*)?`", line.split("|")[2]) if "/" not in key and key != "load"
+        }
+    assert theirs <= {field.name for field in fields(TrainingArguments)}
+    assert len(theirs) > 20
+    for key in ours:
+        assert allows(Experiment, key.split(".")), key
+    fusions = {row.model_fields["name"].default for row in FUSIONS}
+    assert {"tensor", "low_rank", "cross_attention", "misa", "mag", "early_concat", "concat"} <= fusions
+    for path in re.findall(r"`(configs/[\w/]+\.yaml)`", page):
+        assert (ROOT / path).is_file(), path
