@@ -56,7 +56,7 @@ endif
 # ---- the documentation: site/index.html opens from a disk; any warning is an error
 
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 # ---- checks
 

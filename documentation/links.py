@@ -44,7 +44,7 @@ def _in_site(there: str, fragment: str, root: Path) -> str | None:
     tail = f"#{fragment}" if fragment else ""
     if there in ROOT_PAGES:
         return ROOT_PAGES[there] + tail
-    if there.startswith("docs/"):
+    if there.startswith("docs/") and (root / there).is_file():
         return there.removeprefix("docs/") + tail
     if there.startswith("configs") and (root / there).exists():
         file = shipped_configs.first_below(root, there) if (root / there).is_dir() else there

@@ -159,8 +159,11 @@ def test_links_lead_to_pages_of_the_site() -> None:
     for source, page in ROOT_PAGES.items():
         text = rewrite((ROOT / source).read_text(encoding="utf-8"), source=source, page=page, root=ROOT)
         assert "](docs/" not in text
-    with pytest.raises(ValueError, match=re.escape("docs/a.md: the link to ../mmtrain/cli.py leads to no page")):
-        rewrite("[x](../mmtrain/cli.py)", source="docs/a.md", page="a.md", root=ROOT)
+    for nowhere in ("../mmtrain/cli.py", "nothing.md", "how-to"):
+        with pytest.raises(ValueError, match=re.escape(f"docs/a.md: the link to {nowhere} leads to no page")):
+            rewrite(f"[x]({nowhere})", source="docs/a.md", page="a.md", root=ROOT)
+    in_code = "```md\n[x](nothing.md)\n```"
+    assert rewrite(in_code, source="docs/a.md", page="a.md", root=ROOT) == in_code
     up = rewrite("[x](../../README.md#a)", source="docs/how-to/a.md", page="how-to/a.md", root=ROOT)
     config = rewrite("[x](configs/demo.yaml)", source="README.md", page="index.md", root=ROOT)
     assert (up, config) == ("[x](../index.md#a)", "[x](reference/configs.md#configs-demo-yaml)")
