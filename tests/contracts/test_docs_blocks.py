@@ -3,6 +3,7 @@
 import ast
 import re
 import typing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_the_page_on_migration_names_what_there_is() -> None:
-    from dataclasses import fields
-
-    from transformers import TrainingArguments
-
+    package = Path(find_spec("transformers").origin).parent  # read, for importing the Trainer takes seconds
+    arguments = (package / "training_args.py").read_text(encoding="utf-8").split("class TrainingArguments")[1]
     page = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
     ours, theirs = set(), set()
     for line in page.split("| `TrainingArguments` | here |")[1].split("\n\n")[0].splitlines()[2:]:
@@ -186,7 +185,7 @@ def test_the_page_on_migration_names_what_there_is() -> None:
         ours |= {
             key for key in re.findall(r"`([\w.<>]+)(?:: [^`]*)?`", line.split("|")[2]) if "/" not in key and key != "load"
         }
-    assert theirs <= {field.name for field in fields(TrainingArguments)}
+    assert theirs <= set(re.findall(r"^    (\w+): ", arguments, re.M))
     assert len(theirs) > 20
     for key in ours:
         assert allows(Experiment, key.split(".")), key

@@ -32,6 +32,11 @@ def test_every_key_has_a_description() -> None:
     assert config_reference.undescribed() == []
 
 
+def test_no_component_is_passed_over() -> None:
+    rows = {row for table in ROWS.values() for row in table}
+    assert rows <= set(config_reference.all_sections(Experiment))
+
+
 def test_a_key_without_one_is_named(monkeypatch) -> None:
     monkeypatch.setattr(config_reference, "Experiment", Outer)
     here = f"{__name__}.Outer."
