@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 
-.PHONY: install demo ablation-demo test test-fast lint types imports bench clean
+.PHONY: install demo ablation-demo docs test test-fast lint types imports bench clean
 .DELETE_ON_ERROR:
 
 install: .venv/.installed
@@ -53,6 +53,11 @@ stores/fillets/dataset.json: | .venv/.installed
 		--task speaker=multiclass --task question=binary --task exclamation=binary
 endif
 
+# ---- the documentation: site/index.html opens from a disk; any warning is an error
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+
 # ---- checks
 
 test: lint types imports
@@ -86,4 +91,4 @@ bench: install
 	$(RUN) benchmarks.bench_startup
 
 clean:
-	rm -rf .venv data stores runs cache
+	rm -rf .venv data stores runs cache site

@@ -52,10 +52,15 @@ class Experiment(Section):
         min_length=1,
         description="Folder of what frozen text encoders made of texts (`model.text.cache`); may be deleted at any time.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    datasets: dict[Name, DatasetConfig] = Field(min_length=1)
-    streams: dict[Name, StreamConfig] = Field(min_length=1)
-    tasks: dict[Name, TaskConfig] = Field(default_factory=dict)
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Of initial weights, dropout, order of samples and augmentation."
+    )
+    datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="Feature stores, by a name that you choose.")
+    streams: dict[Name, StreamConfig] = Field(min_length=1, description="What the curriculum draws from, by any name.")
+    tasks: dict[Name, TaskConfig] = Field(
+        default_factory=dict,
+        description="Loss, head and metrics of a task, by its name in the stores; the others have defaults.",
+    )
     augmentation: dict[str, dict[Name, AugmentationConfig]] = Field(
         default_factory=dict,
         description="What training samples go through, by modality, then by any name, in order; evaluation sees none of it.",
@@ -63,17 +68,23 @@ class Experiment(Section):
     pretext: dict[Name, PretextConfig] = Field(
         default_factory=dict, description="Tasks that need no label, by the name that streams list them under."
     )
-    model: ModelConfig
+    model: ModelConfig = Field(description="What is read, and how it is brought together.")
     initial: InitialConfig | None = Field(
         default=None, description="Weights of an earlier run to begin with; null: the text encoder's own, the rest random."
     )
-    regularizers: dict[Name, RegularizerConfig] = Field(default_factory=dict)
-    curriculum: CurriculumConfig = CurriculumConfig()
-    batch: BatchConfig = BatchConfig()
-    training: TrainingConfig = TrainingConfig()
-    selection: SelectionConfig = SelectionConfig()
-    curve: CurveConfig = CurveConfig()
-    tracking: TrackingConfig = TrackingConfig()
+    regularizers: dict[Name, RegularizerConfig] = Field(
+        default_factory=dict, description="Penalties added to the loss and kept out of the logged task losses, by any name."
+    )
+    curriculum: CurriculumConfig = Field(
+        default=CurriculumConfig(), description="Which samples, tasks and loss weights come next."
+    )
+    batch: BatchConfig = Field(default=BatchConfig(), description="How samples are brought to the model.")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="How long, and how weights move.")
+    selection: SelectionConfig = Field(
+        default=SelectionConfig(), description="Which checkpoint is the best; early stopping."
+    )
+    curve: CurveConfig = Field(default=CurveConfig(), description="Points of the training curve between evaluations.")
+    tracking: TrackingConfig = Field(default=TrackingConfig(), description="Trackers besides the JSON lines.")
 
     @field_validator("augmentation", mode="before")
     @classmethod

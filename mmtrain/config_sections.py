@@ -45,7 +45,7 @@ class TaskConfig(Section):
     """How one task is learned. A task that is not listed gets these defaults."""
 
     loss: LossConfig | None = Field(default=None, description="Null: the usual loss of the task's kind.")
-    head: HeadConfig = LinearHeadConfig()
+    head: HeadConfig = Field(default=LinearHeadConfig(), description="From the joint vector to the task's logits.")
     metrics: ConventionConfig | None = Field(
         default=None, description="What the data set's papers measure a regression by, besides; null: nothing."
     )
@@ -80,7 +80,7 @@ class SelectionConfig(Section):
     """Which checkpoint is the best, and when to stop early."""
 
     metric: str = Field(default="val/loss", description="`val/loss` (mean over tasks) or `val/<task>/<metric>`.")
-    mode: Literal["min", "max"] = "min"
+    mode: Literal["min", "max"] = Field(default="min", description="Whether a lower or a higher value is better.")
     patience: int | None = Field(default=None, ge=1, description="Evaluations without gain before the run stops.")
 
 
@@ -93,9 +93,12 @@ class CurveConfig(Section):
 class TrackingConfig(Section):
     """Trackers besides the JSON lines that are always written."""
 
-    wandb: Literal["online", "offline", "disabled"] = "disabled"
-    project: str = "mmtrain"
+    wandb: Literal["online", "offline", "disabled"] = Field(
+        default="disabled",
+        description="Weights & Biases: sent as the run goes, kept in the run's folder to send later, or none.",
+    )
+    project: str = Field(default="mmtrain", description="Of W&B.")
     group: str | None = Field(default=None, description="Of W&B; a matrix of runs gives its name where there is none.")
     tags: tuple[str, ...] = Field(default=(), description="Of W&B, and of TensorBoard's HParams where they are `key=value`.")
-    tensorboard: bool = False
+    tensorboard: bool = Field(default=False, description="TensorBoard event files in the run's folder.")
     report: bool = Field(default=False, description="report.html in the run, written anew at every evaluation.")

@@ -20,9 +20,13 @@ from mmtrain.section import Section
 class TrainingConfig(Section):
     """How long and how."""
 
-    epochs: int = Field(default=3, ge=1)
+    epochs: int = Field(
+        default=3, ge=1, description="Epochs of `steps_per_epoch` optimizer steps, an evaluation behind each."
+    )
     steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="Of the forward pass; weights stay fp32. fp16 is for GPUs alone."
+    )
     tf32: bool = Field(default=False, description="On a GPU, fp32 products round their factors to 10 bits: faster.")
     deterministic: bool = Field(default=False, description="Only algorithms that give the same bits every time: slower.")
     compile: bool = Field(

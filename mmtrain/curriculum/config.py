@@ -26,10 +26,14 @@ class CurriculumConfig(Section):
     """Which samples, which tasks and which loss weights come next."""
 
     window: int = Field(default=50, ge=1, description="Optimizer steps during which the decisions stand still.")
-    sampler: SamplerConfig = UniformConfig()
-    schedule: ScheduleConfig = AllConfig()
-    pacing: PacingConfig = NoPacingConfig()
-    weighting: WeightingConfig = FixedConfig()
+    sampler: SamplerConfig = Field(default=UniformConfig(), description="How much of each stream is in a batch.")
+    schedule: ScheduleConfig = Field(default=AllConfig(), description="Which tasks are trained at a step.")
+    pacing: PacingConfig = Field(
+        default=NoPacingConfig(), description="Which samples of a stream are in the pool of its next pass."
+    )
+    weighting: WeightingConfig = Field(
+        default=FixedConfig(), description="How task losses, or their gradients, become one update."
+    )
     exhausted: Exhausted = Field(
         default="repeat",
         description="A stream that ends begins anew (repeat), leaves its share to the other active ones, the last of which "

@@ -33,7 +33,7 @@ class ModelConfig(Section):
     images: dict[str, ImageEncoderConfig] = Field(
         default_factory=dict, description="Encoder of each modality of pixels that is read, by its name in the stores."
     )
-    fusion: FusionConfig = ConcatFusionConfig()
+    fusion: FusionConfig = Field(default=ConcatFusionConfig(), description="How modalities become one joint vector.")
     pooling: PoolingConfig = Field(default=MeanPoolingConfig(), description="How a modality's rows become one vector.")
     modality_dropout: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
         default_factory=dict,

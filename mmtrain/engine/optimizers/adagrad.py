@@ -18,7 +18,7 @@ class AdagradConfig(RatesSection):
     text_lr: float = Field(default=2e-4, gt=0, description="Peak learning rate of the text encoder's own weights.")
     weight_decay: float = Field(default=0.0, ge=0, description="Times a matrix, added to its gradient.")
     initial_sum: float = Field(default=0.0, ge=0, description="What the sums of squared gradients begin with.")
-    eps: float = Field(default=1e-10, gt=0)
+    eps: float = Field(default=1e-10, gt=0, description="Added to the root of the sum of squared gradients.")
 
     def build(self, model: nn.Module, *, text: TextLayers | None) -> torch.optim.Optimizer:
         """Adagrad over the parameters that train."""

@@ -15,8 +15,8 @@ class AdamConfig(RatesSection):
 
     name: Literal["adam"] = "adam"
     weight_decay: float = Field(default=0.0, ge=0, description="Times a matrix, added to its gradient.")
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Weight of the past in the two moments.")
+    eps: float = Field(default=1e-8, gt=0, description="Added to the root of the second moment.")
 
     def build(self, model: nn.Module, *, text: TextLayers | None) -> torch.optim.Optimizer:
         """Adam over the parameters that train, fused where the device has it."""

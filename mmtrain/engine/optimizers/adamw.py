@@ -14,8 +14,8 @@ class AdamWConfig(RatesSection):
     """Decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     name: Literal["adamw"] = "adamw"
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Weight of the past in the two moments.")
+    eps: float = Field(default=1e-8, gt=0, description="Added to the root of the second moment.")
 
     def build(self, model: nn.Module, *, text: TextLayers | None) -> torch.optim.Optimizer:
         """AdamW over the parameters that train, fused where the device has it."""

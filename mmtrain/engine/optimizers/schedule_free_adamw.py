@@ -25,8 +25,10 @@ class ScheduleFreeAdamWConfig(RatesSection):
     text_lr: float = Field(
         default=5e-5, gt=0, description="Learning rate, behind warm-up, of the text encoder's own weights."
     )
-    betas: tuple[Momentum, Decay] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    betas: tuple[Momentum, Decay] = Field(
+        default=(0.9, 0.999), description="Interpolation with the average; weight of the past in the second moment."
+    )
+    eps: float = Field(default=1e-8, gt=0, description="Added to the root of the second moment.")
 
     def build(self, model: nn.Module, *, text: TextLayers | None) -> torch.optim.Optimizer:
         """The optimizer in training mode. Errors: ConfigError where the package is not installed."""

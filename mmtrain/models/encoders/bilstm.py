@@ -14,7 +14,7 @@ class BiLstmEncoderConfig(Section):
 
     name: Literal["bilstm"] = "bilstm"
     hidden: int = Field(default=256, gt=0, description="Units of each direction.")
-    layers: int = Field(default=2, gt=0)
+    layers: int = Field(default=2, gt=0, description="Recurrent layers, one above the other.")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Between layers and before the norm; a probability.")
     layer_dropout: float | None = Field(default=None, ge=0, lt=1, description="Between layers; null: as `dropout`.")
     output_norm: bool = Field(default=False, description="A second layer norm, behind the projection.")

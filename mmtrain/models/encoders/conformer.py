@@ -22,7 +22,7 @@ class ConformerEncoderConfig(Section):
     """
 
     name: Literal["conformer"] = "conformer"
-    layers: int = Field(default=2, gt=0)
+    layers: int = Field(default=2, gt=0, description="Blocks, one behind the other.")
     heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layers, in multiples of dim.")
     reach: int = Field(default=7, gt=0, description="Neighbors on each side in the convolution: kernel 2 reach + 1.")

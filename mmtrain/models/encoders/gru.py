@@ -14,7 +14,7 @@ class GruEncoderConfig(Section):
 
     name: Literal["gru"] = "gru"
     hidden: int = Field(default=256, gt=0, description="Units of each direction.")
-    layers: int = Field(default=2, gt=0)
+    layers: int = Field(default=2, gt=0, description="Recurrent layers, one above the other.")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Between layers and before the norm; a probability.")
 
     def build(self, *, input_dim: int, dim: int) -> nn.Module:

@@ -19,7 +19,7 @@ class MlpHeadConfig(Section):
 
     name: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1, description="Widths of the hidden layers.")
-    activation: Activation = "gelu"
+    activation: Activation = Field(default="gelu", description="Behind each hidden layer; none: the identity.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="After each activation; a probability.")
     batch_norm: bool = Field(default=False, description="Normalize hidden layers over the rows that carry a label.")
     bare_layers: int = Field(
