@@ -329,7 +329,7 @@ def test_the_command_finds_what_is_wrong_with_a_store(faulty: Path, tmp_path: Pa
         "label_balance: problem: same: all 40 training labels are of class 1: there is nothing to learn",
         "label_balance: warning: mood: no validation label is of class c: metrics say nothing of it",
         "group_leakage: problem: clips: 20 of 20 groups stand in more than one split, such as 'film-0'",
-        "group_leakage: problem: audio rows: 1 of 20 samples of val and test (5.0%) have the audio rows of a training "
+        "group_leakage: warning: audio rows: 1 of 20 samples of val and test (5.0%) have the audio rows of a training "
         "sample, such as 'c45' those of 'c5'",
         "where layers are made for about 1: too large",
         "input_scale: warning: clips/video: 50.0% of the rows are all zero",

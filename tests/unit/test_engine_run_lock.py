@@ -41,7 +41,7 @@ def test_a_second_holder_is_refused_and_told_of_the_first(tmp_path: Path) -> Non
 
 
 def test_a_killed_holder_leaves_litter_that_blocks_nobody(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=hold, args=(tmp_path / "run", theirs))
     process.start()
