@@ -157,7 +157,7 @@ class Ours:
         run = self.run
         evaluate(
             run.model,
-            run.validation_streams,
+            run.val_streams,
             objective=run.objective,
             collate=run.loader.collate,
             accelerator=run.accelerator,
