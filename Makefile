@@ -81,6 +81,7 @@ bench: install
 	$(RUN) benchmarks.bench_simulate
 	$(RUN) benchmarks.bench_weighting
 	$(RUN) benchmarks.bench_overhead
+	$(RUN) benchmarks.bench_step
 	$(RUN) benchmarks.bench_ablation
 	$(RUN) benchmarks.bench_cache
 	$(RUN) benchmarks.bench_predict

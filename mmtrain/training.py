@@ -20,6 +20,7 @@ from mmtrain.engine.history import History
 from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure, sharding_complaint
 from mmtrain.engine.look_once import look_once
 from mmtrain.engine.loop import fit
+from mmtrain.engine.memory import keep_freed_memory
 from mmtrain.engine.profiling.profile import Profile
 from mmtrain.engine.run import Run
 from mmtrain.engine.run_folder import RunFolder
@@ -153,6 +154,8 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
     threads = cpu_threads(local_processes=get_int_from_env(["LOCAL_WORLD_SIZE"], 1))
     if processes.device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
+    if processes.device.type == "cpu":
+        keep_freed_memory()
     set_arithmetic(tf32=experiment.training.tf32, deterministic=experiment.training.deterministic)
     AcceleratorState._reset_state()  # another stage may have had another precision; the processes stay connected
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))

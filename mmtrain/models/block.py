@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtrain.data.batch import MaskedSequence
 from mmtrain.errors import ConfigError
+from mmtrain.models.dropout import dropout
 from mmtrain.models.masks import blank, key_bias, key_mask
 
 
@@ -35,9 +36,12 @@ class MultiHeadAttention(nn.Module):
         a False mask must be finite (see `blank`).
         """
         query, key, value = self._by_head(self.query(queries), self.key(context), self.value(context))
-        dropout = self.dropout.p if self.training else 0.0
-        mask = key_mask(context_mask) if bias is None else key_bias(context_mask, bias.to(query.dtype))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        p = self.dropout.p if self.training else 0.0
+        if p and query.device.type == "cpu":  # where torch has no kernel with dropout
+            mixed = _attend(query, key, value, key_bias(context_mask, query.new_zeros(1, 1, 1) if bias is None else bias), p)
+        else:
+            mask = key_mask(context_mask) if bias is None else key_bias(context_mask, bias.to(query.dtype))
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p)
         return rearrange(mixed, "b h t e -> b t (h e)")
 
     def weights(self, queries: Tensor, context: Tensor, context_mask: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -112,6 +116,13 @@ class CrossBlock(nn.Module):
         values = values + self.dropout(blank(read, context.present))
         result: Tensor = values + self.dropout(self.feedforward(self.feedforward_norm(values)))
         return result
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, added: Tensor, p: float) -> Tensor:
+    """[B, H, T, e], and [B, H, S, e] twice -> [B, H, T, e], with dropout of the weights; `added` [B, H or 1, T or 1, S]."""
+    scores = (query / math.sqrt(query.shape[3])) @ key.transpose(2, 3)
+    weights = (scores + added.to(scores.dtype)).softmax(dim=3)
+    return dropout(weights, p, training=True).to(value.dtype) @ value
 
 
 def set_checkpointed(model: nn.Module, is_checkpointed: bool) -> None:

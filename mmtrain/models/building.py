@@ -10,6 +10,7 @@ from mmtrain.data.schema import FrameShape
 from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
 from mmtrain.models.config import ModelConfig
+from mmtrain.models.dropout import replace_dropouts
 from mmtrain.models.encoders import ImageEncoderConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.model import MultimodalModel
@@ -68,6 +69,7 @@ def build_model(
         },
     )
     set_checkpointed(model, config.gradient_checkpointing)
+    replace_dropouts(model)
     return model
 
 

@@ -18,6 +18,7 @@ from mmtrain.models.encoders.hub import (
     transformer_layers,
 )
 from mmtrain.models.encoders.lora import LoraConfig
+from mmtrain.models.encoders.packed import let_pack, packed_states
 from mmtrain.models.masks import blank, with_one_visible
 from mmtrain.section import Section
 
@@ -120,6 +121,7 @@ class HubText(nn.Module):
         self.is_frozen = trainable_layers == 0
         self.has_global_attention = "global_attention_mask" in inspect.signature(encoder.forward).parameters
         self.pad_id = int(encoder.config.pad_token_id or 0)
+        self.packs = let_pack(encoder)
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler.requires_grad_(False)  # never called
         if trainable_layers is not None:
@@ -140,9 +142,11 @@ class HubText(nn.Module):
         if sequence.values.is_floating_point():
             return blank(sequence.values, sequence.mask)
         ids = torch.where(sequence.mask, sequence.values, self.pad_id)
-        visible = with_one_visible(sequence.mask).long()
+        visible = with_one_visible(sequence.mask)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
-            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=visible, **self._options(ids))[0]
+            if self.packs and ids.device.type == "cpu" and not torch.compiler.is_compiling():
+                return blank(packed_states(self.encoder, ids, visible, pad_id=self.pad_id), sequence.mask)
+            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=visible.long(), **self._options(ids))[0]
         return blank(hidden, sequence.mask)
 
     def _options(self, ids: Tensor) -> dict[str, Tensor]:
