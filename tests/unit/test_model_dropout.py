@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmtrain.models.block import MultiHeadAttention
 from mmtrain.models.dropout import Dropout, dropout, replace_dropouts
 
 
@@ -64,3 +65,15 @@ def test_torchs_own_are_replaced_wherever_they_stand() -> None:
     found = [(part.p, part.training) for part in model.modules() if isinstance(part, Dropout)]
     assert found == [(0.3, True), (0.2, False)]
     assert type(model[2]) is nn.Dropout2d
+
+
+def test_attention_with_dropout_is_attention_where_none_falls() -> None:
+    """Two ways to one number: in training on a CPU by products of our own, in evaluation by torch's kernel."""
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(dim=8, heads=2, dropout=1e-9).double()
+    queries, context = torch.randn(2, 3, 8, dtype=torch.float64), torch.randn(2, 5, 8, dtype=torch.float64)
+    mask = torch.tensor([[True, True, False, True, False], [False] * 5])
+    bias = torch.randn(2, 3, 5, dtype=torch.float64)
+    for added in (None, bias):
+        expected = attention.eval()(queries, context, mask, added)
+        torch.testing.assert_close(attention.train()(queries, context, mask, added), expected, rtol=0, atol=1e-12)
