@@ -28,7 +28,9 @@ def examine(
     for name in only:
         if name not in CHECKS:
             raise ConfigError(f"--only {name}: there is no such check{nearest(name, CHECKS)}; there are {', '.join(CHECKS)}")
-    experiment = without_cache(load_experiment(file, list(overrides)))
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"--json {out}: there is no folder {out.parent}; make it, or write another")
+    experiment = as_examined(load_experiment(file, list(overrides)))
     accelerator = build_accelerator(experiment)
     if accelerator.num_processes > 1:
         raise ConfigError("doctor looks at a run in one process: start `mmtrain doctor` without accelerate launch")
@@ -52,13 +54,15 @@ def examine(
     return findings
 
 
-def without_cache(experiment: Experiment) -> Experiment:
-    """The same, its texts read by their encoder: making a cache would leave one behind."""
+def as_examined(experiment: Experiment) -> Experiment:
+    """The same, its texts read by their encoder, since making a cache would leave one behind; and not compiled, for what is
+    asked of single modules.
+    """
+    training = experiment.training.model_copy(update={"compile": False})
     text = experiment.model.text
-    if text is None or not text.cache:
-        return experiment
-    model = experiment.model.model_copy(update={"text": text.model_copy(update={"cache": False})})
-    return experiment.model_copy(update={"model": model})
+    text = text if text is None else text.model_copy(update={"cache": False})
+    model = experiment.model.model_copy(update={"text": text})
+    return experiment.model_copy(update={"model": model, "training": training})
 
 
 def perform(name: str, case: Case) -> list[Finding]:

@@ -13,7 +13,7 @@ _STEPS, _FEWEST = 60, 25
 _SMOOTHING = 0.8
 _LOWEST, _HIGHEST = 1e-6, 1.0  # of the ramp, which always leads past the configured rate on both sides
 _BEYOND = 10.0
-_BELOW = 30.0  # times below the steepest fall
+BELOW = 30.0  # times below the steepest fall
 _RISEN = 1.5  # times the least loss of the ramp
 
 
@@ -61,7 +61,7 @@ def range_findings(curve: LrCurve, lr: float) -> list[Finding]:
         ]
     end = f"it diverges at {last:.2g}" if curve.diverged else f"it does not diverge up to {last:.2g}"
     found = f"training.optimizer.lr is {lr:g}; the loss falls fastest at {best:.2g}, and {end} ({len(curve.lrs)} steps)"
-    if best > _BELOW * lr:
+    if best > BELOW * lr:
         words = f"{found}: {best / lr:.0f} times below the fastest fall, so learning may be slow"
         return [Finding(CHECK, "note", words, tune)]
     return [Finding(CHECK, "ok", found)]

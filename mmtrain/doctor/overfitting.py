@@ -11,6 +11,7 @@ import torch
 from mmtrain.doctor.case import Case, Deadline, unchanged
 from mmtrain.doctor.finding import Finding, Severity
 from mmtrain.doctor.initial_loss import is_squashed
+from mmtrain.doctor.lr_range import BELOW
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.run import Run
 from mmtrain.engine.schedules.schedule import LrSchedule
@@ -164,7 +165,7 @@ def _elsewhere(task: str, first: Attempt, other: Attempt) -> Finding:
     """Learned at another rate. A rate at which nothing moves, or that is too high to learn one batch, is worth a warning."""
     start, end = first.losses[task][0], first.losses[task][-1]
     is_still = abs(start - end) < _STILL * start
-    severity: Severity = "warning" if other.lr < first.lr or (is_still and other.lr >= 30 * first.lr) else "note"
+    severity: Severity = "warning" if other.lr < first.lr or (is_still and other.lr >= BELOW * first.lr) else "note"
     here, there = _falls(first, [task]), _falls(other, [task])
     words = f"{task}: one batch is not learned by heart at the config's rate ({here}), but {there}"
     words += ": the rate may be high" if other.lr < first.lr else ": the rate may be low"

@@ -10,6 +10,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.doctor.case import Case
 from mmtrain.doctor.finding import Finding
+from mmtrain.engine.cutting import cut, fewest
 from mmtrain.parts import stream_specs
 from mmtrain.references import with_references
 
@@ -54,8 +55,10 @@ def _shares(case: Case, changes: Mapping[str, object], steps: int) -> dict[str, 
     tokenizer = run.loader.collate.tokenizer
     assert tokenizer is None or isinstance(tokenizer, Tokenizer), "the doctor reads no cached texts"
     lengths = planned_lengths(plan, run.train_streams, tokenizer)
-    micro = case.experiment.batch.micro or run.settings.batch_size
-    return {name: share for name, values in lengths.items() if (share := padding_share(values, micro)) is not None}
+    batch = case.experiment.batch
+    parts = [micro_batches(step, tokens=batch.tokens, micro=batch.micro) for step in np.stack(list(lengths.values()), axis=2)]
+    shares = {name: padding_share(values, parts) for name, values in lengths.items()}
+    return {name: share for name, share in shares.items() if share is not None}
 
 
 def planned_lengths(plan: WindowPlan, streams: Sequence[Stream], tokenizer: Tokenizer | None) -> dict[str, Integers]:
@@ -75,14 +78,22 @@ def planned_lengths(plan: WindowPlan, streams: Sequence[Stream], tokenizer: Toke
     return found
 
 
-def padding_share(lengths: Integers, micro: int) -> float | None:
-    """The share of positions that are padding where batches [S, B] are passed in parts of at most `micro` samples.
+def micro_batches(lengths: Integers, *, tokens: int | None, micro: int | None) -> list[Integers]:
+    """Places of the samples of a batch in its micro-batches, as one process cuts it; `lengths` [B, M] of its modalities."""
+    most = micro or len(lengths)
+    if tokens is None:
+        return np.array_split(np.arange(len(lengths)), -(-len(lengths) // most))
+    return cut(lengths, budget=tokens, most=most, count=fewest(lengths, budget=tokens, most=most))
+
+
+def padding_share(lengths: Integers, parts: Sequence[Sequence[Integers]]) -> float | None:
+    """The share of positions that are padding where batches [S, B] are passed in these parts.
 
     Samples without the modality count for nothing, as in timing.jsonl; None where no sample has it.
     """
     real = total = 0
-    for batch in lengths:
-        for part in np.array_split(batch, -(-len(batch) // micro)):
+    for batch, places in zip(lengths, parts, strict=True):
+        for part in (batch[own] for own in places):
             real += int(part.sum())
             total += int((part > 0).sum()) * int(part.max())
     return 1 - real / total if total else None

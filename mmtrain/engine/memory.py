@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
+    if (trim := _glibc("malloc_trim")) is not None:
+        trim(0)  # what is free is not held
     with suppress(OSError):
         (_PROCESS / "clear_refs").write_text("5")  # the peak alone: see proc_pid_clear_refs(5)
 
@@ -46,12 +49,13 @@ def keep_freed_memory() -> bool:
     """Let this process use memory again that it has freed, in place of giving it back to the system; whether that is done.
 
     By default glibc (Linux) maps every large tensor anew and unmaps it when it is freed, so that each is written to pages
-    which the system must first blank: ten times as slow as memory that was used before. The peak is what it was but for
-    gaps between tensors; behind it nothing is given back.
+    which the system must first blank: ten times as slow as memory that was used before. The peak may be some percent
+    higher, by gaps between tensors; nothing is given back before `forget_peak`.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library
-        return False
-    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))
+    mallopt = _glibc("mallopt")
+    return mallopt is not None and bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it is another than glibc."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

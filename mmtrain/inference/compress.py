@@ -31,6 +31,7 @@ from mmtrain.training import join_processes
 
 ROUNDS = 7  # in which both take turns
 SAMPLES = 128  # of a round, at most
+EXACT = 1e-3  # of logits, whatever their size: ten times what rounding was seen to do
 
 
 def compress_run(
@@ -59,6 +60,7 @@ def compress_run(
     after = compressed(before, row)
     assert after.compression is not None
     comparison = _compare(before, after, trained)
+    check_exact(row, comparison)
     after.compression = after.compression.model_copy(update={"compared": comparison})
     write_package(after, out, overwrite=overwrite)
     if trained.console is not None:
@@ -88,6 +90,16 @@ def compressed(model: TrainedModel, method: Method) -> TrainedModel:
     )
     found.identity = identity_of(found.stored())
     return found
+
+
+def check_exact(method: Method, comparison: Comparison) -> None:
+    """Errors: ConfigError where a method that promises the same answers in float32 gives others."""
+    difference = comparison.largest_difference
+    if method.is_exact and comparison.products_after == "float32" and difference > EXACT:
+        raise ConfigError(
+            f"{method.name}: a logit differs by {difference:.2g} from the model's own, which is more than rounding: a module "
+            "uses a layer of another in a way that this method does not see; nothing was written"
+        )
 
 
 def _compare(before: TrainedModel, after: TrainedModel, trained: Trained) -> Comparison:

@@ -13,10 +13,11 @@ def dropout(values: Tensor, p: float, *, training: bool) -> Tensor:
     """Each number is zero with probability p, else divided by 1 - p (Srivastava et al. 2014, section 10).
 
     On a CPU torch draws a float32 for every number, and keeps it. Here p is rounded to a multiple of 2^-16, the same by
-    which the others are divided, so that the mean is as it was. Random numbers are of torch's own generator.
+    which the others are divided, so that the mean is as it was. Random numbers are of torch's own generator. A compiler
+    is left torch's own operation.
     """
     dropped = round(p * _LEVELS)
-    if not training or values.device.type != "cpu" or dropped in (0, _LEVELS):
+    if not training or values.device.type != "cpu" or dropped in (0, _LEVELS) or torch.compiler.is_compiling():
         return F.dropout(values, p, training)
     result: Tensor = _Dropout.apply(values, dropped)
     return result

@@ -20,7 +20,11 @@ def sentences() -> set[str]:
     """Every string of the source, joined as Python joins it, with \\0 for what is filled in."""
     found = set()
     for file in [*(ROOT / "mmtrain").rglob("*.py"), *(ROOT / "data_prep").rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if id(node) in docstrings:
+                continue
             if isinstance(node, ast.JoinedStr):
                 parts = (part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
                 found.add("".join(map(str, parts)))

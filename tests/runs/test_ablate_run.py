@@ -50,7 +50,12 @@ def begin(matrix: Path, *words: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "mmtrain.cli", "ablate", str(matrix), *words]
     return subprocess.Popen(
-        command, cwd=matrix.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["env", "--default-signal=INT", *command],  # which a shell takes from what it starts in the background
+        cwd=matrix.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 

@@ -63,6 +63,32 @@ def test_losses_and_gradients_are_those_of_the_plain_model(small_run: Build) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_without_code")
+def test_texts_and_dropout_are_compiled_too(small_run: Build, tiny_bert: Path) -> None:
+    """A CPU reads texts and drops numbers in ways of its own, which are the plain ones to a compiler."""
+    model = {
+        "text": {"name": "transformers", "path": str(tiny_bert), "max_tokens": 12},
+        "fusion": {"name": "attention", "dropout": 0.2},
+    }
+    plain, compiled = (small_run(training={"compile": flag}, model=model) for flag in (False, True))
+    compiled.model.load_state_dict(plain.model.state_dict())
+    window = compiled.curriculum.next_window(0, 1)
+    torch._dynamo.utils.counters.clear()
+    (inputs,) = compiled.loader.steps(window, first=0)
+    batch = inputs.micro_batches[0]
+    with torch.no_grad():
+        expected, found = (run.model.eval()(batch.inputs, batch.labelled) for run in (plain, compiled))
+    torch.testing.assert_close(dict(found.logits), dict(expected.logits), atol=1e-5, rtol=1e-5)
+    compiled.model.train()
+    trained = [parameter for parameter in compiled.model.text.parameters() if parameter.requires_grad]
+    before = [parameter.clone() for parameter in trained]
+    train_step(compiled, inputs)
+    assert all(value.isfinite().all() for value in trained)
+    assert not all(map(torch.equal, before, trained))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.slow
 def test_a_compiled_run_resumes_and_its_checkpoint_is_a_plain_one(fields: Path) -> None:
     arguments = ["train", "--config", str(fields), "training.compile=true"]
     assert live([*arguments, "name=whole"], cwd=fields.parent, patch=without_code).code == 0

@@ -346,7 +346,8 @@ def test_the_command_finds_what_is_wrong_with_a_store(faulty: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_the_command_says_nothing_bad_of_a_sound_store_and_leaves_nothing(healthy: Path, tmp_path: Path) -> None:
     before = sorted(healthy.parent.rglob("*"))
-    life = live(["doctor", str(healthy), "training.optimizer.lr=0.005", "--seconds", "15"], cwd=tmp_path)
+    changes = ["training.optimizer.lr=0.005", "training.compile=true"]  # of which single modules would tell nothing
+    life = live(["doctor", str(healthy), *changes, "--seconds", "15"], cwd=tmp_path)
     assert (life.code, life.err) == (0, "")
     lines = [line for line in life.out.splitlines() if not line.startswith("    fix: ")]
     assert list(dict.fromkeys(line.split(":")[0] for line in lines[:-1])) == list(CHECKS)
@@ -367,6 +368,8 @@ def test_refusals(healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "--only paddin: there is no such check" in doctor(str(healthy), "--only", "paddin")
     assert "training.epochs" in doctor(str(healthy), "training.epochs=0")
     assert "none.yaml" in doctor(str(tmp_path / "none.yaml"))
+    nowhere = tmp_path / "no" / "x.json"
+    assert f"--json {nowhere}: there is no folder {nowhere.parent}; make it" in doctor(str(healthy), "--json", str(nowhere))
 
 
 @pytest.mark.parametrize(

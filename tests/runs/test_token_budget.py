@@ -62,6 +62,20 @@ def test_no_forward_pass_is_larger_and_processes_make_equally_many(
     assert max(seen) > 1
 
 
+@pytest.mark.parametrize(("size", "world"), [(5, 2), (7, 2), (8, 3)])
+@pytest.mark.parametrize("budget", [1, 40, 90])
+def test_slices_of_unlike_size_are_cut_alike_as_far_as_samples_go_round(
+    small_run: Build, size: int, world: int, budget: int
+) -> None:
+    run = small_run(batch={"size": size}, curriculum=UNSORTED)
+    for parts in zip(*steps_of(run, world=world, tokens=budget), strict=True):
+        counts = [len(part.micro_batches) for part in parts]
+        for part, count in zip(parts, counts, strict=True):
+            alone = all(len(batch) == 1 for batch in part.micro_batches)
+            assert count == max(counts) or (count == max(counts) - 1 and alone)
+            assert all(positions(batch) <= budget or len(batch) == 1 for batch in part.micro_batches)
+
+
 def test_both_bounds_hold(small_run: Build) -> None:
     run = small_run(batch={"size": 12})
     (steps,) = steps_of(run, tokens=60, micro=2)

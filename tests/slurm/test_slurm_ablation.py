@@ -119,7 +119,8 @@ def test_an_array_is_preempted_goes_on_and_ends_in_a_table(project: Project, who
     assert "running" in found, found
     assert "1 of 2" in found, found
     project.call("scancel", "--batch", "--signal=USR1", f"{array}_0")
-    assert project.wait(f"{array}_0")["Restarts"] == "1", project.said()
+    again = project.wait(f"{array}_0")
+    assert (again["JobState"], again["Restarts"]) == ("COMPLETED", "1"), project.said()
     assert project.wait(table)["JobState"] == "COMPLETED", project.said()
     page = json.loads((project.folder / "runs" / "trial" / "ablation.json").read_text())
     assert [entry["state"] for entry in page["runs"]] == ["finished", "failed"]

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from mmtrain import extras
 from mmtrain.errors import CheckpointError, ConfigError, DataError
+from mmtrain.inference.compress import check_exact
 from mmtrain.inference.compression import METHODS, method_named
 from mmtrain.inference.compression.fold import Fold
 from mmtrain.inference.compression.folded import Folded
 from mmtrain.inference.compression.half import BFloat16, Float16
 from mmtrain.inference.compression.int8 import Int8
+from mmtrain.inference.compression.record import Comparison
 from mmtrain.models.heads.mlp import MlpHead
 from mmtrain.models.heads.norm import LabelledBatchNorm
 
@@ -266,6 +269,14 @@ def test_half_rounds_matrices_alone(method: BFloat16 | Float16, digits: int) -> 
     assert all(torch.equal(fresh.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("method", [BFloat16(), Float16()], ids=lambda method: method.name)
+def test_a_matrix_of_two_names_is_stored_in_half_under_both(method: BFloat16 | Float16) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    stored = method.stored(model, method.apply(model).layers)
+    assert stored["0.weight"].dtype == stored["1.weight"].dtype == method.dtype
+
+
 def test_what_does_not_fit_into_half_is_named() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     with torch.no_grad():
@@ -279,3 +290,22 @@ def test_names_are_their_own() -> None:
     assert [method.name for method in METHODS] == ["fold", "int8", "bf16", "fp16"]
     with pytest.raises(ConfigError, match="--method int4: write one of fold, int8, bf16, fp16"):
         method_named("int4")
+
+
+@pytest.mark.parametrize(
+    ("method", "products", "difference", "refused"),
+    [
+        (Fold(), "float32", 0.1, True),
+        (Fold(), "float32", 1e-5, False),
+        (Fold(), "bfloat16", 0.1, False),
+        (BFloat16(), "float32", 0.1, False),
+    ],
+)
+def test_a_fold_that_changed_an_answer_is_not_written(
+    method: Fold | BFloat16, products: str, difference: float, refused: bool
+) -> None:
+    found = Comparison.model_construct(products_after=products, largest_difference=difference)
+    with (
+        pytest.raises(ConfigError, match=r"fold: a logit differs by 0\.1 from the model's own") if refused else nullcontext()
+    ):
+        check_exact(method, found)

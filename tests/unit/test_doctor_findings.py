@@ -26,7 +26,7 @@ from mmtrain.doctor.input_scale import scale_findings
 from mmtrain.doctor.label_balance import class_counts, majority_share, stream_balance, task_balance
 from mmtrain.doctor.lr_range import range_findings
 from mmtrain.doctor.overfitting import Attempt, overfit_findings, rates_to_try
-from mmtrain.doctor.padding import padding_findings, padding_share
+from mmtrain.doctor.padding import micro_batches, padding_findings, padding_share
 from mmtrain.doctor.throughput import Speed, disk_findings, in_words, speed_findings
 from mmtrain.engine.throughput import Throughput
 from mmtrain.objectives.losses.binary import BinaryLoss
@@ -204,10 +204,16 @@ def test_columns_rows_and_values_that_stand_out():
 
 
 def test_the_share_of_padding_by_hand():
-    assert padding_share(np.array([[1, 3, 0, 4]]), 4) == pytest.approx(1 - 8 / 12)  # three that have it, each 4 wide
-    assert padding_share(np.array([[1, 3, 0, 4]]), 2) == pytest.approx(1 - 8 / (6 + 4))
-    assert padding_share(np.array([[2, 2], [5, 5]]), 2) == 0
-    assert padding_share(np.array([[0, 0]]), 2) is None
+    def share(batches: list[list[int]], **bounds: int | None) -> float | None:
+        lengths = np.array(batches)
+        parts = [micro_batches(batch[:, None], **{"tokens": None, "micro": None} | bounds) for batch in lengths]
+        return padding_share(lengths, parts)
+
+    assert share([[1, 3, 0, 4]]) == pytest.approx(1 - 8 / 12)  # three that have it, each 4 wide
+    assert share([[1, 3, 0, 4]], micro=2) == pytest.approx(1 - 8 / (6 + 4))
+    assert share([[1, 3, 0, 4]], tokens=8) == pytest.approx(1 - 8 / (8 + 1))  # 4 beside 3, and 1 beside nothing
+    assert share([[2, 2], [5, 5]], micro=2) == 0
+    assert share([[0, 0]], micro=2) is None
 
 
 def test_other_settings_are_named_where_they_gain():

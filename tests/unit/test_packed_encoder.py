@@ -11,7 +11,7 @@ from mmtrain.data.batch import MaskedSequence
 from mmtrain.models.encoders.packed import FAMILIES
 from mmtrain.models.encoders.text import TransformersTextConfig
 
-IDS = torch.tensor([[2, 9, 12, 7, 3, 8, 4], [2, 8, 3, 0, 0, 0, 0], [0] * 7, [2, 11, 5, 9, 3, 1, 1], [2] + [0] * 6])
+IDS = torch.tensor([[2, 9, 12, 7, 3, 8, 4], [2, 8, 3, 0, 0, 0, 0], [0] * 7, [2, 1, 5, 9, 3, 1, 1], [2] + [0] * 6])
 MASK = torch.tensor(
     [[True] * 7, [True] * 3 + [False] * 4, [False] * 7, [True, True, False, True, True, False, False], [True] + [False] * 6]
 )  # of all tokens, some, none, some with a hole, one
@@ -53,7 +53,7 @@ def test_the_encoder_sees_real_tokens_alone(tmp_path: Path) -> None:
     module, seen = build(tmp_path), []
     module.encoder.register_forward_pre_hook(lambda _, __, named: seen.append(named), with_kwargs=True)
     run(module)
-    assert seen[0]["input_ids"].tolist() == [[2, 9, 12, 7, 3, 8, 4, 2, 8, 3, 1, 2, 11, 9, 3, 2]]  # the 1 is of no text
+    assert seen[0]["input_ids"].tolist() == [[2, 9, 12, 7, 3, 8, 4, 2, 8, 3, 1, 2, 1, 9, 3, 2]]  # the first 1 is of no text
     assert seen[0]["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 0, 0, 1, 3, 4, 0]]
     assert seen[0]["lengths"] == [7, 3, 1, 4, 1]
 

@@ -33,6 +33,7 @@ class Fold:
     name: str = "fold"
     precision: None = None
     is_integer: bool = False
+    is_exact: bool = True
 
     def check(self) -> None:
         return

@@ -22,6 +22,7 @@ class Half:
     precision: Precision
     dtype: torch.dtype
     is_integer: bool = False
+    is_exact: bool = False
 
     def check(self) -> None:
         return

@@ -26,6 +26,7 @@ class Int8:
     name: str = "int8"
     precision: Precision = "fp32"
     is_integer: bool = True
+    is_exact: bool = False
 
     def check(self) -> None:
         require("--method int8", ("torchao",), extra="compress")

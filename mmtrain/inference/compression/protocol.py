@@ -33,6 +33,10 @@ class Method(Protocol):
     def is_integer(self) -> bool:
         """True where products are of integers: then no other precision can be asked for, and no graph is exported."""
 
+    @property
+    def is_exact(self) -> bool:
+        """True where answers in float32 are those of the model, up to rounding."""
+
     def check(self) -> None:
         """Errors: ConfigError where this Python lacks what the method needs."""
 
