@@ -22,7 +22,7 @@ DEMO_DATA := data/minilm/config.json stores/fillets/dataset.json \
 demo: install $(DEMO_DATA)
 	$(BIN)/accelerate launch mmtrain/train.py --config configs/demo.yaml curriculum.sampler.temperature=0.5 --overwrite
 	$(BIN)/mmtrain evaluate runs/demo --split test
-	$(BIN)/mmtrain data probe stores/fillets speaker audio
+	$(BIN)/mmtrain data probe stores/fillets speaker audio --split test
 	$(BIN)/mmtrain report runs/demo
 	@echo "run: runs/demo   report: runs/demo/report.html   test table: runs/demo/evaluation/test.md   stores: stores/   data: data/"
 

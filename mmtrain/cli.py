@@ -33,6 +33,7 @@ app.add_typer(tune_app, name="tune")
 app.add_typer(ablate_app, name="ablate")
 
 Evaluation = Literal["best", "last"]
+ProbedSplit = Literal["val", "test"]
 Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
 # what a disk refuses because of where it was asked: no bug, so no traceback
@@ -173,14 +174,15 @@ def data_probe(
     store: Path,
     task: Annotated[str, typer.Argument(help="A binary or multiclass task of the store.")],
     modality: Annotated[str, typer.Argument(help="A feature modality of the store.")],
+    split: Annotated[ProbedSplit, typer.Option(help="Scored on. No run counts this reading.")] = "val",
 ) -> None:
     """Fit a logistic regression on a modality's mean and deviation: the accuracy that a model has to beat."""
     from mmtrain.evaluation.probe import probe
 
-    result = probe(store, task, modality)
+    result = probe(store, task, modality, split=split)
     typer.echo(
         f"{store}: logistic regression on mean and deviation of {modality} rows: {task} accuracy {result.accuracy:.3f} "
-        f"(majority {result.majority:.3f}; {result.num_train} training and {result.num_test} test samples)"
+        f"(majority {result.majority:.3f}; {result.num_train} training and {result.num_scored} {split} samples)"
     )
 
 

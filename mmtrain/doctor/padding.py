@@ -56,7 +56,8 @@ def _shares(case: Case, changes: Mapping[str, object], steps: int) -> dict[str, 
     assert tokenizer is None or isinstance(tokenizer, Tokenizer), "the doctor reads no cached texts"
     lengths = planned_lengths(plan, run.train_streams, tokenizer)
     batch = case.experiment.batch
-    parts = [micro_batches(step, tokens=batch.tokens, micro=batch.micro) for step in np.stack(list(lengths.values()), axis=2)]
+    stacked = np.stack(list(lengths.values()), axis=2)  # [S, B, M]
+    parts = [micro_batches(step, tokens=batch.tokens, micro=batch.micro) for step in stacked]
     shares = {name: padding_share(values, parts) for name, values in lengths.items()}
     return {name: share for name, share in shares.items() if share is not None}
 

@@ -17,12 +17,12 @@ _GRID = 8
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Accuracy on the labelled test samples, and the training majority's share of them."""
+    """Accuracy on the labelled samples of a split, and the training majority's share of them."""
 
     accuracy: float
     majority: float
     num_train: int
-    num_test: int
+    num_scored: int
 
 
 def pooled_rows(store: FeatureStore, modality: str, indices: npt.NDArray[np.int64]) -> Rows:
@@ -40,8 +40,8 @@ def pooled_rows(store: FeatureStore, modality: str, indices: npt.NDArray[np.int6
     return pooled
 
 
-def probe(path: Path, task: str, modality: str) -> ProbeResult:
-    """Logistic regression (scikit-learn, standardized inputs) from train to test; samples without the modality count too.
+def probe(path: Path, task: str, modality: str, *, split: str = "val") -> ProbeResult:
+    """Logistic regression (scikit-learn, standardized inputs) from train to `split`; samples without the modality count too.
 
     Errors: DataError where the store lacks the task or modality, or the task has no classes.
     """
@@ -58,15 +58,15 @@ def probe(path: Path, task: str, modality: str) -> ProbeResult:
         known = ", ".join(store.schema.modalities) or "none"
         raise DataError(f"store '{store.name}' ({path}) has no modality '{modality}'; it has {known}")
     values, labelled = store.labels(task)
-    train, test = (indices[labelled[indices]] for indices in (store.split("train"), store.split("test")))
-    if len(np.unique(values[train])) < 2 or not len(test):
-        raise DataError(f"store '{store.name}', task '{task}': needs two classes in train and a labelled test sample")
+    train, scored = (indices[labelled[indices]] for indices in (store.split("train"), store.split(split)))
+    if len(np.unique(values[train])) < 2 or not len(scored):
+        raise DataError(f"store '{store.name}', task '{task}': needs two classes in train and a labelled {split} sample")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
     model.fit(pooled_rows(store, modality, train), values[train])
     classes, counts = np.unique(values[train], return_counts=True)
     return ProbeResult(
-        accuracy=float(np.mean(model.predict(pooled_rows(store, modality, test)) == values[test])),
-        majority=float(np.mean(values[test] == classes[counts.argmax()])),
+        accuracy=float(np.mean(model.predict(pooled_rows(store, modality, scored)) == values[scored])),
+        majority=float(np.mean(values[scored] == classes[counts.argmax()])),
         num_train=len(train),
-        num_test=len(test),
+        num_scored=len(scored),
     )

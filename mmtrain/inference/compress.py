@@ -97,8 +97,8 @@ def check_exact(method: Method, comparison: Comparison) -> None:
     difference = comparison.largest_difference
     if method.is_exact and comparison.products_after == "float32" and difference > EXACT:
         raise ConfigError(
-            f"{method.name}: a logit differs by {difference:.2g} from the model's own, which is more than rounding: a module "
-            "uses a layer of another in a way that this method does not see; nothing was written"
+            f"{method.name}: a logit differs by {difference:.2g} from the model's own, which is more than rounding: a "
+            "module uses a layer of another in a way that this method does not see; nothing was written"
         )
 
 

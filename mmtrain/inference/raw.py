@@ -184,7 +184,7 @@ def media_manifest(media: Media) -> Iterator[Path]:
         row["subtitles"] = str(media.subtitles.resolve())
     if media.text is not None:
         row["text"] = media.text
-    name = media.file.name if media.file is not None else "clip"
+    name = media.file.stem if media.file is not None else "clip"  # as a manifest would call it
     rows = [{"id": name, **row}]
     if media.window is not None:
         rows = [{"id": f"{name}@{float(start)!r}", **row, **_times(start, end)} for start, end in _windows(media)]

@@ -67,5 +67,6 @@ def predict_source(
                 raise
         if console is not None:
             count = len(store) if asked.split is None else len(store.split(asked.split))
+            samples = "sample" if count - bad == 1 else "samples"
             listed = f"; {bad} bad samples are left out, see {asked.out}.bad.jsonl" if bad else ""
-            console.print(f"{count - bad} samples: {asked.out}{listed}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{count - bad} {samples}: {asked.out}{listed}", markup=False, highlight=False, soft_wrap=True)

@@ -33,8 +33,11 @@ def test_a_planted_signal_is_found_and_its_absence_is_not(tmp_path):
         )
     loud, silent = probe(tmp_path / "loud", "funny", "audio"), probe(tmp_path / "silent", "funny", "audio")
     assert loud.accuracy > loud.majority + 0.1
+    assert loud.num_scored == len(FeatureStore(tmp_path / "loud").split("val"))
+    tested = probe(tmp_path / "loud", "funny", "audio", split="test")
+    assert tested.num_scored == len(FeatureStore(tmp_path / "loud").split("test"))
     assert silent.accuracy <= silent.majority + 0.05
-    assert loud.num_train + loud.num_test < 600
+    assert loud.num_train + loud.num_scored < 600
 
 
 def test_what_a_probe_cannot_read_is_refused(tmp_path):
