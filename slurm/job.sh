@@ -84,8 +84,6 @@ is_preempted() { scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'
 requeue() {
     if scontrol requeue "$TASK_ID"; then
         say "preempted; job $TASK_ID is requeued"
-        sleep 60 & # Slurm ends this script: an end of its own may be taken for that of the job's next start
-        wait $!
         exit 0
     fi
     say "preempted, and the job could not be requeued: submit it again, and it goes on where it was"

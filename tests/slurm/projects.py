@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,17 @@ class Project:
         return dict(re.findall(r"(\w+)=(\S+)", said))
 
     def wait(self, number: str, *, seconds: float = 120) -> dict[str, str]:
-        """Until it has ended; the two minutes that a requeued job is held are passed over, its limit raised."""
+        """Until it has ended; a requeued job is held for three seconds in place of two minutes, its limit raised.
+
+        A node that is sent a job within the second in which it ended the job's last start takes it for that, and refuses.
+        """
 
         def ended() -> dict[str, str] | None:
             job = self.job(number)
             if job["JobState"] == "PENDING" and job["Restarts"] != "0" and job["Reason"] == "BeginTime":
-                self.call("scontrol", "update", f"JobId={number}", "StartTime=now", "TimeLimit=30", fails=True)
+                held = datetime.fromisoformat(job["EligibleTime"]) - datetime.now()  # both without a zone
+                if held.total_seconds() > 10:
+                    self.call("scontrol", "update", f"JobId={number}", "StartTime=now+3", "TimeLimit=30", fails=True)
             return job if job["JobState"] in FINAL else None
 
         return until(ended, seconds=seconds, what=lambda: f"{self.job(number)}\n{self.said()}")
