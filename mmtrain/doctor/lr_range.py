@@ -13,7 +13,7 @@ _STEPS, _FEWEST = 60, 25
 _SMOOTHING = 0.8
 _LOWEST, _HIGHEST = 1e-6, 1.0  # of the ramp, which always leads past the configured rate on both sides
 _BEYOND = 10.0
-BELOW = 30.0  # times below the steepest fall
+BELOW, _ABOVE = 30.0, 100.0  # times below, and above, the steepest fall
 _RISEN = 1.5  # times the least loss of the ramp
 
 
@@ -64,4 +64,7 @@ def range_findings(curve: LrCurve, lr: float) -> list[Finding]:
     if best > BELOW * lr:
         words = f"{found}: {best / lr:.0f} times below the fastest fall, so learning may be slow"
         return [Finding(CHECK, "note", words, tune)]
+    if lr > _ABOVE * best:
+        words = f"{found}: {lr / best:.0f} times above the fastest fall, where few models learn to the end"
+        return [Finding(CHECK, "warning", words, lower)]
     return [Finding(CHECK, "ok", found)]

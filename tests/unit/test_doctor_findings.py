@@ -400,6 +400,8 @@ def test_where_the_rate_stands_in_the_range():
     assert only(range_findings(curve(*falls), 1e-3)).severity == "ok"
     low = only(range_findings(curve(*falls), 1e-6))
     assert (low.severity, "times below the fastest fall" in low.found) == ("note", True)
+    high = only(range_findings(curve(*falls), 2.0))
+    assert (high.severity, "times above the fastest fall" in high.found) == ("warning", True)
     diverging = curve(*falls, 100.0, diverged=True)  # at 10
     beyond = only(range_findings(diverging, 10.0))
     assert (beyond.severity, beyond.found) == (
