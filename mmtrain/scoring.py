@@ -12,7 +12,7 @@ from mmtrain.engine.look_once import look_once
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.truncation import truncation_note
-from mmtrain.evaluation.calibration import TaskCalibration, ThresholdRule, calibrated, fit
+from mmtrain.evaluation.calibration import TaskCalibration, ThresholdRule, bound_notes, calibrated, fit
 from mmtrain.evaluation.calibration_file import CalibrationFile
 from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
@@ -47,7 +47,7 @@ def score_run(folder: Path, *, split: str, checkpoint: str = "best", weights: st
     rows = list(task_rows({item.task: item for item in predictions}, _labels(parts), chosen=chosen_metrics(predictions)))
     if console is not None:
         note = truncation_note(parts.collate.tokenizer, trained.accelerator)
-        for words in [*trained.notes, *([note] if note else []), *bad_sample_notes(parts.stores)]:
+        for words in [*trained.notes, *bound_notes(found or {}), *([note] if note else []), *bad_sample_notes(parts.stores)]:
             console.print(words, highlight=False, soft_wrap=True)
         score = Score(
             split=trained.name,

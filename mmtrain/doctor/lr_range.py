@@ -61,10 +61,16 @@ def range_findings(curve: LrCurve, lr: float) -> list[Finding]:
         ]
     end = f"it diverges at {last:.2g}" if curve.diverged else f"it does not diverge up to {last:.2g}"
     found = f"training.optimizer.lr is {lr:g}; the loss falls fastest at {best:.2g}, and {end} ({len(curve.lrs)} steps)"
+    return [_beside(found, lr=lr, best=best, lower=lower, tune=tune)]
+
+
+def _beside(found: str, *, lr: float, best: float, lower: str, tune: str) -> Finding:
+    """How a rate at which nothing diverges stands to the one at which the loss falls fastest."""
     if best > BELOW * lr:
-        words = f"{found}: {best / lr:.0f} times below the fastest fall, so learning may be slow"
-        return [Finding(CHECK, "note", words, tune)]
+        return Finding(
+            CHECK, "note", f"{found}: {best / lr:.0f} times below the fastest fall, so learning may be slow", tune
+        )
     if lr > _ABOVE * best:
         words = f"{found}: {lr / best:.0f} times above the fastest fall, where few models learn to the end"
-        return [Finding(CHECK, "warning", words, lower)]
-    return [Finding(CHECK, "ok", found)]
+        return Finding(CHECK, "warning", words, lower)
+    return Finding(CHECK, "ok", found)

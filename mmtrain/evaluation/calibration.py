@@ -85,6 +85,20 @@ def fit_temperature(predictions: TaskPredictions) -> float | None:
     return float(1 / found.x[0])
 
 
+def bound_notes(found: Mapping[str, TaskCalibration]) -> list[str]:
+    """By task, a sentence where the temperature stands at an end of what is tried."""
+    ends = {
+        _HOTTEST: "the highest tried: logits tell little of how likely a class is, and probabilities lie close together",
+        _COLDEST: "the lowest tried: hardly a validation sample is on the wrong side, and probabilities are near 0 or 1",
+    }
+    return [
+        f"{task}: the temperature is {end:g}, {what}"
+        for task, entry in found.items()
+        for end, what in ends.items()
+        if entry.temperature is not None and np.isclose(entry.temperature, end)
+    ]
+
+
 def _binary_likelihood(logits: Floats, labels: Floats, inverse: float) -> tuple[float, Floats]:
     """The mean negative log likelihood of logits times `inverse`, and its derivative by that."""
     from scipy.special import expit

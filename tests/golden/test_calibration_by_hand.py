@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, f1_score
 
-from mmtrain.evaluation.calibration import TaskCalibration, best_cut, calibrated, calibrated_probabilities, fit
+from mmtrain.evaluation.calibration import TaskCalibration, best_cut, bound_notes, calibrated, calibrated_probabilities, fit
 from mmtrain.evaluation.geometry import geometry_statistic, pair_distances, potentials
 from mmtrain.evaluation.metrics import predicted_classes
 from mmtrain.evaluation.predictions import TaskPredictions
@@ -43,6 +43,15 @@ def test_a_temperature_by_hand():
     assert fit(predictions("binary", labels, logits)).temperature == pytest.approx(2 / math.log(3), rel=1e-5)
     tags = predictions("multilabel", np.reshape(labels, (4, 2)), np.reshape(logits, (4, 2)))
     assert fit(tags).temperature == pytest.approx(2 / math.log(3), rel=1e-5)
+
+
+def test_a_temperature_at_an_end_is_said():
+    """Logits that are right in half of all cases want an infinite one; those that never err, 0."""
+    kinds = {"none": [1, 0, 1, 0], "all": [1, 1, 0, 0], "some": [1, 1, 0, 1]}
+    found = {task: fit(predictions("binary", labels, [0.2, 0.2, -0.2, -0.2])) for task, labels in kinds.items()}
+    low, high = bound_notes(found)
+    assert low.startswith("none: the temperature is 20, the highest tried: logits tell little")
+    assert high.startswith("all: the temperature is 0.05, the lowest tried: hardly a validation sample is on the wrong side")
 
 
 def test_a_temperature_of_classes_by_hand():
