@@ -420,14 +420,14 @@ def test_a_step_that_takes_too_long_is_not_tried(case_of: Build) -> None:
 
 
 def test_a_text_encoder_is_read_without_its_cache(healthy: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    from mmtrain.doctor.examine import without_cache
+    from mmtrain.doctor.examine import as_examined
 
     text = f"model.text={{name: transformers, path: {tiny_bert}, trainable_layers: 0, cache: true, max_tokens: 12}}"
     experiment = load_experiment(healthy, [text, f"cache={tmp_path / 'cache'}"])
-    plain = without_cache(experiment)
+    plain = as_examined(experiment)
     assert plain.model.text is not None
     assert not plain.model.text.cache
-    assert without_cache(plain) is plain
+    assert as_examined(plain) == plain
     run = build_run(plain, build_accelerator(plain), None, on_disk=False)
     case = Case(plain, run, seconds=20.0)
     assert alarms(perform("gradient_reach", case) + perform("padding", case) + perform("group_leakage", case)) == []
