@@ -62,7 +62,7 @@ def test_it_is_searched_from_a_disk(site: Path) -> None:
         ready = "document.querySelector('.md-search-result__meta').textContent.includes('Type to start searching')"
         page.wait_for_function(
             ready, timeout=60_000
-        )  # it is read when the box is first clicked; what is asked before is lost
+        )  # read at the first click; what is asked before is lost
         page.keyboard.type("placeholders", delay=20)
         page.wait_for_selector(".md-search-result__item", state="attached", timeout=60_000)
         found = page.eval_on_selector_all(".md-search-result__link", "links => links.map(link => link.href)")
