@@ -60,9 +60,7 @@ def test_it_is_searched_from_a_disk(site: Path) -> None:
         page.goto((site / "index.html").as_uri())
         page.click("input.md-search__input")
         ready = "document.querySelector('.md-search-result__meta').textContent.includes('Type to start searching')"
-        page.wait_for_function(
-            ready, timeout=60_000
-        )  # read at the first click; what is asked before is lost
+        page.wait_for_function(ready, timeout=60_000)  # read at the first click; what is asked before is lost
         page.keyboard.type("placeholders", delay=20)
         page.wait_for_selector(".md-search-result__item", state="attached", timeout=60_000)
         found = page.eval_on_selector_all(".md-search-result__link", "links => links.map(link => link.href)")
