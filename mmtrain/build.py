@@ -106,7 +106,8 @@ def build_run(
         accelerator=accelerator,
         model=prepared_model,
         heads={task: model.head(task) for task in parts.task_names},
-        optimizer=prepared_optimizer,
+        # Accelerate's wrapper is there for the scaler of the loss; without one it only looks for packages at every step
+        optimizer=prepared_optimizer if accelerator.scaler is not None else optimizer,
         lr_schedule=lr_schedule,
         clipping=experiment.training.clipping.build(),
         unfreezing=unfreezing,

@@ -147,7 +147,7 @@ def test_a_step_moves_the_weights_by_the_clipped_gradient(small_run: Build, name
 def half_precision(run: Run, monkeypatch: pytest.MonkeyPatch, scale: float) -> Run:
     """The run with a loss scaler, as fp16 has it."""
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    scaled = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
+    scaled = AcceleratedOptimizer(run.optimizer, scaler=scaler)
     monkeypatch.setattr(run.accelerator, "scaler", scaler)
     monkeypatch.setattr(run.accelerator, "native_amp", True)
     monkeypatch.setattr(run.accelerator.state, "_mixed_precision", "fp16")

@@ -163,7 +163,7 @@ def test_a_step_that_the_loss_scaler_skips_does_not_advance_the_learning_rate(
     monkeypatch.setattr(run.accelerator, "scaler", scaler)
     monkeypatch.setattr(run.accelerator, "native_amp", True)
     monkeypatch.setattr(run.accelerator.state, "_mixed_precision", "fp16")
-    scaled = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
+    scaled = AcceleratedOptimizer(run.optimizer, scaler=scaler)
     monkeypatch.setattr(run.accelerator, "_optimizers", [scaled])
     run = replace(run, optimizer=scaled)
     inputs, rate, updated = first_step(run), scaled.param_groups[0]["lr"], False

@@ -289,8 +289,7 @@ def use_scaler(run: Run, scale: float, monkeypatch: pytest.MonkeyPatch) -> torch
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=10**6)
     run.accelerator.scaler, run.accelerator.native_amp = scaler, True
     monkeypatch.setattr(type(run.accelerator), "mixed_precision", property(lambda _: "fp16"))
-    plain = run.optimizer.optimizer  # type: ignore[attr-defined]
-    object.__setattr__(run, "optimizer", AcceleratedOptimizer(plain, scaler=scaler))
+    object.__setattr__(run, "optimizer", AcceleratedOptimizer(run.optimizer, scaler=scaler))
     run.accelerator._optimizers = [run.optimizer]
     return scaler
 
