@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import pyarrow.compute as pc
+import numpy as np
 
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
 from mmtrain.data.bad_samples import find_bad_samples
+from mmtrain.data.columns import codes
 from mmtrain.data.folds import fold_splits, read_folds
 from mmtrain.data.origin import describe_origin
 from mmtrain.data.schema import SECOND_TEXT, TEXT, FrameShape, TaskSchema
@@ -179,12 +180,12 @@ def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
     """A sentence for each store that has a group on two sides of its split: its scores would be too good."""
     warnings = []
     for name, store in stores.items():
-        sides = store.table.select(["group", "split"]).group_by(["group", "split"]).aggregate([])
-        counts = sides.group_by("group").aggregate([("split", "count")])
-        straddling = counts.filter(pc.greater(counts["split_count"], 1))["group"]
+        (group, names), (split, splits) = codes(store.table["group"]), codes(store.table["split"])
+        sides = np.bincount(np.unique(group * len(splits) + split) // max(len(splits), 1), minlength=len(names))
+        straddling = np.flatnonzero(sides > 1)
         if len(straddling):
             warnings.append(
                 f"warning: dataset '{name}': {len(straddling)} groups stand in more than one split (such as "
-                f"'{straddling[0]}'), so scores will be too good. `mmtrain data check {store.path}` names them"
+                f"'{names[int(straddling[0])]}'), so scores will be too good. `mmtrain data check {store.path}` names them"
             )
     return warnings

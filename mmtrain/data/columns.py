@@ -24,12 +24,18 @@ def flags(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 def equals(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
     """Where a column [N] of strings has this one."""
-    encoded = column.combine_chunks().dictionary_encode()
-    words = encoded.dictionary.to_pylist()
+    numbered, strings = codes(column)
+    words = strings.to_pylist()
     if value not in words:
         return np.zeros(len(column), bool)
-    is_value: npt.NDArray[np.bool_] = integers(encoded.indices) == words.index(value)
-    return is_value & flags(encoded.is_valid())
+    is_value: npt.NDArray[np.bool_] = numbered == words.index(value)
+    return is_value
+
+
+def codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """A column [N] of strings as numbers from 0, in the order in which they come, and the string of each number, or null."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return integers(encoded.indices), encoded.dictionary
 
 
 def _read(column: pa.Array | pa.ChunkedArray, held_as: pa.DataType, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
