@@ -181,8 +181,9 @@ def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
     warnings = []
     for name, store in stores.items():
         (group, names), (split, splits) = codes(store.table["group"]), codes(store.table["split"])
-        sides = np.bincount(np.unique(group * len(splits) + split) // max(len(splits), 1), minlength=len(names))
-        straddling = np.flatnonzero(sides > 1)
+        is_in = np.zeros((len(splits), len(names)), bool)
+        is_in[split, group] = True
+        straddling = np.flatnonzero(is_in.sum(0) > 1)
         if len(straddling):
             warnings.append(
                 f"warning: dataset '{name}': {len(straddling)} groups stand in more than one split (such as "
