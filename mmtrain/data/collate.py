@@ -90,10 +90,12 @@ def pad_rows(
     sequences: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...], dtype: np.dtype[np.generic], fill: int
 ) -> MaskedSequence:
     """Sequences [t, ...] on the left of [B, T, ...], of the longest's T, or 1 where all are empty."""
-    lengths = np.array([len(sequence) for sequence in sequences])
-    longest = max(int(lengths.max()), 1)  # a modality that all samples lack still has one (masked) row
-    values = np.full((len(sequences), longest, *shape), fill, dtype)
-    for row, sequence in enumerate(sequences):
-        values[row, : len(sequence)] = sequence
-    mask = np.arange(longest) < lengths[:, None]
+    lengths = [len(sequence) for sequence in sequences]
+    longest = max(*lengths, 1)  # a modality that all samples lack still has one (masked) row
+    values = np.zeros((len(sequences), longest, *shape), dtype)
+    if fill:
+        values.fill(fill)
+    for target, length, sequence in zip(values, lengths, sequences, strict=True):
+        target[:length] = sequence
+    mask = np.arange(longest) < np.array(lengths)[:, None]
     return MaskedSequence(torch.from_numpy(values), torch.from_numpy(mask))

@@ -35,29 +35,33 @@ class _Part:
 
 
 class Request:
-    """Rows that are to be read: what is announced of several modalities is on its way while the first is filled."""
+    """Rows that are read: what is in memory at once; the rest of all modalities is announced before the first is filled."""
 
     def __init__(self, schema: ModalitySchema, parts: Sequence[_Part], num_samples: int) -> None:
-        self._parts, self._schema = parts, schema
         counts = [0] * num_samples
         for part in parts:
             for place, begin, end in zip(part.places, part.begins, part.ends, strict=True):
                 counts[place] = end - begin
-        self._cuts = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+        self._cuts: list[int] = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+        dtype = np.dtype(schema.dtype).newbyteorder("<")
+        self._values: npt.NDArray[np.number] = np.empty((self._cuts[-1], *schema.row_shape), dtype)
+        bytes_, width = self._values.reshape(-1).view(np.uint8).data, schema.dim * dtype.itemsize
+        self._left = []
+        for part in parts:
+            targets = [bytes_[self._cuts[place] * width : self._cuts[place + 1] * width] for place in part.places]
+            if left := part.file.read_cached(part.begins, targets):
+                self._left.append((part.file, [part.begins[place] for place in left], [targets[place] for place in left]))
 
     def announce(self) -> None:
-        for part in self._parts:
-            part.file.announce(part.begins, part.ends)
+        for file, begins, targets in self._left:
+            file.announce(begins, targets)
 
     def fill(self) -> Ragged:
         """The rows, read-only. Errors: DataError where a file cannot be read."""
-        dtype = np.dtype(self._schema.dtype).newbyteorder("<")
-        values = np.empty((self._cuts[-1], *self._schema.row_shape), dtype)
-        target, width = values.reshape(-1).view(np.uint8).data, self._schema.dim * dtype.itemsize
-        for part in self._parts:
-            part.file.read(part.begins, [target[self._cuts[k] * width : self._cuts[k + 1] * width] for k in part.places])
-        values.flags.writeable = False
-        return Ragged(values, self._cuts)
+        for file, begins, targets in self._left:
+            file.read(begins, targets)
+        self._values.flags.writeable = False
+        return Ragged(self._values, self._cuts)
 
 
 class ModalityFiles:

@@ -23,6 +23,7 @@ _DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {  # of the schema -> of the hea
 }
 _MAX_HEADER = 1 << 20
 _CAN_ANNOUNCE = hasattr(os, "posix_fadvise")  # macOS has none
+_NO_WAIT = getattr(os, "RWF_NOWAIT", None)  # Linux has it
 
 
 @dataclass(frozen=True)
@@ -96,30 +97,47 @@ class ShardFile:
             raise DataError(f"{file} cannot be read ({error.strerror})") from None
         weakref.finalize(self, os.close, self._descriptor)
 
-    def announce(self, begins: Sequence[int], ends: Sequence[int]) -> None:
-        """Let the disk begin with rows that are to be read soon, so that it works on all that are announced at a time."""
+    def read_cached(self, begins: Sequence[int], targets: Sequence[memoryview]) -> list[int]:
+        """Fill the targets whose bytes the system holds in memory; the places of the others, which are left to `read`.
+
+        So a warm read does without announcing, which costs as many calls of the system as reading.
+        """
+        left: list[int] = []
+        start, width, descriptor = self._start, self._row_bytes, self._descriptor
+        if _NO_WAIT is None:
+            return list(range(len(targets)))
+        for place, (begin, target) in enumerate(zip(begins, targets, strict=True)):
+            try:
+                if os.preadv(descriptor, [target], start + begin * width, _NO_WAIT) != len(target):
+                    left.append(place)
+            except BlockingIOError:
+                left.append(place)
+            except OSError:  # a file system that cannot tell; an error of the disk comes again in `read`
+                return left + list(range(place, len(targets)))
+        return left
+
+    def announce(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
+        """Let the disk begin with what `read` is to fill soon, so that it works on all that is announced at a time."""
         if not _CAN_ANNOUNCE:
             return
         start, width, descriptor = self._start, self._row_bytes, self._descriptor
-        for begin, end in zip(begins, ends, strict=True):
-            if end > begin:  # a length of 0 would mean up to the end of the file
-                os.posix_fadvise(descriptor, start + begin * width, (end - begin) * width, os.POSIX_FADV_WILLNEED)
+        for begin, target in zip(begins, targets, strict=True):
+            if len(target):  # a length of 0 would mean up to the end of the file
+                os.posix_fadvise(descriptor, start + begin * width, len(target), os.POSIX_FADV_WILLNEED)
 
     def read(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
         """Fill the bytes of each target with the rows from a beginning on.
 
         Errors: DataError where the file has become shorter, or cannot be read.
         """
-        start, width, descriptor = self._start, self._row_bytes, self._descriptor
+        start, width = self._start, self._row_bytes
         try:
             for begin, target in zip(begins, targets, strict=True):
-                count = os.preadv(descriptor, [target], start + begin * width)
-                if count != len(target):
-                    self._read_rest(target[count:], start + begin * width + count)
+                self._read_whole(target, start + begin * width)
         except OSError as error:
             raise DataError(f"{self.file} cannot be read ({error.strerror})") from None
 
-    def _read_rest(self, target: memoryview, position: int) -> None:
+    def _read_whole(self, target: memoryview, position: int) -> None:
         """The system gives at most 2 GiB at a time."""
         while len(target):
             count = os.preadv(self._descriptor, [target], position)

@@ -1,5 +1,6 @@
 """The feature store: what was written is read back, and every bad sample or file is named."""
 
+import errno
 import gc
 import json
 import math
@@ -88,10 +89,29 @@ def test_rows_are_not_to_be_written_to_and_shards_are_named_in_order(tmp_path):
     assert not rows.flags.writeable
 
 
+def _preadv(whole, *, answer):
+    """The system's own, but for a read that may not wait, which is answered so."""
+
+    def preadv(descriptor, buffers, place, flags=0):
+        if flags and answer == "nothing in memory":
+            raise BlockingIOError
+        if flags and answer == "cannot tell":
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        if flags and answer == "a part in memory":
+            return whole(descriptor, [buffers[0][: len(buffers[0]) // 2]], place)
+        return whole(descriptor, buffers, place)
+
+    return preadv
+
+
+@pytest.mark.parametrize("answer", ["all in memory", "a part in memory", "nothing in memory", "cannot tell", "no such call"])
 @pytest.mark.parametrize("shard_bytes", [1, 24, 1 << 20])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_many_samples_are_read_as_one_by_one_in_any_order(tmp_path, dtype, shard_bytes):
+def test_many_samples_are_read_as_one_by_one_in_any_order(tmp_path, dtype, shard_bytes, answer, monkeypatch):
     """Across files, twice the same, with samples that have no row; against the arrays that were written."""
+    monkeypatch.setattr(os, "preadv", _preadv(os.preadv, answer=answer))
+    if answer == "no such call":
+        monkeypatch.setattr("mmtrain.data.shard_file._NO_WAIT", None)
     random = np.random.default_rng(3)
     written = [random.standard_normal((count, 3)).astype(dtype) for count in (2, 0, 5, 1, 0, 7)]
     spec = {"audio": FeatureSpec(dim=3, dtype=dtype)}
@@ -123,6 +143,27 @@ def test_a_file_that_is_cut_while_it_is_open_is_named(tmp_path):
         opened.read([3], [target.reshape(-1).view(np.uint8).data])
 
 
+def test_only_what_is_not_in_memory_is_announced_and_read_twice(tmp_path, monkeypatch):
+    store = FeatureStore(_write(tmp_path / "store"))
+    waited, announced = [], []
+    whole = os.preadv
+
+    def preadv(descriptor, buffers, place, flags=0):
+        if not flags:
+            waited.append((place, len(buffers[0])))
+        elif place == 512:
+            raise BlockingIOError
+        return whole(descriptor, buffers, place)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *words: announced.append(words[1:3]))
+    read = store.read(["audio"], [2, 0, 1])["audio"]
+    assert [read.of(place).tolist() for place in range(3)] == [store.rows("audio", number).tolist() for number in (2, 0, 1)]
+    first = (512, store.rows("audio", 0).nbytes)
+    assert announced == [first]
+    assert waited == [first] * 3, "by the batch, and by each of the two reads of the sample alone"
+
+
 def test_an_open_store_is_read_as_it_was_when_another_takes_its_place(tmp_path):
     store = FeatureStore(_write(tmp_path / "store"))
     _write(tmp_path / "store", count=5, overwrite=True)
@@ -144,7 +185,7 @@ def test_a_read_that_the_system_cuts_short_goes_on(tmp_path, monkeypatch):
     """As it does beyond 2 GiB."""
     store = FeatureStore(_write(tmp_path / "store"))
     whole = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda descriptor, buffers, place: whole(descriptor, [buffers[0][:5]], place))
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, place, *_: whole(file, [buffers[0][:5]], place))
     assert store.rows("audio", 2).tolist() == [[2, 2]] * 3
 
 
