@@ -1,6 +1,6 @@
 """The one parent of every config section: frozen, and closed to keys it does not know; and what a name is."""
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -13,3 +13,9 @@ class Section(BaseModel):
     """A checked, immutable piece of configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+def rows_of(table: Any) -> tuple[Any, ...]:
+    """The configs of a folder's table, which is their union, with or without its discriminator; in its order."""
+    union = get_args(table)[0] if hasattr(table, "__metadata__") else table
+    return get_args(union)

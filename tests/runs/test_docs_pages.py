@@ -57,13 +57,10 @@ def copy_project(folder: Path) -> None:
 
 
 def add_row(block: Block, folder: Path) -> None:
-    """Put the component that a block imports behind the others of a table: into the union, and into the tuple."""
+    """Put the component that a block imports behind the others of a table: into its union."""
     file = folder / block.noted("row of")
     name = block.text.split()[-1]
     text = file.read_text(encoding="utf-8")
-    table, end = text.rindex(" = (\n"), text.rindex("\n)")
-    assert table < end
-    text = f"{text[:end]}\n    {name},{text[end:]}"
     text = text.replace(',\n    Field(discriminator="name")', f' | {name},\n    Field(discriminator="name")', 1)
     file.write_text(text.replace("from mmtrain", f"{block.text}from mmtrain", 1), encoding="utf-8")
 

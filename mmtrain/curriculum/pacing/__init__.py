@@ -11,6 +11,7 @@ from mmtrain.curriculum.pacing.loss_quantile import LossQuantileConfig
 from mmtrain.curriculum.pacing.none import NoPacingConfig
 from mmtrain.curriculum.pacing.self_paced import SelfPacedConfig
 from mmtrain.curriculum.pacing.self_paced_linear import SelfPacedLinearConfig
+from mmtrain.section import Section, rows_of
 
 PacingConfig = Annotated[
     NoPacingConfig
@@ -23,13 +24,5 @@ PacingConfig = Annotated[
     Field(discriminator="name"),
 ]
 
-# The same rows for contract tests and the docs to go over. competence, baby_steps and anti must be told a difficulty.
-PACINGS = (
-    NoPacingConfig,
-    CompetenceConfig,
-    BabyStepsConfig,
-    AntiConfig,
-    SelfPacedConfig,
-    SelfPacedLinearConfig,
-    LossQuantileConfig,
-)
+# competence, baby_steps and anti must be told a difficulty.
+PACINGS: tuple[type[Section], ...] = rows_of(PacingConfig)

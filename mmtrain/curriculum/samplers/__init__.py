@@ -19,6 +19,7 @@ from mmtrain.curriculum.samplers.temperature import TemperatureConfig
 from mmtrain.curriculum.samplers.ucb import UcbConfig
 from mmtrain.curriculum.samplers.uniform import UniformConfig
 from mmtrain.curriculum.samplers.validation_driven import ValidationDrivenConfig
+from mmtrain.section import Section, rows_of
 
 SamplerConfig = Annotated[
     UniformConfig
@@ -39,22 +40,5 @@ SamplerConfig = Annotated[
     Field(discriminator="name"),
 ]
 
-# The same rows for contract tests and the docs to go over. Most build with their defaults; fixed, scheduled, doremi and
-# validation_driven must be told something of each stream.
-SAMPLERS = (
-    UniformConfig,
-    ProportionalConfig,
-    TemperatureConfig,
-    FixedSharesConfig,
-    ScheduledConfig,
-    AnnealedConfig,
-    RoundRobinConfig,
-    RandomStreamConfig,
-    DynamicDifficultyConfig,
-    LearningProgressConfig,
-    Exp3Config,
-    OdmConfig,
-    UcbConfig,
-    DoremiConfig,
-    ValidationDrivenConfig,
-)
+# Most build with their defaults; fixed, scheduled, doremi and validation_driven must be told something of each stream.
+SAMPLERS: tuple[type[Section], ...] = rows_of(SamplerConfig)

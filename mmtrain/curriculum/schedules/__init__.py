@@ -9,11 +9,12 @@ from mmtrain.curriculum.schedules.assessed import AssessedConfig
 from mmtrain.curriculum.schedules.one_at_a_time import OneAtATimeConfig
 from mmtrain.curriculum.schedules.staged import StagedConfig
 from mmtrain.curriculum.schedules.stop_and_go import StopAndGoConfig
+from mmtrain.section import Section, rows_of
 
 ScheduleConfig = Annotated[
     AllConfig | OneAtATimeConfig | StagedConfig | AssessedConfig | StopAndGoConfig,
     Field(discriminator="name"),
 ]
 
-# The same rows for contract tests and the docs to go over. All but staged build with their defaults.
-SCHEDULES = (AllConfig, OneAtATimeConfig, StagedConfig, AssessedConfig, StopAndGoConfig)
+# All but staged build with their defaults.
+SCHEDULES: tuple[type[Section], ...] = rows_of(ScheduleConfig)

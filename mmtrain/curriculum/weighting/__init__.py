@@ -20,6 +20,7 @@ from mmtrain.curriculum.weighting.pcgrad import PcgradConfig
 from mmtrain.curriculum.weighting.rlw import RlwConfig
 from mmtrain.curriculum.weighting.uncertainty import UncertaintyConfig
 from mmtrain.curriculum.weighting.upgrad import UpgradConfig
+from mmtrain.section import Section, rows_of
 
 WeightingConfig = Annotated[
     FixedConfig
@@ -41,21 +42,4 @@ WeightingConfig = Annotated[
     Field(discriminator="name"),
 ]
 
-WEIGHTINGS = (
-    FixedConfig,
-    DwaConfig,
-    RlwConfig,
-    InverseLossConfig,
-    AdaptiveConfig,
-    UncertaintyConfig,
-    GeometricConfig,
-    GradnormConfig,
-    PcgradConfig,
-    MgdaConfig,
-    ImtlGConfig,
-    AlignedMtlConfig,
-    ConflictFreeConfig,
-    GraddropConfig,
-    UpgradConfig,
-    CagradConfig,
-)
+WEIGHTINGS: tuple[type[Section], ...] = rows_of(WeightingConfig)

@@ -14,6 +14,7 @@ from mmtrain.data.augment.rotation import RotationConfig
 from mmtrain.data.augment.time_jitter import TimeJitterConfig
 from mmtrain.data.augment.time_masking import TimeMaskingConfig
 from mmtrain.data.augment.word_dropout import WordDropoutConfig
+from mmtrain.section import rows_of
 
 AnyAugmentation = (
     TimeMaskingConfig
@@ -28,15 +29,4 @@ AnyAugmentation = (
     | WordDropoutConfig
 )
 AugmentationConfig = Annotated[AnyAugmentation, Field(discriminator="name")]
-AUGMENTATIONS: tuple[type[AnyAugmentation], ...] = (
-    TimeMaskingConfig,
-    FeatureMaskingConfig,
-    GaussianNoiseConfig,
-    TimeJitterConfig,
-    HorizontalFlipConfig,
-    RotationConfig,
-    ResizedCropConfig,
-    ColorJitterConfig,
-    PixelNoiseConfig,
-    WordDropoutConfig,
-)
+AUGMENTATIONS: tuple[type[AnyAugmentation], ...] = rows_of(AugmentationConfig)

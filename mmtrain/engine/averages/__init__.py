@@ -6,6 +6,7 @@ from pydantic import Field
 
 from mmtrain.engine.averages.ema import EMAConfig
 from mmtrain.engine.averages.swa import SWAConfig
+from mmtrain.section import Section, rows_of
 
 AverageConfig = Annotated[EMAConfig | SWAConfig, Field(discriminator="name")]
-AVERAGES = (EMAConfig, SWAConfig)
+AVERAGES: tuple[type[Section], ...] = rows_of(AverageConfig)

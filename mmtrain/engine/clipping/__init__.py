@@ -7,6 +7,7 @@ from pydantic import Field
 from mmtrain.engine.clipping.none import NoClippingConfig
 from mmtrain.engine.clipping.norm import NormClippingConfig
 from mmtrain.engine.clipping.value import ValueClippingConfig
+from mmtrain.section import Section, rows_of
 
 ClippingConfig = Annotated[NormClippingConfig | ValueClippingConfig | NoClippingConfig, Field(discriminator="name")]
-CLIPPINGS = (NormClippingConfig, ValueClippingConfig, NoClippingConfig)
+CLIPPINGS: tuple[type[Section], ...] = rows_of(ClippingConfig)

@@ -10,9 +10,10 @@ from mmtrain.engine.optimizers.adam import AdamConfig
 from mmtrain.engine.optimizers.adamw import AdamWConfig
 from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfig
 from mmtrain.engine.optimizers.sgd import SGDConfig
+from mmtrain.section import Section, rows_of
 
 OptimizerConfig = Annotated[
     AdamWConfig | AdamConfig | AdagradConfig | SGDConfig | AdafactorConfig | ScheduleFreeAdamWConfig,
     Field(discriminator="name"),
 ]
-OPTIMIZERS = (AdamWConfig, AdamConfig, AdagradConfig, SGDConfig, AdafactorConfig, ScheduleFreeAdamWConfig)
+OPTIMIZERS: tuple[type[Section], ...] = rows_of(OptimizerConfig)

@@ -13,6 +13,7 @@ from mmtrain.engine.schedules.linear import LinearConfig
 from mmtrain.engine.schedules.multi_step import MultiStepConfig
 from mmtrain.engine.schedules.polynomial import PolynomialConfig
 from mmtrain.engine.schedules.reduce_on_plateau import ReduceOnPlateauConfig
+from mmtrain.section import Section, rows_of
 
 LrScheduleConfig = Annotated[
     LinearConfig
@@ -26,14 +27,4 @@ LrScheduleConfig = Annotated[
     | ReduceOnPlateauConfig,
     Field(discriminator="name"),
 ]
-LR_SCHEDULES = (
-    LinearConfig,
-    CosineConfig,
-    CosineRestartsConfig,
-    ExponentialConfig,
-    MultiStepConfig,
-    PolynomialConfig,
-    InverseSquareRootConfig,
-    ConstantConfig,
-    ReduceOnPlateauConfig,
-)
+LR_SCHEDULES: tuple[type[Section], ...] = rows_of(LrScheduleConfig)

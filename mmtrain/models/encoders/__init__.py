@@ -15,7 +15,7 @@ from mmtrain.models.encoders.tcn import TcnEncoderConfig
 from mmtrain.models.encoders.text import TransformersTextConfig
 from mmtrain.models.encoders.torchvision_backbone import TorchvisionEncoderConfig
 from mmtrain.models.encoders.transformer import TransformerEncoderConfig
-from mmtrain.section import Section
+from mmtrain.section import Section, rows_of
 
 SequenceEncoderConfig = Annotated[
     LinearEncoderConfig
@@ -27,18 +27,10 @@ SequenceEncoderConfig = Annotated[
     | ConformerEncoderConfig,
     Field(discriminator="name"),
 ]
-SEQUENCE_ENCODERS: tuple[type[Section], ...] = (
-    LinearEncoderConfig,
-    MeanEncoderConfig,
-    BiLstmEncoderConfig,
-    GruEncoderConfig,
-    TcnEncoderConfig,
-    TransformerEncoderConfig,
-    ConformerEncoderConfig,
-)
+SEQUENCE_ENCODERS: tuple[type[Section], ...] = rows_of(SequenceEncoderConfig)
 
 ImageEncoderConfig = Annotated[CnnEncoderConfig | TorchvisionEncoderConfig, Field(discriminator="name")]
-IMAGE_ENCODERS: tuple[type[Section], ...] = (CnnEncoderConfig, TorchvisionEncoderConfig)
+IMAGE_ENCODERS: tuple[type[Section], ...] = rows_of(ImageEncoderConfig)
 
 TextEncoderConfig = Annotated[TransformersTextConfig | SentenceTextConfig, Field(discriminator="name")]
-TEXT_ENCODERS: tuple[type[Section], ...] = (TransformersTextConfig, SentenceTextConfig)
+TEXT_ENCODERS: tuple[type[Section], ...] = rows_of(TextEncoderConfig)

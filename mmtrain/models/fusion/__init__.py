@@ -22,7 +22,7 @@ from mmtrain.models.fusion.pair_cosine import PairCosineFusionConfig
 from mmtrain.models.fusion.perceiver import PerceiverFusionConfig
 from mmtrain.models.fusion.sum import SumFusionConfig
 from mmtrain.models.fusion.tensor import TensorFusionConfig
-from mmtrain.section import Section
+from mmtrain.section import Section, rows_of
 
 FusionConfig = Annotated[
     ConcatFusionConfig
@@ -45,23 +45,4 @@ FusionConfig = Annotated[
     | PairCosineFusionConfig,
     Field(discriminator="name"),
 ]
-FUSIONS: tuple[type[Section], ...] = (
-    ConcatFusionConfig,
-    SumFusionConfig,
-    MeanFusionConfig,
-    OnlyFusionConfig,
-    GatedFusionConfig,
-    TensorFusionConfig,
-    LowRankFusionConfig,
-    BilinearFusionConfig,
-    EarlyConcatFusionConfig,
-    AttentionFusionConfig,
-    CrossAttentionFusionConfig,
-    HcaFusionConfig,
-    BottleneckFusionConfig,
-    PerceiverFusionConfig,
-    MagFusionConfig,
-    MisaFusionConfig,
-    PairFusionConfig,
-    PairCosineFusionConfig,
-)
+FUSIONS: tuple[type[Section], ...] = rows_of(FusionConfig)

@@ -13,7 +13,7 @@ from mmtrain.objectives.pretext.siglip import SiglipConfig
 from mmtrain.objectives.pretext.supervised_contrastive import SupervisedContrastiveConfig
 from mmtrain.objectives.pretext.triplet_hardest import TripletHardestConfig
 from mmtrain.objectives.pretext.triplet_semi_hard import TripletSemiHardConfig
-from mmtrain.section import Section
+from mmtrain.section import Section, rows_of
 
 PretextConfig = Annotated[
     InfoNceConfig
@@ -27,14 +27,4 @@ PretextConfig = Annotated[
     | MaskedModellingConfig,
     Field(discriminator="name"),
 ]
-PRETEXTS: tuple[type[Section], ...] = (
-    InfoNceConfig,
-    NtXentConfig,
-    SiglipConfig,
-    TripletHardestConfig,
-    TripletSemiHardConfig,
-    ContrastiveMarginConfig,
-    SupervisedContrastiveConfig,
-    MatchingConfig,
-    MaskedModellingConfig,
-)
+PRETEXTS: tuple[type[Section], ...] = rows_of(PretextConfig)

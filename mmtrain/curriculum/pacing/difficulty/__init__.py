@@ -9,11 +9,12 @@ from mmtrain.curriculum.pacing.difficulty.data_map import DataMapConfig
 from mmtrain.curriculum.pacing.difficulty.predictions import PredictionsConfig
 from mmtrain.curriculum.pacing.difficulty.running import RunningConfig
 from mmtrain.curriculum.pacing.difficulty.text_length import TextLengthConfig
+from mmtrain.section import Section, rows_of
 
 DifficultyConfig = Annotated[
     ColumnConfig | TextLengthConfig | PredictionsConfig | DataMapConfig | RunningConfig,
     Field(discriminator="name"),
 ]
 
-# The same rows for contract tests and the docs to go over. column, predictions and data_map must be told what to read.
-DIFFICULTIES = (ColumnConfig, TextLengthConfig, PredictionsConfig, DataMapConfig, RunningConfig)
+# column, predictions and data_map must be told what to read.
+DIFFICULTIES: tuple[type[Section], ...] = rows_of(DifficultyConfig)
