@@ -276,6 +276,12 @@ def test_an_undefined_metric_is_said_and_left_out(bench: Bench) -> None:
     assert bench.variant("sum")["values"] == [1.0, None]
     said = f"{bench.run('sum').parent.name}: val/t/mae is not defined for seed 1"
     assert said in bench.json()["open"]
+    bench.write(seeds=[0, 1, 2])
+    ablate(bench.file)
+    page = (bench.folder / "ablation.md").read_text()
+    line = " ".join(next(line for line in page.splitlines() if line.startswith("| sum")).split())
+    assert line.startswith("| sum | 1.000 | n = 2, no interval | +0.000 | n = 2, no interval | - | - | - | ")
+    assert line.endswith(" 2 seeds | 2 of 3 |")
 
 
 def predict(run: Path, values: list[float], split: str = "val") -> None:
