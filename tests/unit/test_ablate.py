@@ -33,7 +33,8 @@ EXPERIMENT = {
 }
 AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat", "sum", "mean")}}
 GRID = [(name, rate) for name in ("concat", "sum", "mean") for rate in ("low", "high")]
-# what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice
+# what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice; epochs,
+# whose seconds are those of their windows
 RUN = """
 import json, pathlib, shutil, sys
 folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())
