@@ -15,6 +15,7 @@ import yaml
 from mmtrain.ablation import ablate as module
 from mmtrain.ablation import processes, report, status
 from mmtrain.ablation.ablate import ablate
+from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
 from mmtrain.ablation.processes import Job
 from mmtrain.compatibility import stores_key
@@ -46,9 +47,11 @@ folder.mkdir(parents=True, exist_ok=True)
 (folder / "environment.json").write_text(json.dumps([how["environment"]]))
 metrics = [{"kind": "evaluation", "step": step, "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
     for step, best, value in ((1, True, how["value"]), (2, False, 9.0))]
-windows = [{"step": step, "seconds": seconds, "samples_per_second": rate, "peak_memory_bytes": 2**20 * seconds}
-    for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
-for name, records in (("metrics", metrics), ("timing", windows)):
+timing = [{"kind": kind, "step": step, "seconds": seconds, "samples_per_second": rate} for kind, step, seconds, rate in (
+    ("window", 1, 5.0, 90.0), ("window", 2, 70.0, 1.0), ("window", 2, 7.0, 10.0), ("epoch", 2, 12.0, 40.0),
+    ("window", 3, 1.0, 50.0), ("epoch", 3, 1.0, 50.0))]
+for record, peak in ((timing[3], 7.0), (timing[5], 6.5)): record["peak_memory_mib"] = peak
+for name, records in (("metrics", metrics), ("timing", timing)):
     (folder / (name + ".jsonl")).write_text("".join(json.dumps(record) + "\\n" for record in records))
 (folder / "how").write_text(sys.argv[3])
 """
@@ -226,6 +229,29 @@ def test_one_that_fails_is_listed_and_tried_again(bench: Bench, capsys: pytest.C
     assert ablate(bench.file)
     assert begun(capsys.readouterr().out) == ["sum-0", "sum-1"]
     assert bench.json()["open"] == []
+
+
+def test_one_that_is_killed_for_memory_is_called_so_with_the_most_that_it_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watch(MemoryWatch):
+        def look(self, _: int) -> float:
+            self.peak = 1234.4
+            return self.peak
+
+        def kills(self) -> int:
+            return 1
+
+    killed = "import os, time; print('step 3', flush=True); time.sleep(0.1); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(processes, "_LOOK", 0.0)
+    monkeypatch.setattr(processes, "MemoryWatch", Watch)
+    monkeypatch.setattr(module, "command_of", lambda *_, **__: (sys.executable, "-S", "-c", killed))
+    bench.write(seeds=[0])
+    assert not ablate(bench.file)
+    assert {run["note"] for run in bench.json()["runs"]} == {"killed for memory, at 1,234 MiB or more"}
+    monkeypatch.setattr(Watch, "kills", lambda _: 0)
+    ablate(bench.file)
+    assert {run["note"] for run in bench.json()["runs"]} == {"killed by signal 9 after: step 3"}
 
 
 def test_a_dry_run_starts_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
