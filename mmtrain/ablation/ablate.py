@@ -153,7 +153,7 @@ class _Session:
         if not waves:
             self._say("nothing to submit")
             return
-        number = submit_waves(self.plan.folder, waves, script, options)
+        number = submit_waves(self.plan.folder, waves, script, options, words=words)
         table = submit_table(self.plan.folder, words, script, behind=number)
         count = sum(map(len, waves))
         self._say(f"submitted {count} runs as job {number}, and their table as job {table}")

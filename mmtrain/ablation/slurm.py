@@ -58,10 +58,13 @@ def find_submit() -> Path:
     return found.resolve()
 
 
-def submit_waves(folder: Path, waves: Sequence[Sequence[Job]], script: Path, options: SlurmOptions) -> str:
+def submit_waves(
+    folder: Path, waves: Sequence[Sequence[Job]], script: Path, options: SlurmOptions, *, words: Sequence[str]
+) -> str:
     """Submit an array for each wave of runs, which begins when the one before has ended; gives the last one's number.
 
     `folder`: the matrix's; runs/<matrix>/slurm/<submission>/ keeps what the tasks read, and what their batch scripts say.
+    `words`: what names the matrix on the command line.
     Errors: ConfigError with what sbatch said.
     """
     number = ""
@@ -71,16 +74,16 @@ def submit_waves(folder: Path, waves: Sequence[Sequence[Job]], script: Path, opt
         outputs = [str(place / f"{index}.out") for index in range(len(wave))]
         now = time.time()
         tasks = [
-            Task(job.label, job.command, str(job.folder.resolve()), str(job.log.resolve()), output, submitted=now)
+            Task(job.label, job.command, str(job.folder.resolve()), str(job.log.resolve()), output, now, matrix=words)
             for job, output in zip(wave, outputs, strict=True)
         ]
         write_tasks(place / "tasks.jsonl", tasks)
         # before the jobs are there: what is submitted by somebody who dies of it is known, too
         _note(folder, {"name": name, "runs": [task.run for task in tasks]})
         limit = f"%{options.throttle}" if options.throttle else ""
-        words = [f"--array=0-{len(wave) - 1}{limit}", f"--job-name={name}", f"--output={place}/%a.out"]
-        words += [f"--dependency=afterany:{number}"] if number else []
-        number = _sbatch(script, [*words, *options.words, _template(script, "ablation"), str(place / "tasks.jsonl")])
+        own = [f"--array=0-{len(wave) - 1}{limit}", f"--job-name={name}", f"--output={place}/%a.out"]
+        own += [f"--dependency=afterany:{number}"] if number else []
+        number = _sbatch(script, [*own, *options.words, _template(script, "ablation"), str(place / "tasks.jsonl")])
     return number
 
 

@@ -109,6 +109,7 @@ def test_an_array_and_its_table_are_submitted_as_the_site_wants_them(site: Site,
     tasks = [json.loads(line) for line in Path(array[-2]).read_text().splitlines()]
     assert [task["run"] for task in tasks] == [run.label for run in read_plan(site.file, ["training.epochs=3"]).runs]
     assert tasks[1]["command"][-1] == "--resume"
+    assert tasks[1]["matrix"] == [str(site.file), "training.epochs=3"]
     said = capsys.readouterr().out
     assert "submitted 2 runs as job 1, and their table as job 2" in said
     assert f"mmtrain ablate status {site.file} training.epochs=3" in said
