@@ -15,6 +15,7 @@ import yaml
 from mmtrain.ablation import ablate as module
 from mmtrain.ablation import processes, report, status
 from mmtrain.ablation.ablate import ablate
+from mmtrain.ablation.contents import build_report
 from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
 from mmtrain.ablation.processes import Job
@@ -175,6 +176,18 @@ def test_the_table_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> 
     table = (bench.folder / "ablation.csv").read_text().splitlines()
     assert table[0].startswith("variant,id,axis fusion,value,value_low,value_high,difference,")
     assert [text.split(",")[0] for text in table] == ["variant", "concat", "sum", "mean"]
+
+
+def test_pairs_are_of_equal_seeds_and_comparisons_that_are_out_count(bench: Bench) -> None:
+    """concat is undefined for seed 0: 0.1, 0.2, 0.3 of sum are left, as above; its p counts twice though mean is out."""
+    values = {"concat": (None, 0.5, 0.7, 0.6), "sum": (9.0, 0.6, 0.9, 0.9)}
+    bench.values = {(name, seed): value for name, found in values.items() for seed, value in enumerate(found)}
+    bench.fails = {"mean"}
+    bench.write(seeds=[0, 1, 2, 3])
+    ablate(bench.file)
+    row, p = bench.variant("sum"), 1 - math.sqrt(12 / 14)
+    assert [row["difference"][key] for key in ("mean", "p", "num_seeds")] == pytest.approx([0.2, p, 3])
+    assert row["p_holm"] == pytest.approx(2 * p)
 
 
 def test_two_seeds_have_no_interval(bench: Bench) -> None:
@@ -443,6 +456,12 @@ def test_the_test_split_is_read_once_and_written_down(bench: Bench, capsys: pyte
     manifest.write_text("another training")
     assert ablate(bench.file, final=["sum"])
     assert reads(bench) == [*labels, labels[1]]
+    scores = bench.run("concat") / "evaluation" / "test.json"  # of another checkpoint, by `mmtrain evaluate`
+    scores.write_text(json.dumps({"step": 8, "metrics": {"test/t/mae": 7.0}}))
+    assert ablate(bench.file)
+    assert next(row for row in bench.json()["test"] if row["variant"] == "concat")["seeds"] == [1]
+    assert ablate(bench.file, final=["concat"])
+    assert reads(bench) == [*labels, labels[1], labels[2]]
 
 
 def test_what_final_refuses(bench: Bench) -> None:
@@ -498,6 +517,19 @@ def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypa
     assert "axes:" in page, "the matrix itself"
     sections = re.findall(r'<section id="([^"]*)"', page)
     assert sections == ["variants", "effects", "cost-and-quality", "learning-curves", "runs"]
+
+
+def test_curves_are_of_the_baseline_and_the_best_others(bench: Bench) -> None:
+    """Ten variants, of which the baseline is the worst: eight can be told apart."""
+    from mmtrain.ablation.page_charts import curve_charts  # of the extra `report`
+
+    rates = {f"rate-{number}": {"training.optimizer.lr": 10.0**-number} for number in range(10)}
+    bench.write(axes={"rate": rates}, baseline={"rate": "rate-0"}, seeds=[0])
+    bench.values = {(f"rate-{number}", 0): 1.0 / (1 + number) for number in range(10)}
+    ablate(bench.file)
+    chart = next(iter(curve_charts(build_report(bench.plan, status.statuses(bench.plan)))))
+    assert set(chart.columns["variant"]) == {"rate-0", *(f"rate-{number}" for number in range(3, 10))}
+    assert chart.summary.endswith("The baseline and the best of the others: 2 more are left out.")
 
 
 def test_without_the_extra_the_page_is_left_out_and_that_is_said_once(
