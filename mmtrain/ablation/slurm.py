@@ -18,6 +18,8 @@ from mmtrain.engine.jsonl import JsonLines, read_jsonl
 from mmtrain.errors import ConfigError
 
 _PATIENCE = 60.0  # seconds for an answer of Slurm's
+# which task trains what, where it begins, and where what Slurm says of it is looked for
+_DECIDED = ("--array", "-a", "--job-name", "-J", "--output", "-o", "--error", "-e", "--dependency", "-d", "--chdir", "-D")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def read_options(throttle: int | None, words: str) -> SlurmOptions:
             f"--sbatch-args {words}: {error}; write it as for a shell: --sbatch-args '--time=4:00:00'"
         ) from None
     for word in found:
-        if word.partition("=")[0] in ("--array", "-a", "--job-name", "-J", "--output", "-o", "--dependency", "-d"):
+        if word.partition("=")[0] in _DECIDED or word[:2] in _DECIDED:  # a short option's value may be in its word
             raise ConfigError(f"--sbatch-args: {word}: that is decided here; leave it out (runs at a time: --throttle)")
     return SlurmOptions(throttle, found)
 

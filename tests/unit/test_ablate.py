@@ -35,6 +35,7 @@ EXPERIMENT = {
 }
 AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat", "sum", "mean")}}
 GRID = [(name, rate) for name in ("concat", "sum", "mean") for rate in ("low", "high")]
+CORNERS = ("concat-low", "concat-high", "sum-low", "sum-high")
 # what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice; epochs,
 # whose seconds are those of their windows
 RUN = """
@@ -530,6 +531,22 @@ def test_curves_are_of_the_baseline_and_the_best_others(bench: Bench) -> None:
     chart = next(iter(curve_charts(build_report(bench.plan, status.statuses(bench.plan)))))
     assert set(chart.columns["variant"]) == {"rate-0", *(f"rate-{number}" for number in range(3, 10))}
     assert chart.summary.endswith("The baseline and the best of the others: 2 more are left out.")
+
+
+def test_the_better_of_two_axes_is_darker_and_so_is_what_is_left_of_either_sign(bench: Bench) -> None:
+    """Errors 0, 1; 2, 5: lower is better. Means of rows 0.5, 3.5, of columns 1, 3, of all 2 leave 0.5, -0.5; -0.5, 0.5."""
+    from mmtrain.ablation.effect_charts import interaction_charts  # of the extra `report`
+
+    fusions = {name: AXES["fusion"][name] for name in ("concat", "sum")}
+    rates = {"low": {}, "high": {"training.optimizer.lr": 0.1}}
+    bench.write(seeds=[0], axes={"fusion": fusions, "rate": rates}, baseline={"fusion": "concat", "rate": "low"})
+    bench.values = {(name, 0): value for name, value in zip(CORNERS, (0.0, 1.0, 2.0, 5.0), strict=True)}
+    ablate(bench.file)
+    means, left = interaction_charts(build_report(bench.plan, status.statuses(bench.plan)))
+    assert means.columns["val/t/mae"] == [0.0, 1.0, 2.0, 5.0]
+    assert means.columns["shade"] == pytest.approx([1.0, 0.8, 0.6, 0.0])
+    assert left.columns["left"] == pytest.approx([0.5, -0.5, -0.5, 0.5])
+    assert left.columns["shade"] == pytest.approx([1.0] * 4)
 
 
 def test_without_the_extra_the_page_is_left_out_and_that_is_said_once(
