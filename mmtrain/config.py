@@ -153,7 +153,7 @@ def parse(tree: ConfigTree) -> Experiment:
     try:
         experiment = Experiment.model_validate(tree.values)
     except ValidationError as error:
-        raise config_error(error, Experiment, tree) from None
+        raise config_error(error, Experiment, tree, beside={"stages", "stage"}) from None
     refuse_truth_as_number(tree, experiment.resolved())
     return experiment
 

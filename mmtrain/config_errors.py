@@ -1,7 +1,7 @@
 """Turns pydantic's complaints into lines that name the file, the key, and the nearest valid name."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -23,12 +23,14 @@ _MESSAGES = {
 }
 
 
-def config_error(error: ValidationError, model: type[BaseModel], tree: ConfigTree) -> ConfigError:
-    """One ConfigError that lists every complaint, a line for each key."""
+def config_error(
+    error: ValidationError, model: type[BaseModel], tree: ConfigTree, *, beside: Set[str] = frozenset()
+) -> ConfigError:
+    """One ConfigError that lists every complaint, a line for each key. `beside`: keys that a file may have besides."""
     complaints: dict[KeyPath, list[str]] = {}
     found: dict[KeyPath, Any] = {}
     for detail in error.errors():
-        for path, message in _complaints(detail, model, tree):
+        for path, message in _complaints(detail, model, tree, beside):
             complaints.setdefault(path, []).append(message)
             if detail["type"] not in ("value_error", "missing", "extra_forbidden") and "union_tag" not in detail["type"]:
                 found[path] = detail["input"]
@@ -62,13 +64,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"{guess} Known: {', '.join(names) or 'none'}"
 
 
-def _complaints(detail: ErrorDetails, model: type[BaseModel], tree: ConfigTree) -> Iterator[tuple[KeyPath, str]]:
+def _complaints(
+    detail: ErrorDetails, model: type[BaseModel], tree: ConfigTree, beside: Set[str]
+) -> Iterator[tuple[KeyPath, str]]:
     """The key and the words of a complaint; a validator's own words may hold several, a line each."""
     kind = detail["type"]
     path, owners, below = walk(detail["loc"], model, unknown=kind == "extra_forbidden")
     if kind == "extra_forbidden":
-        level = {"stages", "stage"} if len(path) == 1 and tree.written(path) == path else set()  # what a file has besides
-        yield path, _unknown_key(str(path[-1]), known_keys(owners) | level, model)
+        known = known_keys(owners) | (beside if len(path) == 1 and tree.written(path) == path else set())
+        yield path, _unknown_key(str(path[-1]), known, model)
     elif path and detail["input"] is None and has_name(path):
         yield path, "null takes an entry out, and there is none of this name below"
     elif kind == "union_tag_invalid":

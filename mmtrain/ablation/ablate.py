@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 
 from mmtrain.ablation.contents import Report, build_report
+from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.plan import Plan, PlannedRun, check_plan, read_plan
 from mmtrain.ablation.processes import Job, run_jobs, threads_for
 from mmtrain.ablation.readings import Readings, chosen_variants, reading_job
-from mmtrain.ablation.records import STOPPED, last_line
+from mmtrain.ablation.records import STOPPED, last_line, why
 from mmtrain.ablation.report import print_report, write_report
 from mmtrain.ablation.rows import variant_rows
 from mmtrain.ablation.slurm import SlurmOptions, find_submit, queued_runs, submit_table, submit_waves
@@ -22,7 +23,7 @@ from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import ConfigError
 
 Began = Callable[[Job], None]
-Ended = Callable[[Job, int], None]
+Ended = Callable[[Job, int, MemoryWatch], None]
 
 
 def ablate(
@@ -120,8 +121,8 @@ class _Session:
             self._found[job.label] = Status(runs[job.label], State.RUNNING)
             self._say(f"{job.label}: begins, log {job.log}")
 
-        def ended(job: Job, code: int) -> None:
-            attempts.note(runs[job.label], code=0 if code in STOPPED else code, line=_why(job, code))
+        def ended(job: Job, code: int, watch: MemoryWatch) -> None:
+            attempts.note(runs[job.label], code=0 if code in STOPPED else code, line=_why(job, code, watch))
             status = self._found[job.label] = status_of(self.plan, runs[job.label])
             self._look_behind()
             done = sum(status.is_finished for status in self.statuses)
@@ -152,7 +153,7 @@ class _Session:
         if not waves:
             self._say("nothing to submit")
             return
-        number = submit_waves(self.plan.folder, waves, script, options)
+        number = submit_waves(self.plan.folder, waves, script, options, words=words)
         table = submit_table(self.plan.folder, words, script, behind=number)
         count = sum(map(len, waves))
         self._say(f"submitted {count} runs as job {number}, and their table as job {table}")
@@ -183,9 +184,9 @@ class _Session:
             readings.note(runs[job.label])
             self._say(f"{job.label}: its test split is read, log {job.log}")
 
-        def ended(job: Job, code: int) -> None:
+        def ended(job: Job, code: int, watch: MemoryWatch) -> None:
             if code:
-                self._say(f"{job.label}: the test split could not be read: {_why(job, code)}")
+                self._say(f"{job.label}: the test split could not be read: {_why(job, code, watch)}")
 
         self._run([reading_job(self.plan, run) for run in out], jobs, began, ended)
         write_report(self.report())
@@ -254,9 +255,6 @@ def _state(status: Status) -> str:
     return ": ".join(words for words in (status.state.value, status.note) if words)
 
 
-def _why(job: Job, code: int) -> str:
-    """How a process came to its end, in its own words."""
-    if code in STOPPED:
-        return ""
-    line = last_line(job.log)
-    return f"killed by signal {-code} after: {line}" if code < 0 else line
+def _why(job: Job, code: int, watch: MemoryWatch) -> str:
+    """How a process came to its end, in its own words, or in those of what killed it."""
+    return why(code, line=last_line(job.log), peak_mib=watch.peak, oom_kills=watch.kills())

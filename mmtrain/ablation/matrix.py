@@ -54,6 +54,10 @@ class Matrix(Section):
     def _fits_together(self) -> Self:
         complaints = [*self._baseline_complaints(), *self._design_complaints(), *self._key_complaints()]
         complaints += [f"seeds: {seed} stands here twice" for seed in sorted(set(self.seeds)) if self.seeds.count(seed) > 1]
+        names = (self.metric, *self.also)
+        complaints += [
+            f"also: '{name}' is shown already; leave it out" for name in dict.fromkeys(names) if names.count(name) > 1
+        ]
         if complaints:
             raise ValueError("\n".join(complaints))
         return self

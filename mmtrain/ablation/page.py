@@ -47,7 +47,7 @@ def _comparison(report: Report, rows: Sequence[VariantRow], *, split: str) -> Da
     drawn: list[list[Value | Cell]] = []
     for row in rows:
         found = row.difference
-        value = estimate_cells(row.estimate, num=len(row.seeds))
+        value = estimate_cells(row.estimate, num=row.num_seeds)
         less = estimate_cells(found, num=found.num_seeds if found else 0, form="+.3f", mark=" *" * row.is_different)
         drawn.append(
             [
@@ -57,7 +57,7 @@ def _comparison(report: Report, rows: Sequence[VariantRow], *, split: str) -> Da
                 *(_or_none(number) for number in (found.p if found else np.nan, row.p_holm)),
                 _or_none(found.p_seeds if found else np.nan),
                 *(_or_none(row.also[f"{split}/{name}"]) for name in also),
-                f"{len(row.seeds)} x {found.num_groups}" if found and found.num_groups else str(len(row.seeds)),
+                f"{found.num_seeds} x {found.num_groups}" if found and found.num_groups else str(row.num_seeds),
             ]
         )
     title = "Validation" if split == "val" else "Test, read when the variants were chosen"

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.engine.launch import LAUNCHER_VARIABLE
 from mmtrain.engine.run_lock import is_locked
 from mmtrain.engine.signals import Signals
 from mmtrain.errors import Interrupted, Preempted
 
 _POLL = 0.1  # seconds
+_LOOK = 1.0  # seconds between two looks at the memory that is held
 _PATIENCE = 600.0  # seconds that a folder may be in use by a process that was not started here
 
 
@@ -55,21 +57,21 @@ def run_jobs(
     *,
     at_once: int,
     began: Callable[[Job], None],
-    ended: Callable[[Job, int], None],
+    ended: Callable[[Job, int, MemoryWatch], None],
     waits: Callable[[Job], None],
     patience: float = _PATIENCE,
     num_devices: int = 0,
 ) -> list[Job]:
     """Run all, `at_once` at a time, in order; one whose folder somebody else works in is put off. Returns those that never
     began: put off for `patience` seconds in vain, or one that they need did not end well. `ended` is told the exit code,
-    negative for a signal. `num_devices`: GPUs, of which each job gets one.
+    negative for a signal, and what was seen of the job's memory. `num_devices`: GPUs, of which each job gets one.
 
     Errors: Interrupted after Ctrl-C or SIGTERM, Preempted after SIGUSR1, when every process was stopped and has saved.
     """
-    waiting, running = deque(jobs), dict[subprocess.Popen[bytes], tuple[Job, dict[str, str]]]()
+    waiting, running = deque(jobs), dict[subprocess.Popen[bytes], tuple[Job, dict[str, str], MemoryWatch]]()
     places = environments_for(at_once, num_devices=num_devices)  # those that are free
     lacking = {job.label for job in jobs}  # has not ended well: what needs it does not begin
-    progressed = time.monotonic()
+    progressed = looked = time.monotonic()
     with Signals() as signals:
         try:
             while waiting or running:
@@ -77,18 +79,22 @@ def run_jobs(
                     kind = Preempted if signals.preempted else Interrupted
                     raise kind("stopped; what was trained is saved. The same command goes on")
                 for process in [process for process in running if process.poll() is not None]:
-                    job, place = running.pop(process)
+                    job, place, watch = running.pop(process)
                     places.append(place)
                     lacking -= {job.label} if process.returncode == 0 else set()
-                    ended(job, process.returncode)
+                    ended(job, process.returncode, watch)
                     progressed = time.monotonic()
                 ready = [job for job in waiting if lacking.isdisjoint(job.needs)]
                 while places and (free := next((job for job in ready if not is_locked(job.folder)), None)) is not None:
                     ready.remove(free)
                     waiting.remove(free)
                     place = places.pop(0)
-                    running[_start(free, place)] = free, place
+                    watch = MemoryWatch()
+                    running[_start(free, place)] = free, place, watch
                     began(free)
+                if time.monotonic() - looked > _LOOK:
+                    _look(running)
+                    looked = time.monotonic()
                 if waiting and not running:
                     if not ready:
                         break
@@ -109,6 +115,11 @@ def _start(job: Job, place: Mapping[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=os.environ | place
         )
+
+
+def _look(running: Mapping[subprocess.Popen[bytes], tuple[Job, Any, MemoryWatch]]) -> None:
+    for process, (_, _, watch) in running.items():
+        watch.look(process.pid)
 
 
 def _stop(running: Mapping[subprocess.Popen[bytes], Any]) -> None:

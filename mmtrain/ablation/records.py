@@ -49,18 +49,26 @@ class Record:
     def reason(self) -> str:
         """Why it came to no good end; '' where it was stopped or has not ended."""
         said = said_by_slurm(Path(self.output))
-        peak = f", at {self.peak_mib:,.0f} MiB or more" if self.peak_mib else ""
         if self.code is None:
             if _MEMORY.search(said):
-                return f"killed for memory{peak}: {said}"
+                return f"{_killed_for_memory(self.peak_mib)}: {said}"
             return said or f"ended by nobody knows what, last seen on {self.host}"
-        if self.code in STOPPED:
-            return ""
-        if self.code == _SIGKILL and self.oom_kills:
-            return f"killed for memory{peak}"
-        if self.code < 0:
-            return f"killed by signal {-self.code} after: {self.line}"
-        return self.line or f"exit code {self.code}"
+        return why(self.code, line=self.line, peak_mib=self.peak_mib, oom_kills=self.oom_kills)
+
+
+def why(code: int, *, line: str, peak_mib: float, oom_kills: int) -> str:
+    """Why a process came to no good end, by its exit code and the last line of its log; '' where it was stopped."""
+    if code in STOPPED:
+        return ""
+    if code == _SIGKILL and oom_kills:
+        return _killed_for_memory(peak_mib)
+    if code < 0:
+        return f"killed by signal {-code} after: {line}"
+    return line or f"exit code {code}"
+
+
+def _killed_for_memory(peak_mib: float) -> str:
+    return f"killed for memory{f', at {peak_mib:,.0f} MiB or more' if peak_mib else ''}"
 
 
 def read_record(folder: Path, run: str) -> Record | None:

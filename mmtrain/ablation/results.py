@@ -1,7 +1,7 @@
 """What a finished run came to: its metrics at the evaluation that validation chose, and what it cost."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,10 @@ def metrics_of(run: PlannedRun, split: str = "val") -> dict[str, float]:
 
 def cost_of(run: PlannedRun) -> Cost:
     """From timing.jsonl and environment.json; steps that a killed run had to repeat count once."""
-    windows = list({record["step"]: record for record in _records(run.folder)}.values())
+    records = list(_records(run.folder))
+    windows = list({record["step"]: record for record in records if record["kind"] == "window"}.values())
     rates = [float(window["samples_per_second"]) for window in windows]
-    memory = [size for window in windows for size in _memory(window)]
+    peaks = [float(record["peak_memory_mib"]) for record in records if record["kind"] == "epoch"]
     starts = json.loads(run.folder.environment.read_text(encoding="utf-8"))
     counts = starts[-1].get("parameters") or {} if starts else {}
     return Cost(
@@ -47,18 +48,9 @@ def cost_of(run: PlannedRun) -> Cost:
         samples_per_second=float(np.median(rates)) if rates else _NAN,
         parameters=float(counts.get("total", _NAN)),
         trained=float(counts.get("trained", _NAN)),
-        peak_memory=max(memory, default=_NAN),
+        peak_memory=max(peaks, default=_NAN),
     )
 
 
 def _records(folder: RunFolder) -> Iterator[dict[str, Any]]:
     return read_jsonl(folder.timing) if folder.timing.is_file() else iter(())
-
-
-def _memory(window: Mapping[str, Any]) -> list[float]:
-    """Numbers of a window whose name speaks of memory, in MiB; `..._bytes` are converted."""
-    return [
-        float(value) / 2**20 if "bytes" in key else float(value)
-        for key, value in window.items()
-        if "memory" in key and isinstance(value, int | float)
-    ]

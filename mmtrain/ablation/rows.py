@@ -47,6 +47,11 @@ class VariantRow:
     def is_different(self) -> bool:
         return self.p_holm < LEVEL
 
+    @property
+    def num_seeds(self) -> int:
+        """Those that the metric is defined for."""
+        return sum(bool(np.isfinite(value)) for value in self.values)
+
 
 def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "val") -> tuple[list[VariantRow], list[str]]:
     """A row for every variant, in the plan's order, from those of its runs that are finished; and what has to be said.

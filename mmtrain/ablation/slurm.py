@@ -18,6 +18,8 @@ from mmtrain.engine.jsonl import JsonLines, read_jsonl
 from mmtrain.errors import ConfigError
 
 _PATIENCE = 60.0  # seconds for an answer of Slurm's
+# which task trains what, where it begins, and where what Slurm says of it is looked for
+_DECIDED = ("--array", "-a", "--job-name", "-J", "--output", "-o", "--error", "-e", "--dependency", "-d", "--chdir", "-D")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def read_options(throttle: int | None, words: str) -> SlurmOptions:
             f"--sbatch-args {words}: {error}; write it as for a shell: --sbatch-args '--time=4:00:00'"
         ) from None
     for word in found:
-        if word.partition("=")[0] in ("--array", "-a", "--job-name", "-J", "--output", "-o", "--dependency", "-d"):
+        if word.partition("=")[0] in _DECIDED or word[:2] in _DECIDED:  # a short option's value may be in its word
             raise ConfigError(f"--sbatch-args: {word}: that is decided here; leave it out (runs at a time: --throttle)")
     return SlurmOptions(throttle, found)
 
@@ -58,10 +60,13 @@ def find_submit() -> Path:
     return found.resolve()
 
 
-def submit_waves(folder: Path, waves: Sequence[Sequence[Job]], script: Path, options: SlurmOptions) -> str:
+def submit_waves(
+    folder: Path, waves: Sequence[Sequence[Job]], script: Path, options: SlurmOptions, *, words: Sequence[str]
+) -> str:
     """Submit an array for each wave of runs, which begins when the one before has ended; gives the last one's number.
 
     `folder`: the matrix's; runs/<matrix>/slurm/<submission>/ keeps what the tasks read, and what their batch scripts say.
+    `words`: what names the matrix on the command line.
     Errors: ConfigError with what sbatch said.
     """
     number = ""
@@ -71,16 +76,16 @@ def submit_waves(folder: Path, waves: Sequence[Sequence[Job]], script: Path, opt
         outputs = [str(place / f"{index}.out") for index in range(len(wave))]
         now = time.time()
         tasks = [
-            Task(job.label, job.command, str(job.folder.resolve()), str(job.log.resolve()), output, submitted=now)
+            Task(job.label, job.command, str(job.folder.resolve()), str(job.log.resolve()), output, now, matrix=words)
             for job, output in zip(wave, outputs, strict=True)
         ]
         write_tasks(place / "tasks.jsonl", tasks)
         # before the jobs are there: what is submitted by somebody who dies of it is known, too
         _note(folder, {"name": name, "runs": [task.run for task in tasks]})
         limit = f"%{options.throttle}" if options.throttle else ""
-        words = [f"--array=0-{len(wave) - 1}{limit}", f"--job-name={name}", f"--output={place}/%a.out"]
-        words += [f"--dependency=afterany:{number}"] if number else []
-        number = _sbatch(script, [*words, *options.words, _template(script, "ablation"), str(place / "tasks.jsonl")])
+        own = [f"--array=0-{len(wave) - 1}{limit}", f"--job-name={name}", f"--output={place}/%a.out"]
+        own += [f"--dependency=afterany:{number}"] if number else []
+        number = _sbatch(script, [*own, *options.words, _template(script, "ablation"), str(place / "tasks.jsonl")])
     return number
 
 

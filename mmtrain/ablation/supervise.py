@@ -20,11 +20,15 @@ from mmtrain.engine.run_folder import RunFolder
 
 _LOOK = 0.5  # seconds
 _GROWTH = 1.1  # how much more memory is worth writing down before the end
+_TABLE_AGE = 300.0  # seconds that the table of a matrix may be old when one of its runs ends
+_SIGNALED = 128  # exit codes above are those of signals
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run of an array, as its line of tasks.jsonl has it. `submitted`: seconds since 1970."""
+    """A run of an array, as its line of tasks.jsonl has it. `submitted`: seconds since 1970; `matrix`: the words that name
+    its matrix on the command line.
+    """
 
     run: str
     command: Sequence[str]
@@ -32,6 +36,7 @@ class Task:
     log: str
     output: str  # of the batch script
     submitted: float
+    matrix: Sequence[str] = ()
 
     def words(self) -> list[str]:
         """The command, in this interpreter (of a container, say); what it was told to overwrite it goes on with once that
@@ -77,7 +82,21 @@ def supervise(task: Task, matrix: Path) -> int:
         oom_kills=watch.kills(),
         preempted=RunFolder(Path(task.folder)).preempted.is_file(),
     ).write(matrix)
-    return code if code >= 0 else 128 - code
+    return code if code >= 0 else _SIGNALED - code
+
+
+def write_table(task: Task, matrix: Path, *, code: int) -> None:
+    """The table of what is finished by now, behind a run that came to its own end, unless it is a few minutes old at most.
+
+    What becomes of it is said in the task's output, and changes nothing of how the run ended. Where another task is writing
+    it, it is left to that one, and the last is a job of its own.
+    """
+    table = matrix / "ablation.md"
+    is_new = table.is_file() and time.time() - table.stat().st_mtime < _TABLE_AGE
+    has_ended = code < _SIGNALED and not RunFolder(Path(task.folder)).preempted.is_file()
+    if task.matrix and has_ended and not is_new:
+        words = [sys.executable, "-m", "mmtrain.cli", "ablate", "table", *task.matrix]
+        subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
 
 
 def _start(task: Task) -> subprocess.Popen[bytes]:
@@ -98,7 +117,10 @@ def _job() -> str:
 
 def main(file: str, number: str) -> int:
     tasks = list(read_jsonl(Path(file)))
-    return supervise(Task(**tasks[int(number)]), Path(file).parents[2])
+    task, matrix = Task(**tasks[int(number)]), Path(file).parents[2]
+    code = supervise(task, matrix)
+    write_table(task, matrix, code=code)
+    return code
 
 
 if __name__ == "__main__":

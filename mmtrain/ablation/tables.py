@@ -52,7 +52,7 @@ def _comparison(plan: Plan, rows: Sequence[VariantRow], *, title: str, split: st
         drawn.append(
             (
                 _title(row),
-                *estimate_cells(row.estimate, num=len(row.seeds)),
+                *estimate_cells(row.estimate, num=row.num_seeds),
                 *estimate_cells(
                     row.difference, num=row.difference.num_seeds if row.difference else 0, form="+.3f", mark=mark
                 ),
@@ -61,7 +61,7 @@ def _comparison(plan: Plan, rows: Sequence[VariantRow], *, title: str, split: st
                 _cell(row.difference.p_seeds if row.difference else np.nan, ".3g"),
                 *(_cell(row.also[name], ".3f") for name in also),
                 over(row),
-                f"{sum(np.isfinite(row.values))} of {len(plan.matrix.seeds)}",
+                f"{row.num_seeds} of {len(plan.matrix.seeds)}",
             )
         )
     return TextTable(title, header, tuple(drawn), 1)

@@ -139,7 +139,7 @@ class TextTable:
 
     def markdown(self) -> str:
         """For a file: a heading and a table that reads as plain text too."""
-        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        widths = [max(2, *map(len, column)) for column in zip(self.header, *self.rows, strict=True)]  # "-:" says right
 
         def line(cells: Sequence[str]) -> str:
             pairs = enumerate(zip(cells, widths, strict=True))

@@ -118,6 +118,9 @@ def check_numbers(found: dict[str, object], folder: Path, ids: tuple[str, str]) 
         assert rows[id_]["values"] == pytest.approx(values[id_])
         assert rows[id_]["cost"]["parameters"] >= rows[id_]["cost"]["trained"] > 0
         assert rows[id_]["cost"]["samples_per_second"] > 0
+    epochs = [mmtrain.history(folder / ids[1] / f"seed-{seed}").epochs for seed in (3, 4)]  # of runs that nothing cut
+    assert rows[ids[1]]["cost"]["seconds"] == pytest.approx(sum(found["seconds"].sum() for found in epochs) / 2, abs=0.01)
+    assert rows[ids[1]]["cost"]["peak_memory"] == pytest.approx(sum(found["peak_memory_mib"].max() for found in epochs) / 2)
     pairs = zip(*(values[id_] for id_ in reversed(ids)), strict=True)
     assert rows[ids[1]]["difference"]["mean"] == pytest.approx(sum(ours - theirs for ours, theirs in pairs) / 2)
 

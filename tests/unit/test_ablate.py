@@ -15,6 +15,8 @@ import yaml
 from mmtrain.ablation import ablate as module
 from mmtrain.ablation import processes, report, status
 from mmtrain.ablation.ablate import ablate
+from mmtrain.ablation.contents import build_report
+from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
 from mmtrain.ablation.processes import Job
 from mmtrain.compatibility import stores_key
@@ -33,7 +35,9 @@ EXPERIMENT = {
 }
 AXES = {"fusion": {name: {"model.fusion": {"name": name}} for name in ("concat", "sum", "mean")}}
 GRID = [(name, rate) for name in ("concat", "sum", "mean") for rate in ("low", "high")]
-# what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice
+CORNERS = ("concat-low", "concat-high", "sum-low", "sum-high")
+# what training would leave: two evaluations, of which the first was the best; a window that a killed run made twice; epochs,
+# whose seconds are those of their windows
 RUN = """
 import json, pathlib, shutil, sys
 folder, how = pathlib.Path(sys.argv[1]), json.loads(pathlib.Path(sys.argv[2]).read_text())
@@ -45,9 +49,11 @@ folder.mkdir(parents=True, exist_ok=True)
 (folder / "environment.json").write_text(json.dumps([how["environment"]]))
 metrics = [{"kind": "evaluation", "step": step, "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
     for step, best, value in ((1, True, how["value"]), (2, False, 9.0))]
-windows = [{"step": step, "seconds": seconds, "samples_per_second": rate, "peak_memory_bytes": 2**20 * seconds}
-    for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
-for name, records in (("metrics", metrics), ("timing", windows)):
+timing = [{"kind": kind, "step": step, "seconds": seconds, "samples_per_second": rate} for kind, step, seconds, rate in (
+    ("window", 1, 5.0, 90.0), ("window", 2, 70.0, 1.0), ("window", 2, 7.0, 10.0), ("epoch", 2, 12.0, 40.0),
+    ("window", 3, 1.0, 50.0), ("epoch", 3, 1.0, 50.0))]
+for record, peak in ((timing[3], 7.0), (timing[5], 6.5)): record["peak_memory_mib"] = peak
+for name, records in (("metrics", metrics), ("timing", timing)):
     (folder / (name + ".jsonl")).write_text("".join(json.dumps(record) + "\\n" for record in records))
 (folder / "how").write_text(sys.argv[3])
 """
@@ -173,6 +179,18 @@ def test_the_table_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> 
     assert [text.split(",")[0] for text in table] == ["variant", "concat", "sum", "mean"]
 
 
+def test_pairs_are_of_equal_seeds_and_comparisons_that_are_out_count(bench: Bench) -> None:
+    """concat is undefined for seed 0: 0.1, 0.2, 0.3 of sum are left, as above; its p counts twice though mean is out."""
+    values = {"concat": (None, 0.5, 0.7, 0.6), "sum": (9.0, 0.6, 0.9, 0.9)}
+    bench.values = {(name, seed): value for name, found in values.items() for seed, value in enumerate(found)}
+    bench.fails = {"mean"}
+    bench.write(seeds=[0, 1, 2, 3])
+    ablate(bench.file)
+    row, p = bench.variant("sum"), 1 - math.sqrt(12 / 14)
+    assert [row["difference"][key] for key in ("mean", "p", "num_seeds")] == pytest.approx([0.2, p, 3])
+    assert row["p_holm"] == pytest.approx(2 * p)
+
+
 def test_two_seeds_have_no_interval(bench: Bench) -> None:
     bench.values = {("sum", 0): 1.5, ("sum", 1): 2.5}
     ablate(bench.file)
@@ -227,6 +245,29 @@ def test_one_that_fails_is_listed_and_tried_again(bench: Bench, capsys: pytest.C
     assert bench.json()["open"] == []
 
 
+def test_one_that_is_killed_for_memory_is_called_so_with_the_most_that_it_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watch(MemoryWatch):
+        def look(self, _: int) -> float:
+            self.peak = 1234.4
+            return self.peak
+
+        def kills(self) -> int:
+            return 1
+
+    killed = "import os, time; print('step 3', flush=True); time.sleep(0.1); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(processes, "_LOOK", 0.0)
+    monkeypatch.setattr(processes, "MemoryWatch", Watch)
+    monkeypatch.setattr(module, "command_of", lambda *_, **__: (sys.executable, "-S", "-c", killed))
+    bench.write(seeds=[0])
+    assert not ablate(bench.file)
+    assert {run["note"] for run in bench.json()["runs"]} == {"killed for memory, at 1,234 MiB or more"}
+    monkeypatch.setattr(Watch, "kills", lambda _: 0)
+    ablate(bench.file)
+    assert {run["note"] for run in bench.json()["runs"]} == {"killed by signal 9 after: step 3"}
+
+
 def test_a_dry_run_starts_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert ablate(bench.file, dry_run=True, jobs=2)
     lines = capsys.readouterr().out.splitlines()
@@ -276,6 +317,12 @@ def test_an_undefined_metric_is_said_and_left_out(bench: Bench) -> None:
     assert bench.variant("sum")["values"] == [1.0, None]
     said = f"{bench.run('sum').parent.name}: val/t/mae is not defined for seed 1"
     assert said in bench.json()["open"]
+    bench.write(seeds=[0, 1, 2])
+    ablate(bench.file)
+    page = (bench.folder / "ablation.md").read_text()
+    line = " ".join(next(line for line in page.splitlines() if line.startswith("| sum")).split())
+    assert line.startswith("| sum | 1.000 | n = 2, no interval | +0.000 | n = 2, no interval | - | - | - | ")
+    assert line.endswith(" 2 seeds | 2 of 3 |")
 
 
 def predict(run: Path, values: list[float], split: str = "val") -> None:
@@ -410,6 +457,12 @@ def test_the_test_split_is_read_once_and_written_down(bench: Bench, capsys: pyte
     manifest.write_text("another training")
     assert ablate(bench.file, final=["sum"])
     assert reads(bench) == [*labels, labels[1]]
+    scores = bench.run("concat") / "evaluation" / "test.json"  # of another checkpoint, by `mmtrain evaluate`
+    scores.write_text(json.dumps({"step": 8, "metrics": {"test/t/mae": 7.0}}))
+    assert ablate(bench.file)
+    assert next(row for row in bench.json()["test"] if row["variant"] == "concat")["seeds"] == [1]
+    assert ablate(bench.file, final=["concat"])
+    assert reads(bench) == [*labels, labels[1], labels[2]]
 
 
 def test_what_final_refuses(bench: Bench) -> None:
@@ -465,6 +518,35 @@ def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypa
     assert "axes:" in page, "the matrix itself"
     sections = re.findall(r'<section id="([^"]*)"', page)
     assert sections == ["variants", "effects", "cost-and-quality", "learning-curves", "runs"]
+
+
+def test_curves_are_of_the_baseline_and_the_best_others(bench: Bench) -> None:
+    """Ten variants, of which the baseline is the worst: eight can be told apart."""
+    from mmtrain.ablation.page_charts import curve_charts  # of the extra `report`
+
+    rates = {f"rate-{number}": {"training.optimizer.lr": 10.0**-number} for number in range(10)}
+    bench.write(axes={"rate": rates}, baseline={"rate": "rate-0"}, seeds=[0])
+    bench.values = {(f"rate-{number}", 0): 1.0 / (1 + number) for number in range(10)}
+    ablate(bench.file)
+    chart = next(iter(curve_charts(build_report(bench.plan, status.statuses(bench.plan)))))
+    assert set(chart.columns["variant"]) == {"rate-0", *(f"rate-{number}" for number in range(3, 10))}
+    assert chart.summary.endswith("The baseline and the best of the others: 2 more are left out.")
+
+
+def test_the_better_of_two_axes_is_darker_and_so_is_what_is_left_of_either_sign(bench: Bench) -> None:
+    """Errors 0, 1; 2, 5: lower is better. Means of rows 0.5, 3.5, of columns 1, 3, of all 2 leave 0.5, -0.5; -0.5, 0.5."""
+    from mmtrain.ablation.effect_charts import interaction_charts  # of the extra `report`
+
+    fusions = {name: AXES["fusion"][name] for name in ("concat", "sum")}
+    rates = {"low": {}, "high": {"training.optimizer.lr": 0.1}}
+    bench.write(seeds=[0], axes={"fusion": fusions, "rate": rates}, baseline={"fusion": "concat", "rate": "low"})
+    bench.values = {(name, 0): value for name, value in zip(CORNERS, (0.0, 1.0, 2.0, 5.0), strict=True)}
+    ablate(bench.file)
+    means, left = interaction_charts(build_report(bench.plan, status.statuses(bench.plan)))
+    assert means.columns["val/t/mae"] == [0.0, 1.0, 2.0, 5.0]
+    assert means.columns["shade"] == pytest.approx([1.0, 0.8, 0.6, 0.0])
+    assert left.columns["left"] == pytest.approx([0.5, -0.5, -0.5, 0.5])
+    assert left.columns["shade"] == pytest.approx([1.0] * 4)
 
 
 def test_without_the_extra_the_page_is_left_out_and_that_is_said_once(

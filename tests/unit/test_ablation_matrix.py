@@ -115,6 +115,12 @@ def test_overrides_of_the_command_line_hold_for_all(write):
 
 WRONG = [
     ({"nam": "x"}, "trial.yaml:27: nam: unknown key; did you mean 'name'?"),
+    (
+        {"nothing": 1},
+        "nothing: unknown key. Known: also, axes, baseline, design, experiment, metric, name, overrides, seeds",
+    ),
+    ({"also": ["val/t/mae", "val/t/mae"]}, "also: 'val/t/mae' is shown already; leave it out"),
+    ({"metric": "val/t/mae", "also": ["val/t/mae"]}, "also: 'val/t/mae' is shown already; leave it out"),
     ({"name": None}, "name: is required and missing"),
     ({"axes": {}}, "axes: "),
     ({"baseline": {"fusio": "concat", "lr": "usual"}}, "baseline.fusio: no axis 'fusio'; did you mean 'fusion'?"),
@@ -150,6 +156,7 @@ def test_a_file_that_is_wrong(write, changes, message):
     with pytest.raises(ConfigError) as error:
         read_matrix(write(**changes))
     assert message in str(error.value)
+    assert "stage" not in str(error.value), "which are keys of an experiment"
 
 
 def test_a_later_axis_may_refine_an_earlier_one(write):

@@ -15,6 +15,8 @@ from mmtrain.ablation.records import last_line
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import Interrupted
 
+SIZES = {"small": 0, "large": 150}  # MiB
+
 
 def job(root: Path, name: str, code: str) -> Job:
     return Job(name, (sys.executable, "-S", "-c", code), root / name, root / "logs" / f"{name}.log")
@@ -31,7 +33,7 @@ class Told:
             jobs,
             at_once=at_once,
             began=lambda job: self.began.append(job.label),
-            ended=lambda job, code: self.ended.append((job.label, code)),
+            ended=lambda job, code, _: self.ended.append((job.label, code)),
             waits=lambda job: self.waited.append(job.label),
             **named,
         )
@@ -95,6 +97,20 @@ def test_no_two_jobs_at_a_time_have_one_device(tmp_path: Path, monkeypatch: pyte
     told.run(jobs, at_once=2, num_devices=2)
     assert [end for _, end in told.ended] == [0] * 6
     assert sorted(last_line(one.log) for one in jobs) == ["0"] * 3 + ["1"] * 3
+
+
+def test_the_memory_of_each_job_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmtrain.ablation.processes._LOOK", 0.0)
+    peaks, code = {}, "import time; hoard = b'x' * (%d << 20); time.sleep(0.4)"
+    run_jobs(
+        [job(tmp_path, name, code % size) for name, size in SIZES.items()],
+        at_once=2,
+        began=lambda _: None,
+        ended=lambda one, _, watch: peaks.update({one.label: watch.peak}),
+        waits=lambda _: None,
+    )
+    assert peaks["large"] - peaks["small"] == pytest.approx(150, abs=15)
+    assert peaks["small"] > 0
 
 
 def test_what_a_job_needs_has_ended_well_before_it_begins(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_an_array_and_its_table_are_submitted_as_the_site_wants_them(site: Site,
     tasks = [json.loads(line) for line in Path(array[-2]).read_text().splitlines()]
     assert [task["run"] for task in tasks] == [run.label for run in read_plan(site.file, ["training.epochs=3"]).runs]
     assert tasks[1]["command"][-1] == "--resume"
+    assert tasks[1]["matrix"] == [str(site.file), "training.epochs=3"]
     said = capsys.readouterr().out
     assert "submitted 2 runs as job 1, and their table as job 2" in said
     assert f"mmtrain ablate status {site.file} training.epochs=3" in said
@@ -130,6 +131,28 @@ def test_what_is_queued_or_runs_is_not_submitted_again(site: Site, capsys: pytes
         (site.root / "queue.txt").unlink()
         ablate(site.file, slurm=SlurmOptions())
     assert [json.loads(line)["run"] for line in Path(site.calls[4][-2]).read_text().splitlines()] == site.labels[:1]
+
+
+def test_stages_are_an_array_of_their_own_before_what_needs_them(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    base = {key: value for key, value in EXPERIMENT.items() if key != "streams"}
+    stages = {"first": {"streams": EXPERIMENT["streams"]}, "last": {"streams": EXPERIMENT["streams"]}}
+    (site.root / "base.yaml").write_text(yaml.safe_dump(base | {"runs": str(site.root / "runs"), "stages": stages}))
+    rates = {name: {"stages.last.training.optimizer.lr": lr} for name, lr in (("high", 0.1), ("low", 0.01))}
+    values = {"name": "trial", "experiment": "base.yaml", "axes": {"lr": rates}, "baseline": {"lr": "high"}}
+    site.file.write_text(yaml.safe_dump(values | {"metric": "val/loss"}, sort_keys=False))
+    assert ablate(site.file, slurm=SlurmOptions(throttle=3))
+    first, last, table = site.calls
+    assert ["--array=0-0%3" in first, "--array=0-1%3" in last] == [True, True]
+    behind = [[word for word in call if word.startswith("--dependency")] for call in site.calls]
+    assert behind == [[], ["--dependency=afterany:1"], ["--dependency=afterany:2"]]
+    runs = [[json.loads(line)["run"] for line in Path(call[-2]).read_text().splitlines()] for call in (first, last)]
+    assert runs == [[run.label for run in site.plan.shared], site.labels]
+    assert table[-3] == str(site.root / "slurm" / "table.sbatch")
+    assert "submitted 3 runs as job 2, and their table as job 3" in capsys.readouterr().out
+    site.queue((0, "RUNNING"))
+    assert ablate(site.file, slurm=SlurmOptions())
+    assert "2 runs wait for stages that are queued or running; submit again when these have ended" in capsys.readouterr().out
+    assert len(site.calls) == 3
 
 
 def test_what_slurm_refuses_is_one_message(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +182,9 @@ def test_options_of_the_array_are_read_as_a_shell_reads_them() -> None:
     )
     with pytest.raises(ConfigError, match="No closing quotation; write it as for a shell"):
         read_options(None, "--comment 'two")
-    with pytest.raises(ConfigError, match="--sbatch-args: --array=0-3: that is decided here"):
-        read_options(None, "--array=0-3")
+    for word in ("--array=0-3", "-a0-3", "-a", "--error=e.txt", "-D/tmp", "--dependency=after:3"):
+        with pytest.raises(ConfigError, match=f"--sbatch-args: {word}: that is decided here"):
+            read_options(None, f"--time=5 {word} 0-3")
 
 
 def begin(site: Site, number: int, *, seconds: float = 1.0) -> None:
@@ -189,6 +213,9 @@ def test_the_table_of_states_by_squeue_and_without_it(site: Site) -> None:
     site.record(0, code=0, preempted=True)
     site.queue((0, "PENDING"), (1, "COMPLETING"))
     assert [(row[0], row[-1]) for row in site.rows()] == [("queued", "preempted, goes on"), ("running", "completing")]
+    site.record(0, code=1, line="last words")
+    site.queue((0, "COMPLETING"), (1, "RUNNING"))
+    assert [(row[0], row[-1]) for row in site.rows()] == [("failed", "last words"), ("running", "")]
     (site.root / "silent").touch()
     lost = "or lost: it was submitted, and squeue does not answer"
     site.record(0)

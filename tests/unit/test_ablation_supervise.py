@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mmtrain.ablation import supervise
 from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.records import Record, read_record
 from mmtrain.ablation.supervise import Task, write_tasks
@@ -92,6 +93,34 @@ def test_a_preemption_reaches_a_run_that_did_not_listen_at_first(tmp_path: Path)
     record = read_record(tmp_path, item.run)
     assert record is not None
     assert (process.returncode, record.code, record.preempted, record.line) == (0, 0, True, "saved")
+
+
+def test_behind_a_run_the_table_is_written_unless_it_is_new_or_the_run_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, table, codes, calls = task(tmp_path, ""), tmp_path / "ablation.md", [1, 0, 0, 0, 130, 137], []
+    item = replace(item, matrix=("trial.yaml", "training.epochs=3"))
+    write_tasks(file := tmp_path / "slurm" / "first" / "tasks.jsonl", [item])
+    monkeypatch.setattr(supervise, "supervise", lambda *_: codes[0])
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: calls.append(words[1:]))
+
+    def writes() -> int:
+        """How often, when the run has ended with the next code."""
+        before, code = len(calls), codes[0]
+        assert supervise.main(str(file), "0") == code
+        codes.pop(0)
+        return len(calls) - before
+
+    assert writes() == 1, "of a run that failed, too; there is none yet"
+    table.touch()
+    assert writes() == 0
+    os.utime(table, (time.time() - 400,) * 2)
+    assert writes() == 1
+    (Path(item.folder) / "PREEMPTED").touch()
+    assert writes() == 0
+    (Path(item.folder) / "PREEMPTED").unlink()
+    assert (writes(), writes()) == (0, 0)
+    assert calls == [["-m", "mmtrain.cli", "ablate", "table", "trial.yaml", "training.epochs=3"]] * 2
 
 
 def test_what_was_overwritten_already_is_gone_on_with(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ from rich.console import Console
 from mmtrain.evaluation.baselines import baseline
 from mmtrain.evaluation.metrics import PRIMARY, is_lower_better, metrics
 from mmtrain.evaluation.predictions import TaskPredictions
-from mmtrain.evaluation.table import GapRow, ShareRow, TaskRow, gap_table, shares_table, summary_table, task_rows
+from mmtrain.evaluation.table import (
+    GapRow,
+    ShareRow,
+    TaskRow,
+    TextTable,
+    gap_table,
+    shares_table,
+    summary_table,
+    task_rows,
+)
 
 ABC = ("a", "b", "c")
 
@@ -136,6 +145,12 @@ def test_tables_as_text() -> None:
     assert "| tweets |    4200 |            25.0% |" in shares
     gap = GapRow(task="mood", metric="pearson", train_loss=0.5, val_loss=0.75, train_value=0.9, val_value=math.nan)
     assert "| mood |      0.500 |    0.750 | pearson | 0.900 |   - |" in gap_table([gap]).markdown()
+
+
+def test_the_rule_of_a_column_of_dashes_has_a_dash_beside_its_colon() -> None:
+    """A lone colon is no rule, and readers of Markdown would take the table for a paragraph."""
+    table = TextTable("T", ("n", "p"), (("a", "-"),), 1)
+    assert table.markdown().splitlines()[2:] == ["| n  |  p |", "| -- | -: |", "| a  |  - |"]
 
 
 def test_tables_on_a_terminal() -> None:
