@@ -32,6 +32,7 @@ _FORMATS = (
 _WITHOUT_INDEX = {"aac", "ac3", "eac3", "mp3", "flac", "h264", "hevc"}  # a seek in them lands where nobody knows
 _PREROLL = Fraction(1)  # seconds that a decoder runs in before a clip begins
 _SLACK = Fraction(1)  # seconds that a file may end before what was said of it
+_LONGEST_GAP = 3600  # seconds without a frame: beyond, the time stamps are broken, and filling the gap takes all memory
 
 
 class Source:
@@ -52,7 +53,15 @@ class Source:
             self._container.seek(int((start - _PREROLL + self._origin) * 1_000_000))
             landed = self._is_whole_from(start)
             self._container.seek(int((start - _PREROLL + self._origin if landed else self._origin) * 1_000_000))
-        yield from self._decoded()
+        before = start
+        for time, frame in self._decoded():
+            if time - before > _LONGEST_GAP:
+                raise DataError(
+                    f"its {self.stream.type} has nothing from {float(before):.2f} s to {float(time):.2f} s: the time stamps "
+                    "jump, as where recordings were joined by their bytes; write the file anew by a tool that mends them"
+                )
+            before = self.reached
+            yield time, frame
 
     def _is_whole_from(self, start: Fraction) -> bool:
         """Whether decoding from here gives what is there at a time: it begins before, and with a picture of its own.
