@@ -36,14 +36,15 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     allow_failures: int = 0,
     overwrite: bool = False,
     split: str | None = None,
+    text: str | None = None,
     shard: Shard | None = None,
     console: Console,
 ) -> list[Failure]:
     """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
 
-    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`: as `read_manifest`; `shard`: a part of
-    the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an earlier
-    one was stopped, and ends with the same bytes.
+    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`, `text`: as `read_manifest`; `shard`: a
+    part of the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an
+    earlier one was stopped, and ends with the same bytes.
 
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
@@ -51,7 +52,7 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     makers = choose(wanted, options=options or {}, weights=weights or {})
-    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True, split=split)
+    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True, split=split, text=text)
     _stop_beyond(allow_failures, read.failures, read, out)
     sound_of_video = not any("audio" in entry.media for entry in read.entries)
     _check_files(read, wanted, sound_of_video=sound_of_video)
@@ -80,7 +81,7 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
                 tasks=read.tasks,
                 columns=columns,
                 licence=read.licence,
-                provenance=describe_extraction(read, extractors, wanted, used, shard),
+                provenance=describe_extraction(read, extractors, wanted, used, text=text, shard=shard),
                 overwrite=overwrite,
             ) as writer:
                 for entry in read.entries:

@@ -1,5 +1,6 @@
 """Parquet manifests, folders of media, clips cut from longer files, media elsewhere: the same samples as a CSV's."""
 
+import json
 from fractions import Fraction
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 from data_prep.extract import extract
 from data_prep.manifest import read_manifest
 from data_prep.media.span import WHOLE, Span
-from mmtrain.errors import DataError
+from mmtrain.errors import ConfigError, DataError
 
 
 def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
@@ -59,6 +60,53 @@ def test_one_text_a_sample(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("id,split,text,subtitles\na,train,hello,a.srt\n")
     with pytest.raises(DataError, match="its text stands in more than one of the columns text, text_file, subtitles"):
         read_manifest(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "texts", "files"),
+    [
+        ("text", ["hello", ""], [[], []]),
+        ("subtitles", ["", ""], [["subtitles"], ["subtitles"]]),
+        ("none", ["", ""], [[], []]),
+    ],
+)
+def test_the_source_of_the_text_is_chosen(tmp_path: Path, source: str, texts: list[str], files: list[list[str]]) -> None:
+    (tmp_path / "data.csv").write_text("id,split,text,subtitles\na,train,hello,a.srt\nb,train,,b.srt\n")
+    manifest = read_manifest(tmp_path / "data.csv", text=source)
+    assert [entry.text for entry in manifest.entries] == texts
+    assert [list(entry.media) for entry in manifest.entries] == files
+    assert not manifest.columns
+
+
+def test_sources_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("id,split,text\na,train,hello\n")
+    with pytest.raises(ConfigError, match="--text words: write one of text, text_file, subtitles, or none"):
+        read_manifest(tmp_path / "data.csv", text="words")
+    with pytest.raises(DataError, match=r"--text subtitles: .*data\.csv has no such column; it has id, split, text"):
+        read_manifest(tmp_path / "data.csv", text="subtitles")
+
+
+def test_half_a_character_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": "whole", "group": "g1", "text": "\U0001f600"},
+        {"id": "cut", "group": "g2", "text": "so \ud83d"},
+        {"id": "a\udcff", "group": "g3"},
+        {"id": "held", "group": "g\ud83d", "note": ""},
+        {"id": "noted", "group": "g4", "note": "\ude00"},
+        *({"id": f"fine{number}", "group": f"h{number}"} for number in range(9)),
+    ]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    manifest = read_manifest(tmp_path / "data.jsonl", collect=True)
+    assert len(manifest.entries) == 10
+    told = [reason.reason.partition(", column ")[2].partition(" is half a character")[0] for reason in manifest.failures]
+    assert told == ["'text': '\\ud83d'", "'id': '\\udcff'", "'group': '\\ud83d'", "'note': '\\ude00'"]
+    with pytest.raises(DataError, match=r"line 2, sample 'cut', column 'text': '\\ud83d' is half a character, as where"):
+        read_manifest(tmp_path / "data.jsonl")
+
+
+def test_a_long_text_in_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(f"id,split,text\na,train,{'w' * 200_000}\n")
+    assert len(read_manifest(tmp_path / "data.csv").entries[0].text) == 200_000
 
 
 def test_media_elsewhere_only_where_that_is_allowed(tmp_path: Path) -> None:
