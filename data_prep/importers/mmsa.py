@@ -27,8 +27,8 @@ def import_mmsa(file: Path, *, target: Target, fill: float | None = None) -> Out
 
     `fill`: what is written for NaN and Inf in rows; None: a sample with one has failed.
 
-    Errors: DataError where the file is not such a pickle or asks for more than arrays, which is in `<out>.failures.jsonl` too;
-    MediaError as of `write_store`.
+    Errors: DataError where the file is not such a pickle or asks for more than arrays (`<out>.failures.jsonl` says it
+    too); MediaError as of `write_store`.
     """
     target.check()
     try:
