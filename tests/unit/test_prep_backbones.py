@@ -13,6 +13,7 @@ from torch import nn
 from torchvision import models
 
 from data_prep.extractors import AUDIO, IMAGE, TABLES, VIDEO
+from data_prep.extractors.backbone import hash_weights
 from data_prep.extractors.choose import choose
 from data_prep.extractors.clip_backbone import VIDEO_BACKBONES
 from data_prep.extractors.frame_backbone import IMAGE_BACKBONES
@@ -137,6 +138,16 @@ def test_half_precision_is_stored_as_float16(weights: Path, clip: Path) -> None:
     assert (rows.dtype, half.spec.dtype) == (np.float16, "float16")
     expected = whole(clip, part)
     assert np.abs(rows - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_weights_are_told_apart_by_names_and_shapes_too() -> None:
+    values = torch.arange(6.0)
+    nets = []
+    for name, shape in (("one", (2, 3)), ("two", (2, 3)), ("one", (3, 2))):
+        net = nn.Module()
+        net.register_buffer(name, values.reshape(shape).clone())
+        nets.append(net)
+    assert len({hash_weights(net) for net in nets}) == 3
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from real_media import write_video
 from rich.console import Console
 
 from data_prep.extract import extract
 from data_prep.manifest import read_manifest
 from data_prep.media.span import WHOLE, Span
+from mmtrain.data.store import FeatureStore
 from mmtrain.errors import ConfigError, DataError
 
 
@@ -153,6 +156,18 @@ def test_folders_that_are_laid_out_otherwise(tmp_path: Path) -> None:
         read_manifest(_touch(tmp_path / "twice", "train/a.mp4", "train/a.mkv"))
     with pytest.raises(DataError, match="has no samples"):
         read_manifest(_touch(tmp_path / "none", "readme.md"))
+
+
+def test_a_picture_beside_a_clip_has_no_time(tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mp4")
+    Image.new("RGB", (4, 4)).save(tmp_path / "still.png")
+    (tmp_path / "data.csv").write_text("id,split,video,image,start,end\na,train,film.mp4,still.png,1,2\n")
+    options = {"size": 2, "frames_per_second": 10.0}
+    wanted = {"video": "pixels", "image": "pixels"}
+    console = Console(file=StringIO())
+    assert extract(tmp_path / "data.csv", out=tmp_path / "store", wanted=wanted, options=options, console=console) == []
+    store = FeatureStore(tmp_path / "store")
+    assert (store.lengths("video").tolist(), store.lengths("image").tolist()) == ([10], [1])
 
 
 def test_clips_that_share_a_plain_text_are_named(tmp_path: Path) -> None:
