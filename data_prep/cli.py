@@ -60,6 +60,9 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         str | None, typer.Option(help="Extractor for the column video: resnet18, r3d_18, hf:MODEL, pixels, ...")
     ] = None,
     image: Annotated[str | None, typer.Option(help="Extractor for the column image: pixels, resnet18, ...")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Column of the text: text, text_file, subtitles; or none (default: the one filled).")
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(help="extractor=FILE, =torchvision (the default) or =random, repeatable: weights of a backbone."),
@@ -128,6 +131,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         allow_outside=allow_outside,
         allow_failures=allow_failures,
         overwrite=overwrite,
+        text=text,
         shard=read_shard(shard) if shard else None,
         console=Console(stderr=True),
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from data_prep.extractors import Extractor
 from data_prep.extractors.choose import choose
-from data_prep.failures import Failure, check_allowed, write_report
+from data_prep.failures import Failure, check_allowed, report_of, write_report
 from data_prep.finished import finished_rows, full_disk
 from data_prep.manifest import MEDIA, Manifest, read_manifest
 from data_prep.media.span import WHOLE
@@ -36,14 +36,15 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     allow_failures: int = 0,
     overwrite: bool = False,
     split: str | None = None,
+    text: str | None = None,
     shard: Shard | None = None,
     console: Console,
 ) -> list[Failure]:
     """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
 
-    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`: as `read_manifest`; `shard`: a part of
-    the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an earlier
-    one was stopped, and ends with the same bytes.
+    `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`, `text`: as `read_manifest`; `shard`: a
+    part of the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an
+    earlier one was stopped, and ends with the same bytes.
 
     Errors: DataError for a bad manifest, before any file is read; MediaError, after all files were tried and with no store
     written, where more than `allow_failures` samples failed.
@@ -51,7 +52,7 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another folder or pass --overwrite")
     makers = choose(wanted, options=options or {}, weights=weights or {})
-    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True, split=split)
+    read = read_manifest(manifest, tasks=tasks, allow_outside=allow_outside, collect=True, split=split, text=text)
     _stop_beyond(allow_failures, read.failures, read, out)
     sound_of_video = not any("audio" in entry.media for entry in read.entries)
     _check_files(read, wanted, sound_of_video=sound_of_video)
@@ -69,8 +70,9 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
             sound_of_video=sound_of_video,
             has_cues=len(columns) > len(read.columns),
         )
-        failures = [*read.failures, *_extract_all(read, samples, workers, console)]
-        _stop_beyond(allow_failures, failures, read, out)
+        unread, flaws = _extract_all(read, samples, workers, console)
+        failures = [*read.failures, *unread]
+        _stop_beyond(allow_failures, failures, read, out, flaws=flaws)
         left_out = {failure.id for failure in failures if failure.modality != "manifest"}
         try:
             with StoreWriter(
@@ -80,7 +82,7 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
                 tasks=read.tasks,
                 columns=columns,
                 licence=read.licence,
-                provenance=describe_extraction(read, extractors, wanted, used, shard),
+                provenance=describe_extraction(read, extractors, wanted, used, text=text, shard=shard),
                 overwrite=overwrite,
             ) as writer:
                 for entry in read.entries:
@@ -88,22 +90,32 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
                         samples.add(writer, entry)
         except OSError as error:
             raise full_disk(out, error) from None
+    if flaws:
+        samples_with = len({flaw.id for flaw in flaws})
+        console.print(
+            f"{samples_with} samples are kept though their texts have flaws: {report_of(out)}", markup=False, highlight=False
+        )
     return failures
 
 
-def _extract_all(read: Manifest, samples: Samples, workers: int, console: Console) -> list[Failure]:
-    """The samples whose files cannot be read, in the manifest's order."""
+def _extract_all(read: Manifest, samples: Samples, workers: int, console: Console) -> tuple[list[Failure], list[Failure]]:
+    """The samples whose files cannot be read, and what is wrong with texts that can, in the manifest's order."""
     failures: list[Failure] = []
+    flaws: list[Failure] = []
     encodings: Counter[str] = Counter()
     results = work_through(read.entries, samples.extract, workers=workers)
-    for result in track(results, f"extracting {read.name}", total=len(read.entries), console=console):
+    for entry, result in zip(
+        read.entries, track(results, f"extracting {read.name}", total=len(read.entries), console=console), strict=True
+    ):
         if isinstance(result, Failure):
             failures.append(result)
-        elif result.encoding:
+            continue
+        flaws += [Failure(entry.id, "text", str(samples.text_file(entry)), flaw) for flaw in result.flaws]
+        if result.encoding:
             encodings[result.encoding] += 1
     for encoding, count in encodings.items():
         console.print(f"{count} texts are not UTF-8 and were read as {encoding}; save them as UTF-8 where this is wrong")
-    return failures
+    return failures, flaws
 
 
 def _check_files(read: Manifest, wanted: Mapping[str, str], *, sound_of_video: bool) -> None:
@@ -138,8 +150,10 @@ def _notes(read: Manifest, extractors: Mapping[str, Extractor], *, asks_labels: 
             yield f"warning: --{modality} {extractor.spec.extractor} has random weights; its rows are for trying things out"
 
 
-def _stop_beyond(allowed: int, failures: Sequence[Failure], read: Manifest, out: Path) -> None:
+def _stop_beyond(
+    allowed: int, failures: Sequence[Failure], read: Manifest, out: Path, *, flaws: Sequence[Failure] = ()
+) -> None:
     """Errors: MediaError where there are more than allowed."""
-    write_report(out, failures)
+    write_report(out, failures, flaws=flaws)
     total = len(read.entries) + len(read.failures)
     check_allowed(out, failures, allowed=allowed, total=total, what=f"samples in {read.file} cannot be read")

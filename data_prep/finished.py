@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -95,4 +96,7 @@ def _stat(file: Path) -> list[tuple[str, int, int]]:
         found = [(path.name, path.stat()) for path in files]
     except OSError as error:
         raise DataError(f"not a readable file ({error.strerror})") from None
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
+    for name, status in found:
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a pipe would be waited for
+            raise DataError(f"not a readable file ('{name}' is no plain file)")
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]

@@ -1,28 +1,31 @@
 """Reading a manifest: which samples, which media, which labels; everything is checked before anything is extracted."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
 
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from data_prep.columns import further_columns, further_values, is_number
 from data_prep.failures import Failure
-from data_prep.manifest_rows import NONE_OF_THEM, read_rows
+from data_prep.manifest_labels import declare_task, parse_label
+from data_prep.manifest_paths import path_inside
+from data_prep.manifest_rows import read_rows
 from data_prep.media.span import Span
 from data_prep.split import count_by_group, split_groups
 from mmtrain.data.sample_row import Label
-from mmtrain.data.schema import OWN_COLUMNS, SPLITS, TaskKind, TaskSchema
-from mmtrain.errors import DataError
+from mmtrain.data.schema import OWN_COLUMNS, SPLITS, TaskSchema
+from mmtrain.errors import ConfigError, DataError
 from mmtrain.section import Section
 
 MEDIA = ("audio", "video", "image")
 TEXTS = ("text_file", "subtitles")
 SPAN = ("start", "end")
+SOURCES = ("text", *TEXTS)  # of a sample's text
+NO_TEXT = "none"
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,14 @@ def read_manifest(
     allow_outside: bool = False,
     collect: bool = False,
     split: str | None = None,
+    text: str | None = None,
 ) -> Manifest:
     """Read a CSV, JSONL or Parquet manifest, or a folder of media.
 
     `tasks`: column -> kind, beside or instead of the sidecar's. `allow_outside`: media may lie outside of the manifest's
     folder. `collect`: a row that is no sample (an id that comes twice, an unknown label, ...) is left out and told in
     `Manifest.failures`, where else it is an error. `split`: of all samples, where the manifest does not say; None: groups
-    are divided.
+    are divided. `text`: the column of `SOURCES` that is read, or `none`; None: that which a sample fills.
 
     Errors: DataError naming the line and column of whatever is not as it should be.
     """
@@ -84,10 +88,11 @@ def read_manifest(
     columns = rows[0][1].keys()
     if "id" not in columns:
         raise DataError(f"{file} has no column 'id'; it has {', '.join(columns)}")
+    sources = _sources(file, text, columns)
     sidecar = _sidecar(file)
     schemas = dict(sidecar.tasks)
     for task, kind in (tasks or {}).items():
-        schemas[task] = _declare(file, task, kind, [row.get(task, "") for _, row in rows])
+        schemas[task] = declare_task(file, task, kind, [row.get(task, "") for _, row in rows])
     for task in schemas:
         if task not in columns:
             raise DataError(f"{file} has no column '{task}' for the task of that name; it has {', '.join(columns)}")
@@ -99,7 +104,7 @@ def read_manifest(
             else dict.fromkeys((row.get("group") or row["id"] for _, row in rows), split)
         )
     further = further_columns([row for _, row in rows], {*OWN_COLUMNS, *MEDIA, *TEXTS, *SPAN, *schemas})
-    reader = _Reader(file, schemas, splits, further, allow_outside)
+    reader = _Reader(file, schemas, splits, further, sources=sources, allow_outside=allow_outside)
     entries, failures = [], []
     for line, row in rows:
         try:
@@ -123,18 +128,15 @@ def _sidecar(manifest: Path) -> Sidecar:
         raise DataError(f"{file}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
 
 
-def _declare(file: Path, task: str, kind: str, cells: Sequence[str]) -> TaskSchema:
-    """A task from a `--task name=kind` flag; its classes are the sorted values of its column."""
-    if kind not in get_args(TaskKind):
-        raise DataError(f"--task {task}={kind}: unknown kind; write one of {', '.join(get_args(TaskKind))}")
-    parts = (
-        (cells if kind != "multilabel" else [part for cell in cells for part in cell.split("|")]) if "multi" in kind else ()
-    )
-    classes = tuple(sorted({part.strip() for part in parts} - {"", NONE_OF_THEM}))
-    try:
-        return TaskSchema.model_validate({"kind": kind, "classes": classes})
-    except ValidationError as error:
-        raise DataError(f"{file}, column '{task}': {error.errors()[0]['msg']}") from None
+def _sources(file: Path, text: str | None, columns: Collection[str]) -> Sequence[str]:
+    """The columns that texts are taken from. Errors: ConfigError for one that is none, DataError where it is not there."""
+    if text is None:
+        return SOURCES
+    if text not in (*SOURCES, NO_TEXT):
+        raise ConfigError(f"--text {text}: write one of {', '.join(SOURCES)}, or {NO_TEXT}")
+    if text != NO_TEXT and text not in columns:
+        raise DataError(f"--text {text}: {file} has no such column; it has {', '.join(columns)}")
+    return [text] if text != NO_TEXT else []
 
 
 def _splits(file: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> dict[str, str]:
@@ -154,10 +156,12 @@ class _Reader:
         tasks: Mapping[str, TaskSchema],
         splits: Mapping[str, str],
         further: Mapping[str, pa.DataType],
+        *,
+        sources: Sequence[str],
         allow_outside: bool,
     ) -> None:
         self._file, self._tasks, self._splits, self._further = file, tasks, splits, further
-        self._allow_outside = allow_outside
+        self._sources, self._allow_outside = sources, allow_outside
         self._lines: dict[str, int] = {}  # of each id
         self._sides: dict[str, tuple[str, int]] = {}  # split and line of each group
 
@@ -181,17 +185,21 @@ class _Reader:
         if not name:
             raise DataError(f"{where}: the id is empty")
         where = f"{where}, sample '{name}'"
+        _check_unicode(where, row)
         group = row.get("group") or name
         split = row["split"] if "split" in row else self._splits[group]
         if split not in SPLITS:
             raise DataError(f"{where}: split '{split}'; write one of {', '.join(SPLITS)}")
         media = {
-            column: _inside(self._file, row[column], f"{where}, column '{column}'", allow_outside=self._allow_outside)
+            column: path_inside(self._file, row[column], f"{where}, column '{column}'", allow_outside=self._allow_outside)
             for column in (*MEDIA, *TEXTS)
-            if row.get(column)
+            if row.get(column) and (column in MEDIA or column in self._sources)
         }
-        if sum(bool(row.get(column)) for column in ("text", *TEXTS)) > 1:
-            raise DataError(f"{where}: its text stands in more than one of the columns text, {', '.join(TEXTS)}; keep one")
+        if sum(bool(row.get(column)) for column in self._sources) > 1:
+            raise DataError(
+                f"{where}: its text stands in more than one of the columns {', '.join(SOURCES)}; keep one, or say which by "
+                "--text"
+            )
         labels = {}
         for task, schema in self._tasks.items():
             if row[task].strip():
@@ -200,7 +208,21 @@ class _Reader:
                 except ValueError as error:
                     raise DataError(f"{where}, column '{task}': {error}") from None
         further = further_values(row, self._further)
-        return Entry(name, split, group, row.get("text", ""), media, _span(where, row), labels, further)
+        text = row.get("text", "") if "text" in self._sources else ""
+        return Entry(name, split, group, text, media, _span(where, row), labels, further)
+
+
+def _check_unicode(where: str, row: Mapping[str, str]) -> None:
+    """Errors: DataError where a cell holds what no file of texts may: one half of a pair of UTF-16, as "\\ud83d" in JSON."""
+    for column, cell in row.items():
+        try:
+            cell.encode()
+        except UnicodeEncodeError as error:
+            if column not in (*MEDIA, *TEXTS):  # names of files may be anything
+                raise DataError(
+                    f"{where}, column '{column}': {cell[error.start]!a} is half a character, as where a text was cut; "
+                    "write it whole, or leave it out"
+                ) from None
 
 
 def _span(where: str, row: Mapping[str, str]) -> Span:
@@ -215,38 +237,3 @@ def _span(where: str, row: Mapping[str, str]) -> Span:
     if end is not None and end <= start:
         raise DataError(f"{where}: the clip ends at {float(end):g} s and starts at {float(start):g} s")
     return Span(start, end)
-
-
-def _inside(file: Path, cell: str, where: str, *, allow_outside: bool = False) -> Path:
-    """The media file that a cell names, refused where it leaves the manifest's folder, also by a symbolic link."""
-    folder = (file if file.is_dir() else file.parent).resolve()
-    try:
-        target = (folder / cell).resolve()
-        if target.resolve() != target:
-            raise ValueError("a link in it leads to itself")  # and what stands behind it was not resolved
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{where}: {cell!r} is not a path ({error})") from None
-    if not allow_outside and not target.is_relative_to(folder):
-        raise DataError(f"{where}: '{cell}' leads out of {folder}; move the file into it, or pass --allow-outside")
-    return target
-
-
-def parse_label(task: TaskSchema, cell: str) -> Any:
-    """The label that a cell holds. Errors: ValueError saying what was expected."""
-    if task.kind == "regression":
-        number = float(cell) if is_number(cell) else math.nan
-        if not math.isfinite(number):
-            raise ValueError(f"'{cell}' is not a finite number")
-        return number
-    if task.kind == "multilabel":
-        names = [] if cell == NONE_OF_THEM else [part.strip() for part in cell.split("|")]
-        if not set(names) <= set(task.classes):
-            raise ValueError(f"'{cell}': write names of {', '.join(task.classes)} with | between, or - for none of them")
-        return [int(name in names) for name in task.classes]
-    names = list(task.classes) or ["0", "1"]
-    if cell in names:
-        return names.index(cell)
-    are_numbers = any(name.isdecimal() for name in names)  # then a number is a name, never a place in the list
-    if cell.isdecimal() and int(cell) < len(names) and not are_numbers:
-        return int(cell)
-    raise ValueError(f"'{cell}' is not one of {', '.join(names)}")

@@ -51,6 +51,7 @@ def read_rows(file: Path) -> tuple[list[Row], str]:
 
 
 def _csv(file: Path, content: str) -> Iterator[Row]:
+    csv.field_size_limit(max(len(content), csv.field_size_limit()))  # a text may be as long as it is
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     try:
         names = reader.fieldnames or ()

@@ -16,6 +16,8 @@ def describe_extraction(
     extractors: Mapping[str, Extractor],
     asked: Mapping[str, str],
     options: Mapping[str, Mapping[str, Any]],
+    *,
+    text: str | None = None,
     shard: Shard | None = None,
 ) -> dict[str, object]:
     """Nothing of it changes from one run of the same command to the next, so that stores can be compared by their bytes."""
@@ -25,6 +27,7 @@ def describe_extraction(
         "commit": _commit(Path(__file__).resolve().parent),
         "manifest": manifest.file.name,
         "manifest_sha256": manifest.sha256,
+        **({} if text is None else {"text": text}),
         **({} if shard is None else {"shard": f"{shard.number}/{shard.count}"}),
         "extractors": {key: describe_extractor(extractors[key], asked[key], options[key]) for key in extractors},
     }

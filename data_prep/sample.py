@@ -46,7 +46,7 @@ class Samples:
         try:
             return self._text(entry)
         except DataError as error:
-            return Failure(entry.id, "text", str(self._text_file(entry)), str(error))
+            return Failure(entry.id, "text", str(self.text_file(entry)), str(error))
 
     def add(self, writer: StoreWriter, entry: Entry) -> None:
         """Put a sample that was extracted into the store."""
@@ -76,12 +76,13 @@ class Samples:
         return found
 
     def _text(self, entry: Entry) -> Text:
-        file = self._text_file(entry)
+        file = self.text_file(entry)
         if file is None:
             return Text(entry.text)
         return read_text(file, entry.span)
 
-    def _text_file(self, entry: Entry) -> Path | None:
+    def text_file(self, entry: Entry) -> Path | None:
+        """Where its text stands; None where that is the manifest."""
         return next((entry.media[column] for column in TEXTS if column in entry.media), None)
 
 

@@ -60,4 +60,4 @@ def count_by_group(samples: Iterable[tuple[str, Iterable[str]]]) -> dict[str, Co
 
 
 def _hash(group: str) -> str:
-    return hashlib.sha256(group.encode()).hexdigest()
+    return hashlib.sha256(group.encode("utf-8", "surrogatepass")).hexdigest()

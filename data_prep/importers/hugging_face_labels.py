@@ -25,6 +25,8 @@ class Question:
 
     def label(self, value: Any) -> Label:
         """A cell as a label; None where it is null, or -1 of a class. Errors: ValueError where it is neither."""
+        if self.schema.kind != "regression":
+            value = _class(value)
         if value is None or (self.schema.kind in ("binary", "multiclass") and self.numbers and value == _NONE):
             return None
         if self.schema.kind == "regression":
@@ -34,7 +36,7 @@ class Question:
         if self.schema.kind == "multilabel":
             if not isinstance(value, list):
                 raise self._wrong(value, "a list of classes")
-            places = {self._place(entry) for entry in value}
+            places = {self._place(_class(entry)) for entry in value}
             return [int(place in places) for place in range(len(self.schema.classes))]
         return self._place(value)
 
@@ -42,13 +44,20 @@ class Question:
         classes: Sequence[str] = self.schema.classes or ("0", "1")
         if self.numbers and isinstance(value, bool | int) and 0 <= value < len(classes):
             return int(value)
-        if not self.numbers and value in classes:
-            return classes.index(value)
+        if not self.numbers and str(value) in classes:
+            return classes.index(str(value))
         words = f"a number from 0 to {len(classes) - 1}" if self.numbers else f"one of {', '.join(classes)}"
         raise self._wrong(value, words)
 
     def _wrong(self, value: Any, expected: str) -> ValueError:
         return ValueError(f"column '{self.column}' is {str(value)[:40]!r}, {expected} was expected")
+
+
+def _class(value: Any) -> Any:
+    """A cell that names a class; whole numbers beside empty cells are often kept as 1.0 and NaN."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return value
 
 
 def read_label_option(task: str, value: str) -> tuple[TaskKind, str]:
@@ -67,7 +76,7 @@ def make_question(task: str, kind: TaskKind, column: str, *, names: Sequence[str
     if kind == "regression":
         classes = ()
     elif not classes:
-        found = {entry for value in values for entry in (value if isinstance(value, list) else [value])} - {None}
+        found = {_class(entry) for value in values for entry in _single(value, f"--label {task}={kind}:{column}")} - {None}
         numbers = all(isinstance(entry, int) for entry in found)
         top = max((int(entry) for entry in found), default=-1) if numbers else 0
         classes = tuple(map(str, range(top + 1))) if numbers else tuple(sorted(map(str, found)))
@@ -78,6 +87,15 @@ def make_question(task: str, kind: TaskKind, column: str, *, names: Sequence[str
     except ValidationError as error:
         raise ConfigError(f"--label {task}={kind}:{column}: {error.errors()[0]['msg']}") from None
     return Question(task, column, schema, numbers)
+
+
+def _single(value: Any, option: str) -> list[Any]:
+    """The entries of a cell. Errors: ConfigError for those that can name no class."""
+    entries = value if isinstance(value, list) else [value]
+    for entry in entries:
+        if isinstance(entry, list | dict):
+            raise ConfigError(f"{option}: the column holds {str(entry)[:40]}, numbers or names of classes were expected")
+    return entries
 
 
 def read_labels(questions: Sequence[Question], row: Mapping[str, Any]) -> dict[str, Label]:

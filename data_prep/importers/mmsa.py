@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.failures import Failure
+from data_prep.failures import Failure, write_report
 from data_prep.fetch.record import sha256
 from data_prep.importers.arrays import Rows
 from data_prep.importers.mmsa_labels import Question, check_length, find_questions
@@ -27,10 +27,15 @@ def import_mmsa(file: Path, *, target: Target, fill: float | None = None) -> Out
 
     `fill`: what is written for NaN and Inf in rows; None: a sample with one has failed.
 
-    Errors: DataError where the file is not such a pickle or asks for more than arrays; MediaError as of `write_store`.
+    Errors: DataError where the file is not such a pickle or asks for more than arrays (`<out>.failures.jsonl` says it
+    too); MediaError as of `write_store`.
     """
     target.check()
-    content = _read(file)
+    try:
+        content = _read(file)
+    except DataError as error:
+        write_report(target.out, [Failure(file.stem, "", str(file), str(error))])
+        raise
     questions = find_questions(file, content)
     specs = {key: FeatureSpec(dim=width) for key, width in _widths(file, content).items()}
     counts = {split: len(content[split]["id"]) for split in content}

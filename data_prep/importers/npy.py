@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from data_prep.failures import Failure
@@ -29,22 +30,23 @@ class Folder:
 def import_npy(table: Path, *, folders: Mapping[str, Folder], tasks: Mapping[str, str], target: Target) -> Outcome:
     """Write the store of a CSV, JSONL, JSON or Parquet table as of `read_manifest`, and of `FOLDER/<id>.npy` by modality.
 
-    The first file that can be read says how wide a modality is, and whether it is float16, float32 or pixels.
+    The first file that can be read says how wide a modality is, and whether it is float16, float32 or pixels. A row that is
+    no sample (an id that comes twice, an unknown label, ...) is a failure as a file is that cannot be read.
 
     Errors: DataError for a bad table, a folder without a file that fits, MediaError as of `write_store`.
     """
     target.check()
-    read = read_manifest(table, tasks=tasks)
+    read = read_manifest(table, tasks=tasks, collect=True)
     for modality, folder in folders.items():
         if not folder.path.is_dir():
             raise ConfigError(f"--modality {modality}={folder.path}: not a folder; write that with the .npy files")
     specs, firsts = {}, {}
-    for modality, folder in folders.items():
+    for modality, folder in folders.items() if read.entries else ():
         firsts[modality], specs[modality] = _first(table, modality, folder, read.entries)
     return write_store(
         target,
-        _samples(read.entries, folders, specs, firsts),
-        total=len(read.entries),
+        chain(read.failures, _samples(read.entries, folders, specs, firsts)),
+        total=len(read.failures) + len(read.entries),
         name=read.name,
         modalities=specs,
         tasks=read.tasks,

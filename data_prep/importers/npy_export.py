@@ -11,7 +11,7 @@ from rich.console import Console
 
 from data_prep.fetch.record import write_json
 from data_prep.importers.arrays import file_name
-from data_prep.manifest import parse_label
+from data_prep.manifest_labels import parse_label
 from data_prep.manifest_rows import NONE_OF_THEM
 from data_prep.progress import track
 from mmtrain.data.schema import OWN_COLUMNS, TaskSchema

@@ -1,7 +1,7 @@
 """Opening a media file by PyAV, and the frames of one of its tracks from a time on; whatever is wrong is a DataError."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -31,14 +31,19 @@ _FORMATS = (
 )
 _WITHOUT_INDEX = {"aac", "ac3", "eac3", "mp3", "flac", "h264", "hevc"}  # a seek in them lands where nobody knows
 _PREROLL = Fraction(1)  # seconds that a decoder runs in before a clip begins
-_SLACK = Fraction(1)  # seconds that a file may end before what was said of it
+_SLACK = Fraction(1)  # seconds that a file may end before what was said of it, or its time stamps may go back
+_LONGEST_GAP = 3600  # seconds without a frame: beyond, the time stamps are broken, and filling the gap takes all memory
 
 
 class Source:
-    """One track of an open file; its times are seconds since the file began, whichever track begins first."""
+    """One track of an open file; its times are seconds since the file began, whichever track begins first.
 
-    def __init__(self, container: Any, stream: Any) -> None:
-        self._container, self.stream = container, stream
+    `open_track` gives the container and the track; it is asked again where only the beginning can be decoded.
+    """
+
+    def __init__(self, open_track: Callable[[], tuple[Any, Any]]) -> None:
+        self._open_track = open_track
+        self._container, self.stream = container, stream = open_track()
         self._origin = Fraction(container.start_time or 0, 1_000_000)
         self._has_index = not _WITHOUT_INDEX & set(container.format.name.split(","))
         declared = stream.duration if "mov" in container.format.name.split(",") else None  # elsewhere an estimate
@@ -49,26 +54,49 @@ class Source:
     def frames(self, start: Fraction) -> Iterator[tuple[Fraction, Any]]:
         """Time and frame, in the order of presentation, from the frame at `start` or one before it."""
         if start > _PREROLL and self._has_index:
-            self._container.seek(int((start - _PREROLL + self._origin) * 1_000_000))
-            landed = self._is_whole_from(start)
-            self._container.seek(int((start - _PREROLL + self._origin if landed else self._origin) * 1_000_000))
-        yield from self._decoded()
+            place = int((start - _PREROLL + self._origin) * 1_000_000)
+            self._container.seek(place)
+            if self._is_whole_from(start):
+                self._container.seek(place)
+            else:  # not by a seek, which in a transport stream lands behind the first picture
+                self._container, self.stream = self._open_track()
+        before: Fraction | None = None
+        for time, frame in self._decoded():
+            if time - (start if before is None else before) > _LONGEST_GAP or (
+                before is not None and time < before - _SLACK
+            ):
+                raise DataError(
+                    f"its {self.stream.type} jumps from {float(before or start):.2f} s to {float(time):.2f} s, as where "
+                    "recordings were joined by their bytes; write the file anew by a tool that mends its time stamps"
+                )
+            before = time if before is None else max(before, time)
+            yield time, frame
 
     def _is_whole_from(self, start: Fraction) -> bool:
         """Whether decoding from here gives what is there at a time: it begins before, and with a picture of its own.
 
         Some decoders make pictures also of those that are told by others before them, which they have not seen.
         """
-        for time, frame in self._decoded():
-            return time <= start and (self.stream.type == "audio" or bool(frame.key_frame))
+        import av
+
+        try:
+            for time, frame in self._decoded():
+                return time <= start and (self.stream.type == "audio" or bool(frame.key_frame))
+        except (DataError, av.FFmpegError):  # half a packet, in forms that are sought by their bytes
+            return False
         return False
 
     def _decoded(self) -> Iterator[tuple[Fraction, Any]]:
+        follows: Fraction | None = None
         for frame in self._container.decode(self.stream):
-            if frame.pts is None:
+            if frame.pts is not None:
+                time = frame.pts * frame.time_base - self._origin
+            elif follows is not None and self.stream.type == "audio":  # what a decoder had left at its end
+                time = follows
+            else:
                 raise DataError("its frames have no time stamps; put it into a container that has them, such as mp4")
-            time = frame.pts * frame.time_base - self._origin
-            self.reached = max(self.reached, time + self._length(frame))
+            follows = time + self._length(frame)
+            self.reached = max(self.reached, follows)
             yield time, frame
 
     def _length(self, frame: Any) -> Fraction:
@@ -98,16 +126,27 @@ def opened(file: Path, track: Track) -> Iterator[Source]:
     try:
         if file.stat().st_size == 0:
             raise DataError(f"not a readable {kind} (the file is empty)")
-        with av.open(str(file), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}) as container:
-            found = container.streams.audio if track == "audio" else container.streams.video
-            streams = [stream for stream in found if not stream.disposition & stream.disposition.attached_pic]
-            if not streams:
-                raise DataError(_without(track))
-            yield Source(container, streams[0])
+        with ExitStack() as opened_files:
+            yield Source(lambda: _find(opened_files.enter_context(_open(file)), track))
     except DataError:
         raise
     except (av.FFmpegError, OSError, ValueError, MemoryError, RuntimeError) as error:
         raise DataError(f"not a readable {kind} ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _open(file: Path) -> Any:
+    import av
+
+    return av.open(str(file), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+
+
+def _find(container: Any, track: Track) -> tuple[Any, Any]:
+    """The container and its first track of a kind. Errors: DataError where it has none."""
+    found = container.streams.audio if track == "audio" else container.streams.video
+    streams = [stream for stream in found if not stream.disposition & stream.disposition.attached_pic]
+    if not streams:
+        raise DataError(_without(track))
+    return container, streams[0]
 
 
 def duration(file: Path) -> Fraction:
@@ -115,7 +154,7 @@ def duration(file: Path) -> Fraction:
     import av
 
     try:
-        with av.open(str(file), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}) as container:
+        with _open(file) as container:
             if not container.duration:
                 raise DataError("its header does not say how long it is")
             return Fraction(container.duration, 1_000_000)

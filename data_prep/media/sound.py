@@ -48,6 +48,9 @@ def _decode(source: Source, span: Span, native: int) -> npt.NDArray[np.float32]:
         place = round((time - span.start) * native)
         if parts and abs(place - filled) <= _JUMP * native:
             place = filled
+        if limit is not None and place >= limit:
+            parts.append(np.zeros(limit - filled, np.float32))
+            break
         if place + len(mono) <= filled:
             continue
         parts += [np.zeros(max(place - filled, 0), np.float32), mono[max(filled - place, 0) :]]

@@ -76,7 +76,7 @@ def extracted(
     key = _key(read, used, options, weights, skip_bad)
     if not (store.is_dir() and mark.is_file() and mark.read_text(encoding="utf-8") == key):
         failed.unlink(missing_ok=True)
-        failures = _in_own_words(
+        _in_own_words(
             extract,
             manifest,
             out=store,
@@ -90,8 +90,9 @@ def extracted(
             split=_SPLIT,
             console=console,
         )
-        if failures:
-            store.with_name(store.name + ".failures.jsonl").replace(failed)
+        report = store.with_name(store.name + ".failures.jsonl")
+        if report.exists():  # samples left out, or texts with flaws
+            report.replace(failed)
         write_whole(mark, key)
     yield FeatureStore(store)
     shutil.rmtree(store)  # where what follows failed, it is there for the next call

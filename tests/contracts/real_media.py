@@ -23,12 +23,15 @@ def write_video(
     rate: int | None = 16_000,
     seconds: float = 4.0,
     delay: float = 0.0,
+    delays: Sequence[float] = (),
     origin: float = 0.0,
     clock: Fraction = Fraction(1, 1000),
     pictures: Sequence[np.ndarray] | None = None,
     group: int = 12,
 ) -> Path:
     """MPEG-4 pictures at `times` (10 a second) and a tone of 1 kHz, later by `delay`, at `rate` Hz; None: no audio track.
+
+    `delays`: of each 1024 samples of the tone by itself, the last one also of all that follow.
 
     `origin`: seconds at which the file's clock stands when it begins; `clock`: of the pictures' time stamps; `pictures`:
     instead of dark and bright ones; `group`: pictures from one that can be decoded by itself to the next.
@@ -51,7 +54,8 @@ def write_video(
             for first in range(0, len(wave), 1024):
                 chunk = av.AudioFrame.from_ndarray(wave[None, first : first + 1024], format="s16", layout="mono")
                 chunk.sample_rate, chunk.time_base = rate, Fraction(1, rate)
-                chunk.pts = first + round((delay + origin) * rate)
+                own = delays[min(first // 1024, len(delays) - 1)] if delays else delay
+                chunk.pts = first + round((own + origin) * rate)
                 container.mux(sound.encode(chunk))
             container.mux(sound.encode())
     return file

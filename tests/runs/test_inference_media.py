@@ -142,6 +142,11 @@ def test_what_a_clip_lacks_is_said(media: Path, tmp_path: Path, predict: Callabl
     assert predict("--manifest", table, "--skip-bad")[0] == 0
     assert [row["id"] for row in rows(tmp_path)] == ["b"]
     assert json.loads((tmp_path / "out.jsonl.failures.jsonl").read_text())["id"] == "a"
+    (tmp_path / "said.srt").write_bytes(b"1\n00:00:00,000 --> 00:00:01,000\n\xe9t\xe9\n")
+    table.write_text("id,video,subtitles\nb,fine.mp4,said.srt\n")
+    assert predict("--manifest", table)[0] == 0
+    assert "read as cp1252" in json.loads((tmp_path / "out.jsonl.failures.jsonl").read_text())["reason"]
+    assert not list(tmp_path.glob(".out.jsonl*"))
 
 
 def stop(*_: object, **__: object) -> int:

@@ -202,3 +202,12 @@ def test_help_imports_nothing_heavy(tmp_path):
     code = f"import sys, data_prep.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_text_of_the_column_that_is_named(media):
+    (media / "spoken.srt").write_text("1\n00:00:00,000 --> 00:00:00,100\na whale\n")
+    (media / "said.csv").write_text("id,split,text,subtitles\na,train,a fish,spoken.srt\n")
+    done = _run("extract", "said.csv", "--out", "store", "--text", "subtitles", folder=media)
+    assert done.returncode == 0, done.stderr
+    store = FeatureStore(media / "store")
+    assert (store.text(0), store.schema.provenance["text"]) == ("a whale", "subtitles")

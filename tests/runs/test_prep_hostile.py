@@ -47,6 +47,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{name}.wav", np.repeat(beep(rate, 4.0)[:, None], channels, 1), rate, subtype=subtype)
     (folder / "latin.srt").write_bytes(GOOD.encode("cp1252"))
     (folder / "backwards.srt").write_text("1\n00:00:03,000 --> 00:00:01,000\nno\n")
+    os.mkfifo(folder / "pipe.wav")
     (folder / "bytes.srt").write_bytes(b"\xff\xfe\x00")
     return folder
 
@@ -78,6 +79,7 @@ BAD = {
     "backwards": (("whole.mp4", "backwards.srt", "1"), "a cue runs from 3 s to 1 s"),
     "bytes": (("whole.mp4", "bytes.srt", "1"), "said to be utf-16"),
     "seven": (("whole.mp4", "", "7"), "'7' is not one of 0, 1"),
+    "pipe": (("pipe.wav", "", "1"), "'pipe.wav' is no plain file"),
     "folder": (("../whole.mp4", "", "1"), "leads out of"),
 }
 FINE = {
@@ -99,13 +101,14 @@ def test_all_that_is_bad_is_named_and_all_else_is_there(
     words = ["extract", media / "clips.csv", "--out", tmp_path / "store", "--audio", "logmel", "--task", "loud=binary"]
     assert typed(monkeypatch, *words) == 3
     said = capsys.readouterr().err
-    assert "3 of 18 samples" in said  # of the table, before any medium is read
+    assert "3 of 19 samples" in said  # of the table, before any medium is read
     assert not (tmp_path / "store").exists()
-    assert typed(monkeypatch, *words, "--allow-failures", 12) == 3
-    assert "13 of 18 samples" in capsys.readouterr().err
-    assert typed(monkeypatch, *words, "--allow-failures", 13) == 0
+    assert typed(monkeypatch, *words, "--allow-failures", 13) == 3
+    assert "14 of 19 samples" in capsys.readouterr().err
+    assert typed(monkeypatch, *words, "--allow-failures", 14) == 0
     found = failures(tmp_path / "store")
-    assert set(found) == {*BAD, "whole"}
+    assert set(found) == {*BAD, "whole", "variable"}
+    assert "text: 1 of its 2 cues begin before another ends" in found["variable"]  # the last of three lines about it
     for name, (_, reason) in BAD.items():
         assert reason in found[name], name
     assert "stands in line 2 too" in found["whole"]
@@ -116,7 +119,9 @@ def test_all_that_is_bad_is_named_and_all_else_is_there(
         loud = np.flatnonzero(store.rows("audio", index).max(axis=1) > -1.5).tolist()
         assert loud == [30, 31, 32, 33], name  # the beep at 3.0 s, whatever the form
     assert store.text(1) == "caf\u00e9 \u00e0 la fin"  # by time, though they overlap and stand the other way round
-    assert "1 texts are not UTF-8 and were read as cp1252" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 texts are not UTF-8 and were read as cp1252" in said
+    assert "1 samples are kept though their texts have flaws" in said
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -83,13 +83,14 @@ def test_the_configs_find_their_tasks_and_widths(tmp_path, run):
 
 
 def test_the_papers_labels_leave_the_kinds_out_where_there_is_no_mischief(run):
-    clips = {"v_1": clip(YES, YES), "v_2": clip(), "w_1": clip(gory=None)}
+    unknown = clip(mature=YES) | {"y": None}
+    clips = {"v_1": clip(YES, YES), "v_2": clip(), "w_1": clip(gory=None), "w_2": unknown}
     _, _, store = run(clips)
-    assert store.labels("mature")[1].tolist() == [True, True, True]
-    assert store.labels("gory")[1].tolist() == [True, True, False]
+    assert store.labels("mature")[1].tolist() == [True, True, True, True]
+    assert store.labels("gory")[1].tolist() == [True, True, False, True]
     _, _, store = run(clips, "--paper-labels", "--overwrite")
-    assert store.labels("mature")[1].tolist() == [True, False, False]
-    assert store.labels("binary")[1].tolist() == [True, True, True]
+    assert store.labels("mature")[1].tolist() == [True, False, False, False]
+    assert store.labels("binary")[1].tolist() == [True, True, True, False]
 
 
 def test_a_file_that_cannot_be_read_is_a_missing_modality_named_and_counted(tmp_path, run):

@@ -119,6 +119,8 @@ def test_classes_by_the_values_and_lists_of_them(tmp_path, run):
         "tags": [["y"], [], None],
         "named": [[1], [0, 1], []],
         "single": [0, 1, 0],
+        "holes": [1.0, float("nan"), 0.0],
+        "halves": [0.5, 1.0, 0.5],
     }
     metadata = {
         "info": {"features": {"named": {"feature": {"names": ["p", "q"], "_type": "ClassLabel"}, "_type": "Sequence"}}}
@@ -127,6 +129,7 @@ def test_classes_by_the_values_and_lists_of_them(tmp_path, run):
     save_parquet(tmp_path / "set", train=table(rows, metadata))
     flags = ("topic=multiclass:topic", "stars=multiclass:stars", "flags=binary:flags", "tags=multilabel:tags")
     flags += ("named=multilabel:named", "single=multiclass:single")
+    flags += ("holes=binary:holes", "halves=multiclass:halves")
     code, said, store = run("set", "--text", "t", *[word for flag in flags for word in ("--label", flag)])
     assert code == 0, said
     assert store.schema.tasks["topic"].classes == ("air", "sea")
@@ -136,6 +139,8 @@ def test_classes_by_the_values_and_lists_of_them(tmp_path, run):
     assert (store.schema.tasks["tags"].classes, store.column("tags").to_pylist()) == (("y",), [[1], [0], None])
     assert (store.schema.tasks["named"].classes, store.column("named").to_pylist()) == (("p", "q"), [[0, 1], [1, 1], [0, 0]])
     assert store.schema.tasks["single"].classes == ("0", "1")
+    assert (store.schema.tasks["holes"].classes, store.column("holes").to_pylist()) == ((), [1, None, 0])
+    assert (store.schema.tasks["halves"].classes, store.column("halves").to_pylist()) == (("0.5", "1"), [0, 1, 0])
 
 
 def test_rows_and_a_second_text(tmp_path, run):
@@ -200,10 +205,11 @@ def test_a_row_that_cannot_be_imported_is_named(tmp_path, run, rows, flags, word
         ((*FLAGS, "--split", "val=dev"), "--split val=dev: set has the splits train"),
         ((*FLAGS, "--label", "a=binary:film"), "--label a=binary:film: "),
         ((*FLAGS, "--modality", "x=film"), "column 'film' has no rows in any sample"),
+        ((*FLAGS, "--label", "a=multiclass:row"), "--label a=multiclass:row: the column holds {'at': 1}, numbers or names"),
     ],
 )
 def test_flags_that_do_not_fit_are_named(tmp_path, run, flags, words):
-    save_parquet(tmp_path / "set", train=table(ROWS | {"film": ["x", "y", "z"]}))
+    save_parquet(tmp_path / "set", train=table(ROWS | {"film": ["x", "y", "z"], "row": [{"at": 1}] * 3}))
     code, said, store = run("set", *flags)
     assert (code, store) == (2, None)
     assert words in said

@@ -234,3 +234,5 @@ def test_a_hostile_pickle_is_refused_by_name_and_never_runs(tmp_path, run):
     assert (code, store) == (2, None)
     assert "mosi.pkl asks for posix.system, which is not let in" in said
     assert not (tmp_path / "pwned").exists()
+    (report,) = tmp_path.rglob("*.failures.jsonl")
+    assert "asks for posix.system" in json.loads(report.read_text())["reason"]

@@ -197,6 +197,25 @@ def test_a_file_that_does_not_fit_fails_its_sample(folder, run, array, words):
     assert words in record["reason"]
 
 
+def test_rows_of_the_table_that_are_no_sample_are_failures(folder, run):
+    rows = ["a/1,train,glad", "a/1,train,glad", "c d,val,furious", "b,train,sad"]
+    (folder / "t.csv").write_text("\n".join(["id,split,mood", *rows]))
+    (folder / "t.json").write_text(json.dumps({"tasks": {"mood": {"kind": "multiclass", "classes": ["glad", "sad"]}}}))
+    arguments = ("import", "npy", "t.csv", "--modality", "audio=audio", "--out", "store")
+    code, said = run(*arguments)
+    assert code == 3
+    assert "2 of 4 samples cannot be imported (0 allowed)" in said
+    assert run(*arguments, "--allow-failures", "2")[0] == 0
+    assert FeatureStore(folder / "store").column("id").to_pylist() == ["a/1", "b"]
+    told = [json.loads(line) for line in (folder / "store.failures.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["modality"]) for line in told] == [("a/1", "manifest"), ("c d", "manifest")]
+    assert "stands in line 2 too" in told[0]["reason"]
+    assert "'furious' is not one of glad, sad" in told[1]["reason"]
+    (folder / "t.csv").write_text("id,split,mood\na/1,train,furious\n")
+    code, said = run(*arguments, "--overwrite")
+    assert (code, "1 of 1 samples cannot be imported" in said) == (3, True)
+
+
 def test_one_row_wide_types_and_what_is_known_of_rows(folder, run):
     np.save(folder / "audio" / "b.npy", np.array([1, 2, 3]))
     given = ("--modality", "audio=audio", "--extractor", "audio=vggish", "--rate", "audio=1.5")

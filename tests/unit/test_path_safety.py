@@ -72,12 +72,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_media_of_a_manifest_stay_in_its_folder(folder: Path) -> None:
     file = folder / "clips.jsonl"
-    from data_prep.manifest import _inside
+    from data_prep.manifest_paths import path_inside
 
     accepted, refused = 0, 0
     for path in paths(0):
         try:
-            target = _inside(file, path, f"{file}, line 2, sample 'a', column 'audio'")
+            target = path_inside(file, path, f"{file}, line 2, sample 'a', column 'audio'")
         except DataError as error:
             assert str(error).startswith(f"{file}, line 2, sample 'a', column 'audio': ")  # noqa: PT017
             refused += 1

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision import models
 
 from data_prep.extractors import AUDIO, IMAGE, TABLES, VIDEO
+from data_prep.extractors.backbone import hash_weights
 from data_prep.extractors.choose import choose
 from data_prep.extractors.clip_backbone import VIDEO_BACKBONES
 from data_prep.extractors.frame_backbone import IMAGE_BACKBONES
@@ -100,8 +101,12 @@ def test_without_a_network_it_says_what_to_write(monkeypatch: pytest.MonkeyPatch
 def test_windows_of_a_video_backbone(tmp_path: Path) -> None:
     """Twenty frames at 10 a second: a window of 16, and one of 4 filled up with its last."""
     extractor = VIDEO["r3d_18"](weights="random", frames_per_second=10.0, batch_size=1)
-    clip = write_video(tmp_path / "clip.mp4", rate=None, seconds=2.0)
+    pictures = [np.full((32, 32, 3), 10 * number + 20, np.uint8) for number in range(20)]
+    clip = write_video(tmp_path / "clip.mp4", rate=None, seconds=2.0, pictures=pictures, group=1)
     windows = list(extractor._windows(clip, WHOLE))
+    means = [float(frame.mean()) for window in windows for frame in window.unbind(1)][:20]
+    assert means == sorted(means)
+    assert len(set(means)) == 20
     assert [tuple(window.shape) for window in windows] == [(3, 16, 112, 112)] * 2
     assert torch.equal(windows[1][:, 3:4].expand(-1, 13, -1, -1), windows[1][:, 3:])
     rows = extractor(clip, Span(Fraction(0), Fraction(1)))
@@ -137,6 +142,16 @@ def test_half_precision_is_stored_as_float16(weights: Path, clip: Path) -> None:
     assert (rows.dtype, half.spec.dtype) == (np.float16, "float16")
     expected = whole(clip, part)
     assert np.abs(rows - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_weights_are_told_apart_by_names_and_shapes_too() -> None:
+    values = torch.arange(6.0)
+    nets = []
+    for name, shape in (("one", (2, 3)), ("two", (2, 3)), ("one", (3, 2))):
+        net = nn.Module()
+        net.register_buffer(name, values.reshape(shape).clone())
+        nets.append(net)
+    assert len({hash_weights(net) for net in nets}) == 3
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from data_prep.manifest import parse_label, read_manifest
+from data_prep.manifest import read_manifest
+from data_prep.manifest_labels import parse_label
 from mmtrain.data.schema import TaskSchema
 from mmtrain.errors import DataError
 

@@ -1,5 +1,6 @@
 """Parquet manifests, folders of media, clips cut from longer files, media elsewhere: the same samples as a CSV's."""
 
+import json
 from fractions import Fraction
 from io import StringIO
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from real_media import write_video
 from rich.console import Console
 
 from data_prep.extract import extract
 from data_prep.manifest import read_manifest
 from data_prep.media.span import WHOLE, Span
-from mmtrain.errors import DataError
+from mmtrain.data.store import FeatureStore
+from mmtrain.errors import ConfigError, DataError
 
 
 def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
@@ -61,6 +65,53 @@ def test_one_text_a_sample(tmp_path: Path) -> None:
         read_manifest(tmp_path / "data.csv")
 
 
+@pytest.mark.parametrize(
+    ("source", "texts", "files"),
+    [
+        ("text", ["hello", ""], [[], []]),
+        ("subtitles", ["", ""], [["subtitles"], ["subtitles"]]),
+        ("none", ["", ""], [[], []]),
+    ],
+)
+def test_the_source_of_the_text_is_chosen(tmp_path: Path, source: str, texts: list[str], files: list[list[str]]) -> None:
+    (tmp_path / "data.csv").write_text("id,split,text,subtitles\na,train,hello,a.srt\nb,train,,b.srt\n")
+    manifest = read_manifest(tmp_path / "data.csv", text=source)
+    assert [entry.text for entry in manifest.entries] == texts
+    assert [list(entry.media) for entry in manifest.entries] == files
+    assert not manifest.columns
+
+
+def test_sources_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("id,split,text\na,train,hello\n")
+    with pytest.raises(ConfigError, match="--text words: write one of text, text_file, subtitles, or none"):
+        read_manifest(tmp_path / "data.csv", text="words")
+    with pytest.raises(DataError, match=r"--text subtitles: .*data\.csv has no such column; it has id, split, text"):
+        read_manifest(tmp_path / "data.csv", text="subtitles")
+
+
+def test_half_a_character_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": "whole", "group": "g1", "text": "\U0001f600"},
+        {"id": "cut", "group": "g2", "text": "so \ud83d"},
+        {"id": "a\udcff", "group": "g3"},
+        {"id": "held", "group": "g\ud83d", "note": ""},
+        {"id": "noted", "group": "g4", "note": "\ude00"},
+        *({"id": f"fine{number}", "group": f"h{number}"} for number in range(9)),
+    ]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    manifest = read_manifest(tmp_path / "data.jsonl", collect=True)
+    assert len(manifest.entries) == 10
+    told = [reason.reason.partition(", column ")[2].partition(" is half a character")[0] for reason in manifest.failures]
+    assert told == ["'text': '\\ud83d'", "'id': '\\udcff'", "'group': '\\ud83d'", "'note': '\\ude00'"]
+    with pytest.raises(DataError, match=r"line 2, sample 'cut', column 'text': '\\ud83d' is half a character, as where"):
+        read_manifest(tmp_path / "data.jsonl")
+
+
+def test_a_long_text_in_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(f"id,split,text\na,train,{'w' * 200_000}\n")
+    assert len(read_manifest(tmp_path / "data.csv").entries[0].text) == 200_000
+
+
 def test_media_elsewhere_only_where_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "data.csv").write_text("id,split,audio\na,train,../a.wav\n")
@@ -105,6 +156,18 @@ def test_folders_that_are_laid_out_otherwise(tmp_path: Path) -> None:
         read_manifest(_touch(tmp_path / "twice", "train/a.mp4", "train/a.mkv"))
     with pytest.raises(DataError, match="has no samples"):
         read_manifest(_touch(tmp_path / "none", "readme.md"))
+
+
+def test_a_picture_beside_a_clip_has_no_time(tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mp4")
+    Image.new("RGB", (4, 4)).save(tmp_path / "still.png")
+    (tmp_path / "data.csv").write_text("id,split,video,image,start,end\na,train,film.mp4,still.png,1,2\n")
+    options = {"size": 2, "frames_per_second": 10.0}
+    wanted = {"video": "pixels", "image": "pixels"}
+    console = Console(file=StringIO())
+    assert extract(tmp_path / "data.csv", out=tmp_path / "store", wanted=wanted, options=options, console=console) == []
+    store = FeatureStore(tmp_path / "store")
+    assert (store.lengths("video").tolist(), store.lengths("image").tolist()) == ([10], [1])
 
 
 def test_clips_that_share_a_plain_text_are_named(tmp_path: Path) -> None:

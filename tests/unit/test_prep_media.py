@@ -94,6 +94,46 @@ def test_sound_that_begins_later_than_the_pictures_is_behind_silence(tmp_path: P
     assert np.argmax(np.abs(sound) > 0.2) / 16_000 == pytest.approx(3.5, abs=0.01)
 
 
+def test_time_stamps_that_jump_are_named_and_take_no_memory(tmp_path: Path) -> None:
+    """As where two recordings were joined by their bytes; a clip before the jump is read."""
+    gap = 1_000_000.0  # seconds: 64 GB of silence at 16 kHz
+    loud = write_video(tmp_path / "loud.mkv", delays=[*[0.0] * 40, gap])
+    seen = write_video(tmp_path / "seen.mkv", times=[0, 1, 2, 5000], rate=None, clock=Fraction(1, 10))
+    match = r"jumps from \d\.\d\d s to 100000\d\.\d\d s, as where recordings were joined by their bytes"
+    with pytest.raises(DataError, match=f"^its audio {match}"):
+        read_sound(loud, 16_000)
+    with pytest.raises(DataError, match=r"^its video jumps from 2\.\d\d s to 5000\.00 s, as where"):
+        list(frames_at(seen, 1))
+    assert len(read_sound(loud, 16_000, span("0", "2.5"))) == 40_000
+    assert bright(seen, 1, span("0", "1.5")) == ([], 2)
+
+
+def test_time_stamps_that_begin_anew_are_named(tmp_path: Path) -> None:
+    """What stands behind them would be left out else."""
+    once = write_video(tmp_path / "once.ts").read_bytes()
+    (tmp_path / "twice.ts").write_bytes(once * 2)
+    with pytest.raises(DataError, match=r"^its audio jumps from [34]\.\d\d s to 0\.\d\d s, as where"):
+        read_sound(tmp_path / "twice.ts", 16_000)
+    with pytest.raises(DataError, match=r"^its video jumps from 3\.\d\d s to 0\.\d\d s, as where"):
+        list(frames_at(tmp_path / "twice.ts", 10))
+    assert len(read_sound(tmp_path / "twice.ts", 16_000, span("1", "2"))) == 16_000
+
+
+@pytest.mark.parametrize("start", ["2.9", "3.1", "3.25"])
+def test_a_clip_sounds_as_the_same_part_of_the_whole(clip: Path, start: str) -> None:
+    """Coders of sound need what stands before to decode what is asked for."""
+    part = read_sound(clip, 16_000, span(start, "3.5"))
+    first = round(float(start) * 16_000)
+    assert np.abs(part - read_sound(clip, 16_000)[first : first + len(part)]).max() < 1e-4
+
+
+def test_a_clip_that_ends_in_a_gap_is_silent_to_its_end(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "gap.mkv", delays=[*[0.0] * 50, 1000.0])
+    sound = read_sound(file, 16_000, span("2.5", "100"))
+    assert len(sound) == 97.5 * 16_000
+    assert 0.5 * 16_000 < np.flatnonzero(sound).max() < 0.7 * 16_000  # 50 x 1024 samples end at 3.2 s
+
+
 def test_flash_and_beep_are_in_the_rows_of_their_time(clip: Path) -> None:
     """Both modalities have a row every 100 ms; logmel's k-th is over the frames centered on k/10 to k/10 + 0.09 s."""
     logmel, pixels = AUDIO["logmel"](), VIDEO["pixels"](size=2, frames_per_second=10.0)

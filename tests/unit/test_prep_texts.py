@@ -1,6 +1,7 @@
 """Texts and subtitles: cut to the clip, in the order of time, whatever the encoding; what is no text says why."""
 
 import json
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,6 +60,43 @@ def test_cues_are_cut_to_the_clip(tmp_path: Path, start: str, end: str, words: s
 
 def test_webvtt(tmp_path: Path) -> None:
     assert read_text(_file(tmp_path, "a.vtt", VTT)).text == "salt & pepper"
+
+
+def test_times_of_words_inside_a_cue_are_no_text(tmp_path: Path) -> None:
+    """As in the captions that sites make of speech; what is written as &lt; was meant to be read."""
+    cue = "salt<00:00:01.500><c> and</c><01:02.000> pepper &lt;00:00:02.000&gt;"
+    text = read_text(_file(tmp_path, "a.vtt", f"WEBVTT\n\n00:01.000 --> 00:02.000\n{cue}\n"))
+    assert text.text == "salt and pepper <00:00:02.000>"
+
+
+def test_a_cue_without_length_belongs_to_the_clip_that_begins_with_it(tmp_path: Path) -> None:
+    file = _file(tmp_path, "a.srt", "1\n00:00:02,000 --> 00:00:02,000\nnow\n")
+    clips = [Span(Fraction(start), Fraction(start + 2)) for start in (0, 2, 4)]
+    assert [read_text(file, clip).text for clip in clips] == ["", "now", ""]
+
+
+def test_flaws_are_told_of_the_clip_that_has_them(tmp_path: Path) -> None:
+    file = _file(tmp_path, "a.srt", SRT.replace("first", "\u00e9t\u00e9").encode("cp1252"))
+    guessed = "not UTF-8, read as cp1252; save it as UTF-8 where that is wrong"
+    order = "its cues are not in the order of their times (first at 0.5 s); they are read in that order"
+    over = "1 of its {} cues begin before another ends (first at 1.5 s); all are kept"
+    assert read_text(file).flaws == (guessed, order, over.format(3))
+    assert read_text(file, Span(Fraction(1), Fraction(3))).flaws == (guessed, over.format(2))
+    assert read_text(file, Span(Fraction(3), Fraction(9))).flaws == (guessed,)
+    assert read_text(_file(tmp_path, "b.txt", " \n")).flaws == ("the file holds no text",)
+
+
+def test_a_short_cue_inside_a_long_one_does_not_hide_the_next(tmp_path: Path) -> None:
+    times = [("00", "09"), ("01", "02"), ("03", "04"), ("09", "10")]
+    cues = "\n\n".join(f"1\n00:00:{start},000 --> 00:00:{end},000\nword" for start, end in times)
+    (flaw,) = read_text(_file(tmp_path, "a.srt", cues)).flaws
+    assert flaw.startswith("2 of its 4 cues begin before another ends (first at 1 s)")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(DataError, match=r"not a readable text \(it is no plain file\)"):
+        read_text(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize(

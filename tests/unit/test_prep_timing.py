@@ -1,11 +1,14 @@
 """Flash and beep at 3.0 s in their rows of both modalities, whatever clock a file has; and pictures the right way up."""
 
+import shutil
 import struct
+import subprocess
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from real_media import BRIGHT, write_video
@@ -13,6 +16,7 @@ from real_media import BRIGHT, write_video
 from data_prep.extractors import AUDIO, VIDEO
 from data_prep.media.container import Source
 from data_prep.media.frames import frames_at
+from data_prep.media.sound import read_sound
 from data_prep.media.span import WHOLE, Span
 
 NTSC = Fraction(1001, 30_000)
@@ -76,6 +80,31 @@ def test_a_seek_that_lands_where_nothing_can_be_decoded_begins_anew(
     assert len(passes) == 2
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg, which knows these forms, is not installed")
+@pytest.mark.parametrize(
+    ("form", "coders"),
+    [
+        ("ts", ("libx264", "aac")),  # a seek to its beginning lands behind the only picture that can be decoded by itself
+        ("mpg", ("mpeg2video", "mp2")),  # a seek lands within a packet of sound
+        ("wmv", ("wmv2", "wmav2")),  # the last samples of sound have no time stamp
+        ("webm", ("libvpx", "libopus")),
+        ("avi", ("mpeg4", "libmp3lame")),
+        ("flv", ("flv", "aac")),
+    ],
+)
+def test_flash_and_beep_in_every_form(tmp_path: Path, form: str, coders: tuple[str, str]) -> None:
+    """A coder may add a frame of sound, and its form may begin with that."""
+    source = write_video(tmp_path / "source.mkv", clock=Fraction(1, 25), times=[k / 25 for k in range(100)], rate=44_100)
+    file = tmp_path / f"clip.{form}"
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", source, "-c:v", coders[0], "-c:a", coders[1], file]
+    subprocess.run(command, check=True)
+    for part, first in ((WHOLE, 30), (span("2.5", "3.5"), 5)):
+        for rows in (bright_rows(file, part), loud_rows(file, part)):
+            assert rows[0] == pytest.approx(first, abs=1)
+            assert 4 <= len(rows) <= 5
+    assert len(read_sound(file, 16_000, span("2.5", "3.5"))) == 16_000
+
+
 class Careless:
     """A container whose seeks land two seconds behind what they were asked for, or behind the end."""
 
@@ -93,10 +122,20 @@ class Careless:
                 yield SimpleNamespace(pts=second, time_base=stream.time_base, duration=1, key_frame=True)
 
 
+class Torn(Careless):
+    """A container whose seeks land within a packet."""
+
+    def decode(self, stream: SimpleNamespace) -> Iterator[SimpleNamespace]:
+        if self._from:
+            raise av.InvalidDataError(1094995529, "Invalid data found when processing input")
+        yield from super().decode(stream)
+
+
+@pytest.mark.parametrize("container", [Careless, Torn])
 @pytest.mark.parametrize("start", [2, 5])
-def test_a_seek_that_lands_too_late_begins_anew(start: int) -> None:
+def test_a_seek_that_lands_wrongly_begins_anew(start: int, container: type[Careless]) -> None:
     stream = SimpleNamespace(type="video", duration=None, start_time=0, time_base=Fraction(1), average_rate=1)
-    times = [int(time) for time, _ in Source(Careless(), stream).frames(Fraction(start))]
+    times = [int(time) for time, _ in Source(lambda: (container(), stream)).frames(Fraction(start))]
     assert times == [0, 1, 2, 3, 4, 5]
 
 
