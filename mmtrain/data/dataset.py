@@ -94,6 +94,12 @@ class Stream:
         """Which samples have each modality that is read, [N] each, by position; a blank text is none."""
         return {modality: mask[self.indices] for modality, mask in self._present().items()}
 
+    def has(self, modality: str) -> bool:
+        """Whether any of its samples has the modality, which it reads."""
+        if modality in self.texts:
+            return bool(self._written(modality)[self.indices].any())
+        return modality in self.modalities and bool(self.store.lengths_of(modality, self.indices).any())
+
     def _present(self) -> dict[str, Mask]:
         """[N] each, of the whole store."""
         found = {modality: self.store.lengths(modality) > 0 for modality in self.modalities}
