@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
@@ -106,7 +107,7 @@ class Stream:
         return {column: self._written(column) for column in self.texts} | found
 
     def _written(self, column: str) -> Mask:
-        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column)))) > 0
+        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column).cast(pa.string())))) > 0
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""
