@@ -1,4 +1,4 @@
-"""Fusions of pooled vectors in plain float64 loops: concat, sum, mean, only, GMU, TFN, LMF and MFB; modalities are missing."""
+"""Fusions of pooled vectors in plain float64 loops, modalities missing: concat, sum, mean, only, GMU, TFN, LMF and MFB."""
 
 from itertools import combinations
 
