@@ -26,7 +26,15 @@ from mmtrain.errors import ConfigError
 from mmtrain.models.building import count_parameters
 from mmtrain.models.encoders.hub import transformer_layers
 from mmtrain.models.model import MultimodalModel
-from mmtrain.parts import Parts, build_parts, build_streams, initial_weights, steps_of_epoch, stream_specs
+from mmtrain.parts import (
+    Parts,
+    build_parts,
+    build_streams,
+    check_needed,
+    initial_weights,
+    steps_of_epoch,
+    stream_specs,
+)
 from mmtrain.references import reference_note, with_references
 from mmtrain.run_files import (
     begin_run,
@@ -62,6 +70,7 @@ def build_run(
     initial = initial_weights(experiment, accelerator, in_place_of=folder if continues else None)
     set_seed(experiment.seed)
     parts = build_parts(experiment, initial=initial)
+    check_needed(experiment, parts.train_streams)
     settings = _settings(experiment, parts, accelerator)
     val_streams = build_streams(experiment, parts.stores, "val")
     for where, metric in watched_metrics(experiment, parts.task_names):

@@ -139,6 +139,18 @@ def build_streams(experiment: Experiment, stores: Mapping[str, FeatureStore], sp
     ]
 
 
+def check_needed(experiment: Experiment, train_streams: Sequence[Stream]) -> None:
+    """Errors: DataError where no training sample has a modality that the fusion cannot do without."""
+    fusion, read = experiment.model.fusion, experiment.model.modalities
+    for modality in experiment.model.needed_modalities:
+        if not any(stream.has(modality) for stream in train_streams):
+            names = ", ".join(stream.name for stream in train_streams)
+            raise DataError(
+                f"model.fusion: {fusion.name} needs '{modality}', and no training sample of the streams {names} has it (the "
+                f"model reads {', '.join(read)}); add a store that holds it, or write another fusion"
+            )
+
+
 def _speaks(row: PretextRow, read: Collection[str], present: Mapping[str, Mask], labelled: Mapping[str, Mask]) -> Mask:
     """By what the model reads: a modality without an encoder is as good as not there."""
     return row.speaks({name: mask & (name in read) for name, mask in present.items()}, labelled)

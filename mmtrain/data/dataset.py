@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
@@ -94,13 +95,19 @@ class Stream:
         """Which samples have each modality that is read, [N] each, by position; a blank text is none."""
         return {modality: mask[self.indices] for modality, mask in self._present().items()}
 
+    def has(self, modality: str) -> bool:
+        """Whether any of its samples has the modality, which it reads."""
+        if modality in self.texts:
+            return bool(self._written(modality)[self.indices].any())
+        return modality in self.modalities and bool(self.store.lengths_of(modality, self.indices).any())
+
     def _present(self) -> dict[str, Mask]:
         """[N] each, of the whole store."""
         found = {modality: self.store.lengths(modality) > 0 for modality in self.modalities}
         return {column: self._written(column) for column in self.texts} | found
 
     def _written(self, column: str) -> Mask:
-        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column)))) > 0
+        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column).cast(pa.string())))) > 0
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""

@@ -1,6 +1,7 @@
 """The model that a config describes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.models.block import set_checkpointed
 from mmtrain.models.config import ModelConfig
 from mmtrain.models.dropout import replace_dropouts
-from mmtrain.models.encoders import ImageEncoderConfig
+from mmtrain.models.encoders import ImageEncoderConfig, SequenceEncoderConfig
 from mmtrain.models.heads import HeadConfig
 from mmtrain.models.model import MultimodalModel
 from mmtrain.models.placeholder import Placeholders
@@ -46,7 +47,8 @@ def build_model(
     """
     frames = frames or {}
     _check_modalities(config, dims, frames)
-    fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
+    with _at("model.fusion"):
+        fusion = config.fusion.build(modalities=config.modalities, dim=config.dim, pooling=config.pooling)
     sequences = {name: encoder for name, encoder in config.sequences.items() if name in fusion.modalities}
     images = {name: encoder for name, encoder in config.images.items() if name in fusion.modalities}
     texts = [name for name in config.texts if name in fusion.modalities]
@@ -55,7 +57,7 @@ def build_model(
     model = MultimodalModel(
         text=config.text.build(dim=config.dim) if config.text and texts else None,
         texts=texts,
-        sequences={name: encoder.build(input_dim=dims[name], dim=config.dim) for name, encoder in sequences.items()},
+        sequences={name: _build_sequence(name, encoder, dims[name], config.dim) for name, encoder in sequences.items()},
         images={name: _build_image(name, encoder, frames[name], config.dim) for name, encoder in images.items()},
         fusion=fusion,
         heads={task: heads[task].build(input_dim=fusion.joint_dim, num_outputs=count) for task, count in outputs.items()},
@@ -82,6 +84,20 @@ def _check_modalities(config: ModelConfig, dims: Mapping[str, int], frames: Mapp
             if (name in frames) != (key == "images"):
                 held, other = ("pixels", "images") if name in frames else ("feature rows", "sequences")
                 raise ConfigError(f"model.{key}.{name}: the stores hold {held} of it; write its encoder under model.{other}")
+
+
+@contextmanager
+def _at(key: str) -> Iterator[None]:
+    """What is wrong inside is wrong at `key`."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def _build_sequence(name: str, encoder: SequenceEncoderConfig, input_dim: int, dim: int) -> nn.Module:
+    with _at(f"model.sequences.{name}"):
+        return encoder.build(input_dim=input_dim, dim=dim)
 
 
 def _build_image(name: str, encoder: ImageEncoderConfig, shape: FrameShape, dim: int) -> nn.Module:

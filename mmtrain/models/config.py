@@ -11,6 +11,7 @@ from mmtrain.models.encoders.mean import MeanEncoderConfig
 from mmtrain.models.encoders.sentence import SentenceTextConfig
 from mmtrain.models.fusion import FusionConfig
 from mmtrain.models.fusion.concat import ConcatFusionConfig
+from mmtrain.models.fusion.needs import Needs
 from mmtrain.models.fusion.only import OnlyFusionConfig
 from mmtrain.models.pooling import PoolingConfig
 from mmtrain.models.pooling.mean import MeanPoolingConfig
@@ -97,6 +98,11 @@ class ModelConfig(Section):
     def fused_modalities(self) -> tuple[str, ...]:
         """Those of them that have an encoder: all, or the one of the fusion `only`."""
         return (self.fusion.modality,) if isinstance(self.fusion, OnlyFusionConfig) else self.modalities
+
+    @property
+    def needed_modalities(self) -> tuple[str, ...]:
+        """Those that the fusion cannot do without."""
+        return self.fusion.needed(self.modalities) if isinstance(self.fusion, Needs) else ()
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
-"""Fusions of pooled vectors in plain float64 loops: sum, mean, only, GMU, TFN, LMF and MFB, with missing modalities."""
+"""Fusions of pooled vectors in plain float64 loops, modalities missing: concat, sum, mean, only, GMU, TFN, LMF and MFB."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
-from plain_layers import array, layer_norm, linear, mean, ragged, randomize, relu, sigmoid
+from plain_layers import array, gelu, layer_norm, linear, mean, ragged, randomize, relu, sigmoid
 
 from mmtrain.models.fusion.bilinear import BilinearFusionConfig
+from mmtrain.models.fusion.concat import ConcatFusionConfig
 from mmtrain.models.fusion.gated import GatedFusionConfig
 from mmtrain.models.fusion.low_rank import LowRankFusionConfig
 from mmtrain.models.fusion.mean import MeanFusionConfig
@@ -31,6 +32,14 @@ def run(config, modalities, dim=DIM):
             np.testing.assert_allclose(array(fused.per_modality[name][i]), pooled, atol=1e-12)
     assert fused.joint.shape == (4, fusion.joint_dim)
     return fusion, samples, array(fused.joint)
+
+
+def test_concat_goes_through_its_hidden_layers() -> None:
+    fusion, samples, found = run(ConcatFusionConfig(hidden=(5, 3)), ("text", "audio", "video"))
+    norm, _, first, _, _, second, *_ = fusion.network
+    for sample, joint in zip(samples, found, strict=True):
+        row = layer_norm(norm, np.concatenate([np.zeros(DIM) if part is None else part for part in sample.values()]))
+        np.testing.assert_allclose(joint, gelu(linear(second, gelu(linear(first, row)))), atol=1e-12)
 
 
 @pytest.mark.parametrize("config", [SumFusionConfig(), MeanFusionConfig()])

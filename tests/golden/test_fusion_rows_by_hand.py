@@ -1,4 +1,6 @@
-"""Fusions of whole sequences in plain float64 loops: early concat, MulT, MBT, Perceiver and MAG, with missing modalities."""
+"""Fusions of whole sequences in plain float64 loops: early concat, joint attention, MulT, MBT, Perceiver and MAG, with
+missing modalities.
+"""
 
 import math
 
@@ -19,6 +21,7 @@ from plain_layers import (
 )
 
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.models.fusion.attention import AttentionFusionConfig
 from mmtrain.models.fusion.bottleneck import BottleneckFusionConfig
 from mmtrain.models.fusion.cross_attention import CrossAttentionFusionConfig
 from mmtrain.models.fusion.early_concat import EarlyConcatFusionConfig
@@ -99,6 +102,18 @@ def test_early_concat_joins_features_step_by_step() -> None:
         for block in fusion.blocks:
             rows = transformer_block(block, rows)
         np.testing.assert_allclose(joint, mean([layer_norm(fusion.norm, row) for row in rows], DIM), atol=PLACED)
+
+
+def test_attention_is_one_stream_of_marked_rows_behind_a_query() -> None:
+    """The query holds what each modality's mean adds to it, a missing one nothing."""
+    fusion, samples, found = run(AttentionFusionConfig(layers=2, heads=2, expansion=2))
+    for sample, joint in zip(samples, found, strict=True):
+        query = array(fusion.query) + sum(mean(rows, DIM) for rows in sample.values())
+        marked = [row + mark for name, mark in zip(NAMES, array(fusion.marks), strict=True) for row in sample[name]]
+        tokens = [query, *marked]
+        for block in fusion.blocks:
+            tokens = transformer_block(block, tokens)
+        np.testing.assert_allclose(joint, layer_norm(fusion.norm, tokens[0]), atol=1e-10)
 
 
 @pytest.mark.parametrize("modalities", [NAMES[:2], NAMES])

@@ -129,6 +129,15 @@ def test_what_is_no_pair_of_texts_is_said(experiment, tmp_path, capsys, made, me
     assert message in capsys.readouterr().err
 
 
+def test_so_it_is_beside_a_task_that_asks_who_has_one(experiment, tmp_path, capsys):
+    file = experiment(pairs_store(tmp_path / "store", kind="int64", fill=3))
+    words = ["pretext={near: {name: info_nce}}", "streams.pairs.tasks=[similarity, near]"]
+    with pytest.raises(SystemExit) as end:
+        main(["train", "-c", str(file), *words])
+    assert end.value.code == 2
+    assert "column 'second_text': 3 is not a text, but the model reads it as one" in capsys.readouterr().err
+
+
 def test_a_stream_that_names_a_second_text_needs_the_column(experiment, tmp_path, capsys):
     file = experiment(pairs_store(tmp_path / "store", column="other"))
     with pytest.raises(SystemExit):

@@ -198,7 +198,7 @@ def test_refusals_and_failed_trials(searched: tuple[Path, Path]) -> None:
     space.write_text("model.fusion: {choices: [{name: concat}, {name: attention, heads: 3}]}")
     life = search(searched, "--trials", "6")
     assert life.code == 0, life.err
-    assert "failed: dim 8 is not a multiple of heads 3" in life.out
+    assert "failed: model.fusion: dim 8 is not a multiple of heads 3" in life.out
     assert """'model.fusion={"name": "concat"}'""" in life.out.splitlines()[-1], life.out
     refused = search(searched, "--trials", "9", "training.clipping.max_norm=3")
     assert refused.code == 2

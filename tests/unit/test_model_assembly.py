@@ -108,6 +108,10 @@ def test_build_errors() -> None:
         build(ModelConfig(sequences={"face": LinearEncoderConfig()}), {"funny": 1})
     with pytest.raises(ConfigError, match="dim 6 is not a multiple of heads 4; heads that fit: 1, 2, 3, 6"):
         MultiHeadAttention(dim=6, heads=4, dropout=0.0)
+    with pytest.raises(ConfigError, match=r"^model\.fusion: dim 8 is not a multiple of heads 3; heads that fit: 1, 2, 4, 8"):
+        build(ModelConfig(dim=8, sequences=TWO, fusion={"name": "attention", "heads": 3}), {"funny": 1})
+    with pytest.raises(ConfigError, match=r"^model\.sequences\.video: dim 8 is not a multiple of heads 3"):
+        build(ModelConfig(dim=8, sequences={"video": {"name": "transformer", "heads": 3}}), {"funny": 1})
 
 
 def test_configs_import_neither_transformers_nor_torchvision() -> None:

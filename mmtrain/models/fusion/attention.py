@@ -21,7 +21,10 @@ _QUERY = "query"
 
 
 class AttentionFusionConfig(Section):
-    """The rows of all modalities in one transformer, each marked with its modality, read out by a learned query."""
+    """The rows of all modalities in one transformer, each marked with its modality, read out by a learned query.
+
+    The single stream of ViLT (Kim et al. 2021) over rows of any modalities; quadratic in the sum of their lengths.
+    """
 
     name: Literal["attention"] = "attention"
     layers: int = Field(default=2, gt=0, description="Blocks, one behind the other.")
@@ -44,11 +47,12 @@ class AttentionFusionConfig(Section):
 
 
 class AttentionFusion(nn.Module):
-    """{modality: [B, T, d]} to joint [B, d].
+    """{modality: [B, T, d]} to joint [B, d] = LayerNorm(z_0), z behind pre-norm blocks over [q; x_1 + e_1; ...; x_M + e_M].
 
-    The query token is a learned vector plus the pooled vectors of the sample's modalities; it stands before their rows and
-    is what is read after the last block. The pooled vectors are taken before the modalities meet, so that a loss that
-    compares modalities cannot be met by copying from one to the other.
+    e_m marks each row with its modality (ViLT's equation 3; the blocks are its equations 4 and 5). The query token q is a
+    learned vector plus the pooled vectors of the sample's modalities; it stands before their rows and is what is read after
+    the last block. The pooled vectors are taken before the modalities meet, so that a loss that compares modalities cannot
+    be met by copying from one to the other.
     """
 
     def __init__(

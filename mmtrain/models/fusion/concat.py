@@ -33,7 +33,10 @@ class ConcatFusionConfig(Section):
 
 
 class ConcatFusion(nn.Module):
-    """{modality: [B, T, d]} to joint [B, J]: J = M d, or the last hidden width. A missing modality is a block of zeros."""
+    """{modality: [B, T, d]} to joint [B, J]: J = M d, or the last hidden width. A missing modality is a block of zeros.
+
+    h = Dropout(LayerNorm([x_1; ...; x_M])) of the pooled x_m; each hidden layer makes it Dropout(GELU(W h + b)).
+    """
 
     def __init__(self, *, poolings: Mapping[str, nn.Module], dim: int, hidden: Sequence[int], dropout: float) -> None:
         super().__init__()

@@ -42,6 +42,10 @@ class MagFusionConfig(Section):
                 "name one under model.sequences, or write the fusion concat"
             )
 
+    def needed(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - of every row
+        """The text."""
+        return (TEXT,)
+
     def build(self, *, modalities: Sequence[str], dim: int, pooling: PoolingConfig) -> "MagFusion":
         self.check(modalities)
         return MagFusion(

@@ -32,6 +32,10 @@ class OnlyFusionConfig(Section):
                 f"fusion.modality '{self.modality}' is not read by the model; write one of {', '.join(modalities)}"
             )
 
+    def needed(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - of every row
+        """The one."""
+        return (self.modality,)
+
     def build(self, *, modalities: Sequence[str], dim: int, pooling: PoolingConfig) -> "OnlyFusion":
         self.check(modalities)
         return OnlyFusion(poolings={self.modality: pooling.build(dim=dim)}, dim=dim, dropout=self.dropout)

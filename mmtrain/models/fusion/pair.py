@@ -25,6 +25,10 @@ class PairFusionConfig(Section):
         """Errors: ConfigError unless there are two modalities."""
         check_pair(self.name, modalities)
 
+    def needed(self, modalities: Sequence[str]) -> tuple[str, ...]:
+        """Both."""
+        return tuple(modalities)
+
     def build(self, *, modalities: Sequence[str], dim: int, pooling: PoolingConfig) -> "PairFusion":
         self.check(modalities)
         return PairFusion(poolings={name: pooling.build(dim=dim) for name in modalities}, dim=dim, dropout=self.dropout)

@@ -27,6 +27,10 @@ class PairCosineFusionConfig(Section):
         """Errors: ConfigError unless there are two modalities."""
         check_pair(self.name, modalities)
 
+    def needed(self, modalities: Sequence[str]) -> tuple[str, ...]:
+        """Both."""
+        return tuple(modalities)
+
     def build(self, *, modalities: Sequence[str], dim: int, pooling: PoolingConfig) -> "PairCosineFusion":
         self.check(modalities)
         return PairCosineFusion(poolings={name: pooling.build(dim=dim) for name in modalities})
