@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 
 from mmtrain.report.charts import line_chart
-from mmtrain.report.drawing import NEUTRAL, PALETTE, ROWS, vega_lite
+from mmtrain.report.drawing import NEUTRAL, PALETTE, ROWS, around_one, vega_lite
 from mmtrain.report.parts import Chart, DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_log import Line
 from mmtrain.report.run_record import HELD_OUT, RunRecord
@@ -104,7 +104,7 @@ def _dots(
     if intervals:
         columns |= {"low": [low for low, _ in intervals], "high": [high for _, high in intervals]}
     y = alt.Y(field="name", type="nominal", title=None, sort=list(names))
-    scale = alt.Scale(zero=bool(intervals))
+    scale = alt.Scale(zero=bool(intervals), domain=alt.Undefined if intervals else around_one(values))
     tooltip = [alt.Tooltip(field="name", type="nominal")]
     tooltip += [alt.Tooltip(field=name, type="quantitative", format=".4~f") for name in list(columns)[1:]]
     base = alt.Chart(ROWS).encode(y=y, tooltip=tooltip)

@@ -1,16 +1,21 @@
 """What a report draws, counted by hand."""
 
 import json
+import re
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pytest
+import vl_convert
 from drawn_run import CONFIG, lines, write_run
 
 from mmtrain.evaluation.ranking import Ranking
 from mmtrain.report.charts import Limits, line_chart
-from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, color, dash
+from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, around_one, color, dash
+from mmtrain.report.heatmap import heatmap
 from mmtrain.report.parts import Chart, DataTable, Section
+from mmtrain.report.pictures import specification
 from mmtrain.report.run_log import Line, over_steps, read_run_log
 from mmtrain.report.run_page import run_sections
 from mmtrain.report.run_record import read_run
@@ -206,3 +211,40 @@ def test_the_run_is_summed_up(sections: dict[str, Section]) -> None:
     assert table(found, "Streams").rows == [
         ["clips", CONFIG["datasets"]["clips"]["store"], "funny, mood, tags, pitch", 80, 2.0]
     ]
+
+
+def test_an_axis_whose_values_are_one_number_lies_around_it() -> None:
+    assert around_one([0.5, None, 0.5, NAN]) == pytest.approx([0.45, 0.55])
+    assert around_one([-20.0]) == [-22, -18]
+    assert around_one([0.0]) == [-1, 1]
+    assert around_one([0.5, 0.6]) is alt.Undefined
+    assert around_one([None, NAN]) is alt.Undefined
+
+
+def shown(drawn: Chart) -> list[str]:
+    """What is written in the picture of a chart."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", vl_convert.vegalite_to_svg(specification(drawn)))
+
+
+def test_a_line_that_is_level_stands_at_its_number() -> None:
+    level = Line("text", np.array([0.0, 1]), np.array([0.175, 0.175]))
+    words = shown(line_chart("t", "s", [level], x="level", y="accuracy", limits=Limits()))
+    assert {"0.165", "0.175", "0.185"} <= set(words)  # Vega's own axis has one number, 0
+
+
+def test_every_class_of_a_confusion_has_its_name_on_both_sides() -> None:
+    names = [f"a class with a name of some length, {number}" for number in range(8)]
+    shades = np.eye(8).tolist()
+    drawn = heatmap("t", "s", rows=names, columns=names, shades=shades, row_title="label", column_title="prediction")
+    assert len([word for word in shown(drawn) if word.startswith("a class with")]) == 16
+
+
+def test_calibration_tells_its_curves_apart_by_one_legend(sections: dict[str, Section]) -> None:
+    drawn = chart(sections["Calibration"], "funny, val")
+    lines = [layer for layer in drawn.drawing["layer"] if layer["mark"]["type"] == "line"]
+    assert [(line["mark"]["strokeDash"], line["transform"][0]["filter"]["equal"]) for line in lines] == [
+        ([1, 0], "before"),
+        ([7, 3], "after"),
+    ]
+    assert not any("strokeDash" in layer["encoding"] for layer in drawn.drawing["layer"])
+    assert {"before", "after"} <= set(shown(drawn))

@@ -215,6 +215,15 @@ def test_a_file_cut_off_while_it_is_written_is_as_if_it_were_not_there(tmp_path:
     assert missing(found["Attention"])
 
 
+def test_a_run_none_of_whose_gradients_was_finite_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", analyzed=False)
+    file = run / "metrics.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(record | {"grad_norm": None}) + "\n" for record in records))
+    found = {section.title: section for section in run_sections(read_run(run))}
+    assert missing(found["Gradients"])[0].what == "No step with a finite gradient is logged yet"
+
+
 def test_the_metric_of_a_task_is_that_of_the_tables() -> None:
     assert PRIMARY == OF_TABLES
 
