@@ -94,13 +94,19 @@ def compare(
     baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A .json file to write; .html: a page, and a .json beside it.")
+        Path | None,
+        typer.Option("--out", help="compare.html by default: a page, and a .json beside it; a .json file: that alone."),
     ] = None,
 ) -> None:
     """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
+    from mmtrain.report import has_report
     from mmtrain.run_comparison import compare_folders
 
+    if out is None and has_report():
+        out = Path("compare.html")
     compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
+    if out is None:
+        typer.echo("no compare.html: a page needs pip install 'mmtrain[report]'")
 
 
 def report(
