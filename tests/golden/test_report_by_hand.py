@@ -2,13 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import altair as alt
 import numpy as np
 import pytest
 import vl_convert
-from drawn_run import CONFIG, lines, write_run
+from drawn_run import CONFIG, lines, predictions, write_run
 
 from mmtrain.evaluation.ranking import Ranking
 from mmtrain.report.charts import Limits, line_chart
@@ -16,6 +17,7 @@ from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, around_one, color, d
 from mmtrain.report.heatmap import heatmap
 from mmtrain.report.parts import Chart, DataTable, Section
 from mmtrain.report.pictures import specification
+from mmtrain.report.ranking import ranking_section
 from mmtrain.report.run_log import Line, over_steps, read_run_log
 from mmtrain.report.run_page import run_sections
 from mmtrain.report.run_record import read_run
@@ -248,3 +250,40 @@ def test_calibration_tells_its_curves_apart_by_one_legend(sections: dict[str, Se
     ]
     assert not any("strokeDash" in layer["encoding"] for layer in drawn.drawing["layer"])
     assert {"before", "after"} <= set(shown(drawn))
+
+
+def test_curves_of_a_ranking_of_four(tmp_path: Path) -> None:
+    """Labels 1, 0, 1, 0 from the most probable sample to the least."""
+    item = replace(
+        predictions("funny", "binary", num=4), labels=np.array([1.0, 0, 1, 0]), logits=np.array([4.0, 3, 2, 1], np.float32)
+    )
+    record = replace(read_run(write_run(tmp_path / "run")), predictions={"val": {"funny": item}})
+    roc, precisions = (chart(ranking_section(record), f"funny, val: {name}").columns for name in ("ROC", "PR"))
+    assert roc["false positive rate"] == [0, 0, 0.5, 0.5, 1]
+    assert roc["true positive rate"] == [0, 0.5, 0.5, 1, 1]
+    assert precisions["recall"] == [0.5, 0.5, 1, 1]
+    assert precisions["precision"] == pytest.approx([1, 1 / 2, 2 / 3, 1 / 2])
+
+
+def test_points_of_calibration_and_of_importance(sections: dict[str, Section]) -> None:
+    points = chart(sections["Calibration"], "funny, val").columns
+    assert points["temperature"] == ["before"] * 10 + ["after"] * 10
+    assert points["mean probability"][:2] == pytest.approx([0.05, 0.15])
+    assert points["share right"][:2] == pytest.approx([0.0, 0.1])
+    assert set(points["samples"]) == {3}
+    drop = chart(sections["Importance of modalities"], "funny, val").columns
+    assert drop == {"name": ["text"], "drop": [0.2], "low": [-0.1], "high": [0.3]}
+
+
+def test_the_summary_has_the_table_of_every_split_that_was_evaluated(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    found = json.loads((run / "evaluation" / "val.json").read_text())
+    row = found["rows"][0] | {"value": 0.25, "num_groups": 40}
+    (run / "evaluation" / "test.json").write_text(json.dumps(found | {"split": "test", "step": 15, "rows": [row]}))
+    summary = next(section for section in run_sections(read_run(run)) if section.title == "Summary")
+    validation = table(summary, "val split, checkpoint of step 20")
+    held_out = table(summary, "test split, checkpoint of step 15")
+    assert validation.rows[0][3] == 0.75
+    assert held_out.rows[0][3] == 0.25
+    assert "fewer than 30 groups" in validation.note
+    assert "fewer than 30 groups" not in held_out.note
