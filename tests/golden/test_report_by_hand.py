@@ -224,8 +224,9 @@ def test_an_axis_whose_values_are_one_number_lies_around_it() -> None:
 
 
 def shown(drawn: Chart) -> list[str]:
-    """What is written in the picture of a chart."""
-    return re.findall(r"<text[^>]*>([^<]*)</text>", vl_convert.vegalite_to_svg(specification(drawn)))
+    """What can be read in the picture of a chart: labels that lie over others are there, and transparent."""
+    written = re.findall(r"<text([^>]*)>([^<]*)</text>", vl_convert.vegalite_to_svg(specification(drawn)))
+    return [word for style, word in written if 'opacity="0"' not in style]
 
 
 def test_a_line_that_is_level_stands_at_its_number() -> None:
