@@ -25,6 +25,9 @@ def evaluate(
     importance: Annotated[
         bool, typer.Option("--importance", help="Instead: what is lost where a modality is swapped between samples.")
     ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Instead: a linear classifier on the fused vectors, learned from train.")
+    ] = False,
     groups: Annotated[bool, typer.Option("--groups", help="Print the worst groups, too.")] = False,
     levels: Annotated[
         list[str] | None, typer.Option("--levels", help="Of --robustness: drop=0.5,1 and the like; noise= leaves noise out.")
@@ -46,7 +49,7 @@ def evaluate(
     if from_predictions:
         from mmtrain.rescoring import rescore_run
 
-        if checkpoint != "best" or robustness or importance or groups:
+        if checkpoint != "best" or robustness or importance or probe or groups:
             raise UserError("--from-predictions: no model is run; leave --checkpoint, --robustness and the like out")
         rescore_run(run, split=split, weights=weights, metrics=metric or ())
         return
@@ -59,6 +62,7 @@ def evaluate(
         weights=weights,
         robustness=robustness,
         importance=importance,
+        probe=probe,
         groups=groups,
         levels=levels or (),
         repeats=repeats,
@@ -94,13 +98,19 @@ def compare(
     baseline: Annotated[Path | None, typer.Option(help="The run that the others are held against.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="task/name, or loss; several times for several.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A .json file to write; .html: a page, and a .json beside it.")
+        Path | None,
+        typer.Option("--out", help="compare.html by default: a page, and a .json beside it; a .json file: that alone."),
     ] = None,
 ) -> None:
     """Compare runs on the same samples: differences with intervals, paired tests, effect sizes, Holm's correction."""
+    from mmtrain.report import has_report
     from mmtrain.run_comparison import compare_folders
 
+    if out is None and has_report():
+        out = Path("compare.html")
     compare_folders(runs, split=split, baseline=baseline, metrics=metric or (), out=out)
+    if out is None:
+        typer.echo("no compare.html: a page needs pip install 'mmtrain[report]'")
 
 
 def report(

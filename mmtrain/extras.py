@@ -8,11 +8,16 @@ from importlib.util import find_spec
 from mmtrain.errors import ConfigError
 
 
+def missing(packages: Sequence[str]) -> list[str]:
+    """Those that this Python lacks."""
+    return [package for package in packages if find_spec(package) is None]
+
+
 def require(what: str, packages: Sequence[str], *, extra: str) -> None:
     """Errors: ConfigError naming the extra of mmtrain to install, where a package that `what` needs is missing."""
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise ConfigError(f"{what} needs {' and '.join(missing)}, which this Python lacks: pip install 'mmtrain[{extra}]'")
+    lacking = missing(packages)
+    if lacking:
+        raise ConfigError(f"{what} needs {' and '.join(lacking)}, which this Python lacks: pip install 'mmtrain[{extra}]'")
 
 
 @contextmanager

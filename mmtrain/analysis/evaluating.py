@@ -7,6 +7,7 @@ from accelerate import PartialState
 
 from mmtrain.analysis.groups import break_down_run
 from mmtrain.analysis.importance import measure_importance
+from mmtrain.analysis.linear_probe import probe_run
 from mmtrain.analysis.robustness import measure_robustness
 from mmtrain.engine.console import stdout_console
 from mmtrain.engine.run_folder import scored_name
@@ -22,6 +23,7 @@ def evaluate_run(
     weights: str,
     robustness: bool = False,
     importance: bool = False,
+    probe: bool = False,
     groups: bool = False,
     levels: Sequence[str] = (),
     repeats: int | None = None,
@@ -36,7 +38,9 @@ def evaluate_run(
         measure_robustness(folder, **chosen, levels=levels, repeats=repeats or 1)
     if importance:
         measure_importance(folder, **chosen, repeats=repeats or 5)
-    if groups or not (robustness or importance):
+    if probe:
+        probe_run(folder, **chosen)
+    if groups or not (robustness or importance or probe):
         score_run(folder, **chosen)
         if PartialState().is_main_process:
             break_down_run(folder, scored_name(split, weights), console=stdout_console() if groups else None)

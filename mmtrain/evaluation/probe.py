@@ -1,7 +1,8 @@
-"""A linear reading of one modality: what pooled rows tell of a task without any sequence model, to hold a model against."""
+"""A linear reading: what pooled rows of a modality, or other vectors, tell of a task, to hold a model against."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +41,22 @@ def pooled_rows(store: FeatureStore, modality: str, indices: npt.NDArray[np.int6
     return pooled
 
 
+def fitted_classes(train: Rows, labels: npt.NDArray[Any], rows: Rows) -> npt.NDArray[Any]:
+    """The classes [n] of `rows` [n, D] by logistic regression on `train` [N, D] with `labels` [N], inputs standardized."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+    classes: npt.NDArray[Any] = model.fit(train, labels).predict(rows)
+    return classes
+
+
 def probe(path: Path, task: str, modality: str, *, split: str = "val") -> ProbeResult:
     """Logistic regression (scikit-learn, standardized inputs) from train to `split`; samples without the modality count too.
 
     Errors: DataError where the store lacks the task or modality, or the task has no classes.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     store = FeatureStore(path)
     if store.task(task).kind not in ("binary", "multiclass"):
         raise DataError(
@@ -61,11 +69,10 @@ def probe(path: Path, task: str, modality: str, *, split: str = "val") -> ProbeR
     train, scored = (indices[labelled[indices]] for indices in (store.split("train"), store.split(split)))
     if len(np.unique(values[train])) < 2 or not len(scored):
         raise DataError(f"store '{store.name}', task '{task}': needs two classes in train and a labelled {split} sample")
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    model.fit(pooled_rows(store, modality, train), values[train])
+    called = fitted_classes(pooled_rows(store, modality, train), values[train], pooled_rows(store, modality, scored))
     classes, counts = np.unique(values[train], return_counts=True)
     return ProbeResult(
-        accuracy=float(np.mean(model.predict(pooled_rows(store, modality, scored)) == values[scored])),
+        accuracy=float(np.mean(called == values[scored])),
         majority=float(np.mean(values[scored] == classes[counts.argmax()])),
         num_train=len(train),
         num_scored=len(scored),

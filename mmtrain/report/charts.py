@@ -7,7 +7,7 @@ from typing import Literal
 import altair as alt
 import numpy as np
 
-from mmtrain.report.drawing import NEUTRAL, ROWS, color, dash, legend, vega_lite
+from mmtrain.report.drawing import NEUTRAL, ROWS, around_one, color, dash, legend, vega_lite
 from mmtrain.report.parts import Chart, Value
 from mmtrain.report.run_log import Line
 from mmtrain.report.thinning import thin
@@ -59,6 +59,7 @@ def line_chart(
         columns["event"] += list(events.values())
         columns["name"] += [None] * len(events)
         columns[y] += [None] * len(events)
+    around = alt.Undefined if from_zero or threshold is not None else around_one(columns[y])
     names = [line.name for line in lines]
     symbols = legend(names)
     base = alt.Chart(ROWS).encode(
@@ -71,7 +72,7 @@ def line_chart(
             field=y,
             type="quantitative",
             title=y,
-            scale=alt.Scale(type=scale, zero=from_zero),
+            scale=alt.Scale(type=scale, zero=from_zero, domain=around),
             axis=alt.Axis(format=form or alt.Undefined),
         ),
         color=color("name", names, legend=symbols),

@@ -1,5 +1,6 @@
 """Drawings in the house's look: colors that hold in light and dark, and dashes and shapes that hold without color."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,16 @@ def shape(field: str, names: Sequence[str], **options: Any) -> alt.Shape:
     """A shape for each of the names."""
     scale = alt.Scale(domain=list(names), range=[SHAPES[number % len(SHAPES)] for number in range(len(names))])
     return alt.Shape(field=field, type="nominal", scale=scale, **options)
+
+
+def around_one(values: Sequence[Any]) -> Any:
+    """Bounds for an axis whose values (None: no value) are all one number, which Vega would label as 0; else its own."""
+    known = {float(value) for value in values if value is not None and math.isfinite(value)}
+    if len(known) != 1:
+        return alt.Undefined
+    value = known.pop()
+    margin = abs(value) / 10 or 1.0
+    return [value - margin, value + margin]
 
 
 def vega_lite(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, height: int = 220) -> Mapping[str, Any]:

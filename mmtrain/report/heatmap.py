@@ -38,7 +38,7 @@ def heatmap(
             data[column_title].append(columns[column])
             data["shade"].append(shades[row][column])
             data["text"].append(texts[row][column] if texts else None)
-    x = alt.X(field="column", type="ordinal", title=column_title, axis=_axis(columns, angle=-40))
+    x = alt.X(field="column", type="ordinal", title=column_title, axis=_axis(columns, angle=-90))
     y = alt.Y(field="row", type="ordinal", title=row_title, axis=_axis(rows))
     scale = alt.Scale(domain=[0, most_shade], range=[0.03, 0.62], clamp=True)
     base = alt.Chart(ROWS).encode(x=x, y=y)
@@ -63,4 +63,6 @@ def _axis(names: Sequence[str], *, angle: int = 0) -> alt.Axis:
     """Cells stand by number, so that a name may occur twice and be anything; the axis shows the names."""
     words = f"{json.dumps(list(names))}[datum.value]"
     turn = angle if sum(len(name) + 3 for name in names) > 50 else 0
-    return alt.Axis(labelExpr=words, labelAngle=turn, grid=False, domain=False, ticks=False, labelPadding=6)
+    return alt.Axis(
+        labelExpr=words, labelAngle=turn, labelSeparation=0, grid=False, domain=False, ticks=False, labelPadding=6
+    )

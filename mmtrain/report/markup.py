@@ -13,6 +13,7 @@ from mmtrain.report.parts import Cell, Chart, Code, DataTable, Missing, Part, Se
 _SHORT = 8  # rows of a table that is read without searching
 _LONG = 40  # characters of a text that is read in lines
 _CODE = re.compile(r"`([^`]+)`")
+_TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 # what ends a script element, opens a comment or ends a line of JavaScript, in the form that JSON has for it
 _IN_SCRIPT = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
@@ -60,8 +61,11 @@ def anchors(titles: Sequence[str]) -> list[str]:
 
 
 def paragraph(text: str) -> str:
-    """Text as HTML; what stands in `backticks` is set as code."""
-    return _CODE.sub(r"<code>\1</code>", escape(text))
+    """Text as HTML; what stands in `backticks` is set as code.
+
+    Marks that turn the direction of what follows, which a name of a data set may hold, would turn the numbers behind it.
+    """
+    return _CODE.sub(r"<code>\1</code>", escape(text.translate(_TURNS)))
 
 
 def script_json(value: Any) -> str:

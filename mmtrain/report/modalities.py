@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 
 from mmtrain.report.charts import line_chart
-from mmtrain.report.drawing import NEUTRAL, PALETTE, ROWS, vega_lite
+from mmtrain.report.drawing import NEUTRAL, PALETTE, ROWS, around_one, vega_lite
 from mmtrain.report.parts import Chart, DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_log import Line
 from mmtrain.report.run_record import HELD_OUT, RunRecord
@@ -29,6 +29,9 @@ def _robustness_of(split: str, values: Mapping[str, Any], record: RunRecord) -> 
     rows = values["rows"]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
+        if all(row["value"] is None for row in own):
+            yield _undefined(task, split, own[0]["metric"])
+            continue
         subsets = [row for row in own if row["perturbation"] == _SUBSET]
         if subsets:
             yield _dots(
@@ -59,10 +62,21 @@ def _curve(title: str, rows: Sequence[Mapping[str, Any]], record: RunRecord) -> 
         values = [float("nan") if row["value"] is None else row["value"] for row in own]
         lines.append(Line(modality, np.array([row["level"] for row in own]), np.array(values)))
     metric = rows[0]["metric"].replace("_", " ")
-    ends = ", ".join(f"{line.name} {line.values[0]:.3f} to {line.values[-1]:.3f}" for line in lines if len(line.values))
+    ends = ", ".join(
+        f"{line.name} {_digits(line.values[0])} to {_digits(line.values[-1])}" for line in lines if len(line.values)
+    )
     return line_chart(
         title, f"From the least to the greatest level: {ends}.", lines, x="level", y=metric, limits=record.limits
     )
+
+
+def _undefined(task: str, split: str, metric: str) -> str:
+    """In the place of charts without a point."""
+    return f"{task}, {split}: {metric.replace('_', ' ')} is not defined over these samples."
+
+
+def _digits(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def _level(row: Mapping[str, Any]) -> float:
@@ -76,13 +90,22 @@ def importance_section(record: RunRecord) -> Section:
         for task in dict.fromkeys(row["task"] for row in values["rows"]) if values is not None else ():
             own = [row for row in values["rows"] if row["task"] == task]
             metric, repeats = own[0]["metric"].replace("_", " "), own[0]["repeats"]
+            if all(row["drop"] is None for row in own):
+                parts.append(_undefined(task, split, own[0]["metric"]))
+                continue
+            has_intervals = any(row["low"] is not None for row in own)
+            words = (
+                f"{repeats} draws, 95 % interval"
+                if has_intervals
+                else f"{repeats} draws; no interval is defined over these groups"
+            )
             parts.append(
                 _dots(
                     f"{task}, {split}",
-                    f"What {metric} loses where a modality is swapped between samples: {repeats} draws, 95 % interval.",
+                    f"What {metric} loses where a modality is swapped between samples: {words}.",
                     names=[row["modality"] for row in own],
                     values=[row["drop"] for row in own],
-                    intervals=[(row["low"], row["high"]) for row in own],
+                    intervals=[(row["low"], row["high"]) for row in own] if has_intervals else (),
                     field="drop",
                 )
             )
@@ -104,7 +127,7 @@ def _dots(
     if intervals:
         columns |= {"low": [low for low, _ in intervals], "high": [high for _, high in intervals]}
     y = alt.Y(field="name", type="nominal", title=None, sort=list(names))
-    scale = alt.Scale(zero=bool(intervals))
+    scale = alt.Scale(zero=bool(intervals), domain=alt.Undefined if intervals else around_one(values))
     tooltip = [alt.Tooltip(field="name", type="nominal")]
     tooltip += [alt.Tooltip(field=name, type="quantitative", format=".4~f") for name in list(columns)[1:]]
     base = alt.Chart(ROWS).encode(y=y, tooltip=tooltip)

@@ -15,7 +15,7 @@ _BINS = 100
 def gradient_section(record: RunRecord) -> Section:
     norms = record.log.line("grad_norm")
     if norms is None:
-        return Section("Gradients", [Missing("No step is logged yet")])
+        return Section("Gradients", [Missing("No step with a finite gradient is logged yet")])
     clipping = record.config["training"]["clipping"]
     threshold = clipping.get("max_norm")
     finite = norms.values[np.isfinite(norms.values)]

@@ -25,7 +25,7 @@
     font: getComputedStyle(document.body).fontFamily, // what texts are measured in
     view: { stroke: null },
     axis: { labelFontSize: 11, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 140, grid: true, domain: true,
-            titlePadding: 9, labelOverlap: true, labelFlush: false },
+            titlePadding: 9, labelOverlap: true, labelSeparation: 4, labelFlush: false },
     legend: { labelFontSize: 11, titleFontSize: 12, titleFontWeight: "normal", orient: "top", symbolSize: 220, labelLimit: 200,
               symbolStrokeWidth: 2, direction: "horizontal" },
     line: { strokeWidth: 1.8 },

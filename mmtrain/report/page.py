@@ -50,10 +50,6 @@ def render_page(*, title: str, provenance: str, sections: Sequence[Section]) -> 
     return f"{head}{body}</main>\n{inline}</body>\n</html>\n"
 
 
-def _link(anchor: str, section: Section) -> str:
-    return f'<li><a href="#{anchor}">{escape(section.title)}</a></li>'
-
-
 def _policy(scripts: Sequence[str]) -> str:
     allowed = " ".join(f"'sha256-{script_hash(script)}'" for script in scripts)
     return (

@@ -30,6 +30,8 @@ _CONFIG: Mapping[str, Any] = {
         "tickSize": 3,
         "titlePadding": 4,
         "labelOverlap": True,
+        "labelSeparation": 2,
+        "labelLimit": 80,
         "tickCount": 5,
     },
     "legend": {"orient": "top", "labelFontSize": _SMALL, "symbolSize": 90, "symbolStrokeWidth": 1.3, "rowPadding": 1},

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from mmtrain.report.drawing import NEUTRAL, ROWS, color, dash, legend, shape, vega_lite
+from mmtrain.report.drawing import DASHES, NEUTRAL, ROWS, color, legend, shape, vega_lite
 from mmtrain.report.parts import Chart, DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_record import HELD_OUT, RunRecord
 
@@ -62,7 +62,10 @@ def _drawing(names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
     diagonal = alt.Chart(ROWS).mark_rule(color=NEUTRAL, strokeDash=[4, 3], strokeWidth=1)
     return alt.layer(
         diagonal.encode(x=alt.datum(0), x2=alt.datum(1), y=alt.datum(0), y2=alt.datum(1)),
-        base.mark_line().encode(strokeDash=dash("temperature", names, legend=None)),
+        *(
+            base.transform_filter(alt.FieldEqualPredicate(field="temperature", equal=name)).mark_line(strokeDash=dashes)
+            for name, dashes in zip(names, DASHES, strict=False)
+        ),
         base.mark_point(filled=True, size=45).encode(
             shape=shape("temperature", names, legend=symbols),
             tooltip=[alt.Tooltip(field="temperature", type="nominal"), *numbers],

@@ -157,7 +157,12 @@ def _analyses(folder: Path) -> None:
     states = {"ece": 0.1, "brier": 0.2, "bins": [_bin(low / 10) for low in range(10)]}
     row = {"task": "funny", "stream": "clips", "metric": "auroc", "value": 0.75, "low": 0.5, "high": 0.9, "baseline": 0.5}
     row |= {"num_samples": 12, "num_groups": 4}
-    scored = {"split": "val", "step": 20, "rows": [row], "calibration": {"funny": {"before": states, "after": None}}}
+    scored = {
+        "split": "val",
+        "step": 20,
+        "rows": [row],
+        "calibration": {"funny": {"before": states, "after": states | {"ece": 0.05}}},
+    }
     fitted = {"funny": {"temperature": 2.0, "thresholds": {"half": 0.5, "best_f1": 0.8}, "rule": "best_f1"}}
     readings = [
         {

@@ -1,16 +1,23 @@
 """What a report draws, counted by hand."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pytest
-from drawn_run import CONFIG, lines, write_run
+import vl_convert
+from drawn_run import CONFIG, lines, predictions, write_run
 
 from mmtrain.evaluation.ranking import Ranking
 from mmtrain.report.charts import Limits, line_chart
-from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, color, dash
+from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, around_one, color, dash
+from mmtrain.report.heatmap import heatmap
 from mmtrain.report.parts import Chart, DataTable, Section
+from mmtrain.report.pictures import specification
+from mmtrain.report.ranking import ranking_section
 from mmtrain.report.run_log import Line, over_steps, read_run_log
 from mmtrain.report.run_page import run_sections
 from mmtrain.report.run_record import read_run
@@ -206,3 +213,78 @@ def test_the_run_is_summed_up(sections: dict[str, Section]) -> None:
     assert table(found, "Streams").rows == [
         ["clips", CONFIG["datasets"]["clips"]["store"], "funny, mood, tags, pitch", 80, 2.0]
     ]
+
+
+def test_an_axis_whose_values_are_one_number_lies_around_it() -> None:
+    assert around_one([0.5, None, 0.5, NAN]) == pytest.approx([0.45, 0.55])
+    assert around_one([-20.0]) == [-22, -18]
+    assert around_one([0.0]) == [-1, 1]
+    assert around_one([0.5, 0.6]) is alt.Undefined
+    assert around_one([None, NAN]) is alt.Undefined
+
+
+def shown(drawn: Chart) -> list[str]:
+    """What can be read in the picture of a chart: labels that lie over others are there, and transparent."""
+    written = re.findall(r"<text([^>]*)>([^<]*)</text>", vl_convert.vegalite_to_svg(specification(drawn)))
+    return [word for style, word in written if 'opacity="0"' not in style]
+
+
+def test_a_line_that_is_level_stands_at_its_number() -> None:
+    level = Line("text", np.array([0.0, 1]), np.array([0.175, 0.175]))
+    words = shown(line_chart("t", "s", [level], x="level", y="accuracy", limits=Limits()))
+    assert {"0.165", "0.175", "0.185"} <= set(words)  # Vega's own axis has one number, 0
+
+
+def test_every_class_of_a_confusion_has_its_name_on_both_sides() -> None:
+    names = [f"a class with a name of some length, {number}" for number in range(8)]
+    shades = np.eye(8).tolist()
+    drawn = heatmap("t", "s", rows=names, columns=names, shades=shades, row_title="label", column_title="prediction")
+    assert len([word for word in shown(drawn) if word.startswith("a class with")]) == 16
+
+
+def test_calibration_tells_its_curves_apart_by_one_legend(sections: dict[str, Section]) -> None:
+    drawn = chart(sections["Calibration"], "funny, val")
+    lines = [layer for layer in drawn.drawing["layer"] if layer["mark"]["type"] == "line"]
+    assert [(line["mark"]["strokeDash"], line["transform"][0]["filter"]["equal"]) for line in lines] == [
+        ([1, 0], "before"),
+        ([7, 3], "after"),
+    ]
+    assert not any("strokeDash" in layer["encoding"] for layer in drawn.drawing["layer"])
+    assert {"before", "after"} <= set(shown(drawn))
+
+
+def test_curves_of_a_ranking_of_four(tmp_path: Path) -> None:
+    """Labels 1, 0, 1, 0 from the most probable sample to the least."""
+    item = replace(
+        predictions("funny", "binary", num=4), labels=np.array([1.0, 0, 1, 0]), logits=np.array([4.0, 3, 2, 1], np.float32)
+    )
+    record = replace(read_run(write_run(tmp_path / "run")), predictions={"val": {"funny": item}})
+    roc, precisions = (chart(ranking_section(record), f"funny, val: {name}").columns for name in ("ROC", "PR"))
+    assert roc["false positive rate"] == [0, 0, 0.5, 0.5, 1]
+    assert roc["true positive rate"] == [0, 0.5, 0.5, 1, 1]
+    assert precisions["recall"] == [0.5, 0.5, 1, 1]
+    assert precisions["precision"] == pytest.approx([1, 1 / 2, 2 / 3, 1 / 2])
+
+
+def test_points_of_calibration_and_of_importance(sections: dict[str, Section]) -> None:
+    points = chart(sections["Calibration"], "funny, val").columns
+    assert points["temperature"] == ["before"] * 10 + ["after"] * 10
+    assert points["mean probability"][:2] == pytest.approx([0.05, 0.15])
+    assert points["share right"][:2] == pytest.approx([0.0, 0.1])
+    assert set(points["samples"]) == {3}
+    drop = chart(sections["Importance of modalities"], "funny, val").columns
+    assert drop == {"name": ["text"], "drop": [0.2], "low": [-0.1], "high": [0.3]}
+
+
+def test_the_summary_has_the_table_of_every_split_that_was_evaluated(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    found = json.loads((run / "evaluation" / "val.json").read_text())
+    row = found["rows"][0] | {"value": 0.25, "num_groups": 40}
+    (run / "evaluation" / "test.json").write_text(json.dumps(found | {"split": "test", "step": 15, "rows": [row]}))
+    summary = next(section for section in run_sections(read_run(run)) if section.title == "Summary")
+    validation = table(summary, "val split, checkpoint of step 20")
+    held_out = table(summary, "test split, checkpoint of step 15")
+    assert validation.rows[0][3] == 0.75
+    assert held_out.rows[0][3] == 0.25
+    assert "fewer than 30 groups" in validation.note
+    assert "fewer than 30 groups" not in held_out.note

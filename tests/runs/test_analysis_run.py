@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from data_prep.synth import synthesize
+from mmtrain import load
 from mmtrain.analysis.attention import record_attention
+from mmtrain.analysis.linear_probe import fused_vectors
 from mmtrain.analysis.robustness import measure_robustness
 from mmtrain.cli import main
 from mmtrain.config import load_experiment
 from mmtrain.data.batch import MaskedSequence
+from mmtrain.data.dataset import Stream
 from mmtrain.errors import ConfigError
 from mmtrain.evaluation.data_map_file import read_data_map
 from mmtrain.evaluation.prediction_file import read_predictions
@@ -120,6 +125,70 @@ def test_importance_and_groups(trained: Path, command: Run) -> None:
         own = item.losses[(item.streams == worst["stream"]) & (item.groups == worst["group"])]
         assert worst["loss"] == pytest.approx(own.mean(dtype=np.float64))
     assert "groups with the highest loss" in out
+
+
+def test_a_linear_probe_reads_the_vectors_that_a_loaded_model_gives(trained: Path, command: Run) -> None:
+    code, out, error = command("evaluate", str(trained), "--probe")
+    assert (code, error) == (0, "")
+    assert "Linear probe of the fused vectors" in out
+    written = json.loads((trained / "evaluation" / "val-probe.json").read_text())
+    assert written["checkpoint"] == (trained / "checkpoints" / "best").resolve().name
+    found, model = load_trained(trained, split="val"), load(trained)
+    stores = {stream.name: stream.store for stream in found.streams}
+    assert {(row["stream"], row["task"]) for row in written["rows"]} == {
+        *(("clips", "funny"), ("clips", "mood"), ("calls", "funny"))
+    }
+    for row in written["rows"]:
+        store, task = stores[row["stream"]], row["task"]
+        parts = []
+        for split in ("train", "val"):
+            stream = Stream(row["stream"], store, split=split, tasks=[task], modalities=("text", "audio", "video"))
+            samples = [stream.sample(position) for position in range(len(stream))]
+            vectors = np.concatenate([model.logits([sample], batch_size=1)[1] for sample in samples])
+            assert fused_vectors(found, stream) == pytest.approx(vectors, abs=1e-5)
+            parts += [vectors, np.array([sample.labels[task] for sample in samples])]
+        inputs, targets, others, truth = parts
+        mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
+        fitted = LogisticRegression(max_iter=5000).fit((inputs - mean) / deviation, targets)
+        accuracy = float(np.mean(fitted.predict((others - mean) / deviation) == truth))
+        assert row["accuracy"] == pytest.approx(accuracy, abs=1.001 / len(truth))  # rounding may move one sample
+        assert (row["num_train"], row["num_samples"]) == (len(targets), len(truth))
+        assert row["majority"] == np.mean(truth == np.bincount(targets.astype(int)).argmax())
+        assert row["low"] <= row["accuracy"] <= row["high"]
+
+
+def of_pitch(base_experiment: dict[str, Any], store: Path, folder: Path) -> Path:
+    """A run that learns the task pitch of a store from audio, and nothing else."""
+    values = deepcopy(base_experiment) | {"runs": str(folder), "regularizers": {}, "tasks": {}}
+    values |= {"datasets": {"calls": {"store": str(store)}}, "streams": {"calls": {"dataset": "calls", "tasks": ["pitch"]}}}
+    values["model"] |= {"text": None, "sequences": {"audio": {"name": "mean"}}}
+    values["training"] |= {"epochs": 1, "steps_per_epoch": 4, "eval_every": None, "checkpoint_every": None}
+    file = folder / "experiment.yaml"
+    file.write_text(yaml.safe_dump(values))
+    train_experiment(file, [])
+    return folder / "run"
+
+
+def test_a_linear_probe_of_what_the_run_did_not_learn(base_experiment: dict[str, Any], tmp_path: Path, command: Run) -> None:
+    run = of_pitch(base_experiment, Path(base_experiment["datasets"]["calls"]["store"]), tmp_path)
+    assert command("evaluate", str(run), "--probe", "--split", "test")[0] == 0
+    (row,) = json.loads((run / "evaluation" / "test-probe.json").read_text())["rows"]
+    assert (row["stream"], row["task"]) == ("calls", "funny")
+    assert len((run / "test_reads.jsonl").read_text().splitlines()) == 1
+    code, _, error = command("evaluate", str(run), "--probe", "--split", "train")
+    assert code == 2
+    assert "--probe: it learns from train, and is scored on another split; write --split val or --split test" in error
+    code, _, error = command("evaluate", str(run), "--probe", "--from-predictions")
+    assert code == 2
+    assert "leave --checkpoint, --robustness and the like out" in error
+
+
+def test_a_probe_without_classes_is_refused(base_experiment: dict[str, Any], tmp_path: Path, command: Run) -> None:
+    synthesize(tmp_path / "tones", samples=40, modalities={"audio": 6}, tasks={"pitch": "regression"}, seed=1)
+    run = of_pitch(base_experiment, tmp_path / "tones", tmp_path)
+    code, _, error = command("evaluate", str(run), "--probe")
+    assert code == 2
+    assert "has a binary or multiclass task with labels in train and val" in error
 
 
 def test_the_data_map_of_a_run(trained: Path, command: Run) -> None:

@@ -12,6 +12,7 @@ import yaml
 from drawn_run import HOSTILE
 from lives import Write, live
 
+from mmtrain.cli import main
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.writer import StoreWriter
 
@@ -49,15 +50,34 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(store: Path, write_experiment: Write) -> Path:
     """Of a run that refreshed it while it was trained."""
     stream = {"dataset": "clips", "tasks": ["funny", "mood"]}
-    file = write_experiment(tracking={"report": True}, regularizers={})
+    file = write_experiment(tracking={"report": True}, regularizers={}, training={"epochs": 2, "train_predictions": True})
     values = yaml.safe_load(file.read_text())
     values |= {"datasets": {"clips": {"store": str(store)}}, "streams": {"clips": stream}, "tasks": {}}
-    values["model"] |= {"sequences": {}, "fusion": {"name": "concat"}}
+    values["model"] |= {"sequences": {}, "fusion": {"name": "attention"}}
     file.write_text(yaml.safe_dump(values))
     life = live(["train", "--config", str(file)], cwd=file.parent, timeout=300)
     assert life.code == 0, life
     assert "report failed" not in life.out
     return file.parent / "runs" / "run" / "report.html"
+
+
+@pytest.fixture
+def analyzed(report: Path) -> Path:
+    """The same, of a run of which everything was asked that a report draws."""
+    run = str(report.parent)
+    for words in (
+        ["evaluate", run],
+        ["evaluate", run, "--split", "test"],
+        ["evaluate", run, "--robustness", "--levels", "drop=1", "--levels", "typos=1"],
+        ["evaluate", run, "--importance", "--repeats", "1"],
+        ["datamap", run],
+        ["attention", run, f"24-{HOSTILE}"],
+        ["report", run],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert not end.value.code, words
+    return report
 
 
 @pytest.fixture
@@ -136,6 +156,22 @@ def test_the_report_of_a_run(report: Path, browser: Any, tmp_path: Path) -> None
         charts.first.locator("button.csv").click()
     assert save(waiting, tmp_path / "chart.csv").startswith("\ufeffstep,loss,loss_q05")
 
+    assert seen == []
+
+
+def test_every_section_of_an_analyzed_run_is_drawn_and_printed_whole(analyzed: Path, browser: Any) -> None:
+    page, seen = show(browser, analyzed, width=1280, scheme="light")
+    assert "\n".join(page.locator(".missing").all_inner_texts()) == ""
+    for name in SECTIONS:
+        assert page.locator(f"#{name} figure").count() > 0, name
+    for chart in page.locator("figure.chart").all():
+        assert chart.locator("svg path, svg rect, svg line").count() > 2, chart.inner_text()
+    assert page.title() == "run"
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})  # of paper
+    for table in page.locator("figure.table .scroll").all():
+        whole, seen_of_it = table.evaluate("node => [node.scrollWidth, node.clientWidth]")
+        assert whole <= seen_of_it, table.inner_text()
     assert seen == []
 
 

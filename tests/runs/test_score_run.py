@@ -158,6 +158,22 @@ def test_two_runs_are_compared(runs: Path, tmp_path: Path, capsys: pytest.Captur
         assert re.search(message, error), error
 
 
+def test_a_comparison_leaves_a_page_where_it_can(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("compare", runs / "one", runs / "two", "--metric", "funny/f1")
+    assert code_of(*words) == 0
+    assert "Comparison of one and two" in Path("compare.html").read_text(encoding="utf-8")
+    assert [row["metric"] for row in json.loads(Path("compare.json").read_text())["rows"]] == ["funny/f1"]
+    for file in tmp_path.iterdir():
+        file.unlink()
+    monkeypatch.setattr("mmtrain.extras.find_spec", lambda name: None if name == "vl_convert" else name)
+    assert code_of(*words) == 0
+    assert "no compare.html: a page needs pip install 'mmtrain[report]'" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_calibration_that_is_damaged_or_of_another_checkpoint(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs / "two"
     assert code_of("evaluate", run) == 0

@@ -101,6 +101,10 @@ def test_cells_show_numbers_in_their_format_and_sort_by_value() -> None:
         assert cell in html
 
 
+def test_a_name_turns_no_number_of_a_sentence() -> None:
+    assert paragraph("a \u202ename\u2067 0.72 of \u05d0") == "a name 0.72 of \u05d0"
+
+
 def test_backticks_set_code() -> None:
     assert paragraph("run `a < b` now") == "run <code>a &lt; b</code> now"
 

@@ -215,6 +215,40 @@ def test_a_file_cut_off_while_it_is_written_is_as_if_it_were_not_there(tmp_path:
     assert missing(found["Attention"])
 
 
+def test_what_is_undefined_is_a_sentence_and_no_empty_chart(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    for name, keys in (("robustness", ("value",)), ("importance", ("value", "drop", "low", "high"))):
+        file = run / "evaluation" / f"val-{name}.json"
+        values = json.loads(file.read_text())
+        values["rows"] = [row | dict.fromkeys(keys) for row in values["rows"]]
+        file.write_text(json.dumps(values))
+    found = {section.title: section for section in run_sections(read_run(run))}
+    for title in ("Robustness", "Importance of modalities"):
+        assert charts(found[title]) == {}
+        assert "funny, val: auroc is not defined over these samples." in found[title].parts
+
+
+def test_one_group_has_points_of_importance_and_no_bars(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    file = run / "evaluation" / "val-importance.json"
+    values = json.loads(file.read_text())
+    values["rows"] = [row | {"low": None, "high": None} for row in values["rows"]]
+    file.write_text(json.dumps(values))
+    section = next(part for part in run_sections(read_run(run)) if part.title == "Importance of modalities")
+    drawn = charts(section)["funny, val"]
+    assert drawn.columns == {"name": ["text"], "drop": [0.2]}
+    assert drawn.summary.endswith("no interval is defined over these groups.")
+
+
+def test_a_run_none_of_whose_gradients_was_finite_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", analyzed=False)
+    file = run / "metrics.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(record | {"grad_norm": None}) + "\n" for record in records))
+    found = {section.title: section for section in run_sections(read_run(run))}
+    assert missing(found["Gradients"])[0].what == "No step with a finite gradient is logged yet"
+
+
 def test_the_metric_of_a_task_is_that_of_the_tables() -> None:
     assert PRIMARY == OF_TABLES
 
