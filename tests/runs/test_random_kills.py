@@ -37,9 +37,11 @@ def count_down(seconds: float) -> None:
 
 def doom(*, how: str, number: int, seconds: float) -> None:
     """Let this process die `seconds` after the `number`-th call (from 1) of what `how` names has begun."""
-    from mmtrain.engine import loop, saving, step, validation
+    from mmtrain.engine import loop, run_folder, saving, step, validation
 
+    owner: Any
     owner, name = {
+        "beginning": (run_folder.RunFolder, "begin"),
         "training": (loop, "train_epoch"),
         "step": (loop, "train_step"),
         "micro-batch": (step, "_forward"),
@@ -66,6 +68,7 @@ def draw(source: random.Random) -> Callable[[], None]:
     """A way to die. A checkpoint of these runs takes some 5 ms to write, a step 10, the training a fifth of a second."""
     how, most, seconds = source.choice(
         [
+            ("beginning", 1, 0.0005),
             ("training", 1, 0.2),
             ("step", 12, 0.01),
             ("micro-batch", 40, 0.003),
