@@ -124,7 +124,7 @@ def test_kills_at_random_change_nothing(whole: tuple[Path, dict[str, str]], tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", range(1, 11))
 def test_many_kills_at_random_change_nothing(whole: tuple[Path, dict[str, str]], tmp_path: Path, seed: int) -> None:
     kill_often(whole, f"many-{seed}", kills=10, seed=seed, folder=tmp_path)
 
@@ -190,8 +190,9 @@ def test_a_process_of_two_that_is_killed_takes_the_other_with_it_and_the_run_goe
 
     name, alone = f"two-{rank}", f"two-{rank}-whole"
     assert together(alone) == [0, 0]
-    for how in ("step", "checkpoint"):
-        words = {"how": how if rank == "0" else "step", "number": source.randint(1, 4), "seconds": source.uniform(0, 0.008)}
+    for how in ("step", "checkpoint", "evaluation", "micro-batch"):
+        number = 1 if how == "evaluation" else source.randint(1, 4)
+        words = {"how": how if rank == "0" else "step", "number": number, "seconds": source.uniform(0, 0.008)}
         resumes = ["--resume"] if (file.parent / "runs" / name).exists() else []
         codes = together(name, *resumes, patch=partial(doom_one, rank=rank, **words))
         assert codes[int(rank)] in KILLED, codes
