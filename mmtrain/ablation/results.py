@@ -1,16 +1,13 @@
 """What a finished run came to: its metrics at the evaluation that validation chose, and what it cost."""
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mmtrain.ablation.plan import PlannedRun
 from mmtrain.crossval import fold_metrics
 from mmtrain.engine.jsonl import read_jsonl
-from mmtrain.engine.run_folder import RunFolder
 
 _NAN = float("nan")
 
@@ -37,9 +34,10 @@ def metrics_of(run: PlannedRun, split: str = "val") -> dict[str, float]:
 
 def cost_of(run: PlannedRun) -> Cost:
     """From timing.jsonl and environment.json; steps that a killed run had to repeat count once."""
-    windows = list({record["step"]: record for record in _records(run.folder)}.values())
+    records = list(read_jsonl(run.folder.timing)) if run.folder.timing.is_file() else []
+    windows = list({record["step"]: record for record in records if record["kind"] == "window"}.values())
     rates = [float(window["samples_per_second"]) for window in windows]
-    memory = [size for window in windows for size in _memory(window)]
+    memory = [float(record["peak_memory_mib"]) for record in records if record["kind"] == "epoch"]
     starts = json.loads(run.folder.environment.read_text(encoding="utf-8"))
     counts = starts[-1].get("parameters") or {} if starts else {}
     return Cost(
@@ -49,16 +47,3 @@ def cost_of(run: PlannedRun) -> Cost:
         trained=float(counts.get("trained", _NAN)),
         peak_memory=max(memory, default=_NAN),
     )
-
-
-def _records(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    return read_jsonl(folder.timing) if folder.timing.is_file() else iter(())
-
-
-def _memory(window: Mapping[str, Any]) -> list[float]:
-    """Numbers of a window whose name speaks of memory, in MiB; `..._bytes` are converted."""
-    return [
-        float(value) / 2**20 if "bytes" in key else float(value)
-        for key, value in window.items()
-        if "memory" in key and isinstance(value, int | float)
-    ]

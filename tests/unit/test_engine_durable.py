@@ -1,4 +1,4 @@
-"""Were the power to fail: files and folder of a checkpoint are on the disk before its name, and that before older ones go."""
+"""Were the power to fail: files and folder of a checkpoint are on the disk before its name, and it before older ones go."""
 
 import os
 import shutil
