@@ -156,6 +156,8 @@ def _begin(
     write_signature(folder, describe_model(experiment, parts.stores, parts.objective))
     if initial is not None and parts.loaded is not None:
         write_initial(folder, initial, parts.loaded)
+    else:
+        folder.initial.unlink(missing_ok=True)  # of a beginning that was described otherwise
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

@@ -60,9 +60,13 @@ def test_a_run_without_a_checkpoint_begins_as_it_is_now_described(done: Path) ->
     """Stopped before its first checkpoint, and then changed: its folder says what it was trained with."""
     run = done.parent / "runs" / "run"
     shutil.rmtree(run / "checkpoints")
+    (run / "initial.json").write_text('{"source": {"run": "other"}}')  # it was to begin with other weights than its own
     train_experiment(done, ["model.dim=16", "training.epochs=1"], resume=True)
     values = yaml.safe_load((run / "config.yaml").read_text())
     assert (values["model"]["dim"], values["training"]["epochs"]) == (16, 1)
+    state = json.loads((run / "checkpoints" / "last" / "state.json").read_text())
+    assert state["identity"]["initial"] is None
+    assert not (run / "initial.json").exists()
     assert len(json.loads((run / "environment.json").read_text())) == 2
     score_run(run, split="val")  # builds the model from the config that stands there
 

@@ -47,8 +47,8 @@ metrics = [{"kind": "evaluation", "step": step, "best": best, "metrics": {"val/t
     for step, best, value in ((1, True, how["value"]), (2, False, 9.0))]
 windows = [{"kind": "window", "step": step, "seconds": seconds, "samples_per_second": rate}
     for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
-epochs = [{"kind": "epoch", "epoch": epoch, "step": step, "seconds": seconds, "samples_per_second": 9.0, "peak_memory_mib": peak}
-    for epoch, step, seconds, peak in ((1, 2, 12.0, 7.0), (2, 3, 1.0, 6.5))]
+epochs = [{"kind": "epoch", "step": step, "seconds": seconds, "samples_per_second": 9.0, "peak_memory_mib": peak}
+    for step, seconds, peak in ((2, 12.0, 7.0), (3, 1.0, 6.5))]
 for name, records in (("metrics", metrics), ("timing", [*windows[:3], epochs[0], windows[3], epochs[1]])):
     (folder / (name + ".jsonl")).write_text("".join(json.dumps(record) + "\\n" for record in records))
 (folder / "how").write_text(sys.argv[3])
