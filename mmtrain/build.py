@@ -13,6 +13,7 @@ from mmtrain.config import Experiment, dump_yaml
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
+from mmtrain.engine.checkpoint import has_checkpoints
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.initial import InitialWeights
 from mmtrain.engine.launch import budget_notes, process_notes
@@ -153,13 +154,20 @@ def build_run(
 def _begin(
     experiment: Experiment, accelerator: Accelerator, parts: Parts, initial: InitialWeights | None, *, continues: bool
 ) -> None:
-    """What stands in the folder from the beginning; a run to be replaced is deleted here."""
+    """What stands in the folder from the beginning; a run to be replaced is deleted here.
+
+    Where a checkpoint follows all of it is there, and the checkpoint may yet turn out to be of another config.
+    """
     folder = RunFolder(experiment.folder)
+    if continues and has_checkpoints(folder.checkpoints):
+        return
     begin_run(experiment, accelerator, count_parameters(parts.model), continues=continues)
     name_bad_samples(folder, parts.stores)
     write_signature(folder, describe_model(experiment, parts.stores, parts.objective))
     if initial is not None and parts.loaded is not None:
         write_initial(folder, initial, parts.loaded)
+    else:
+        folder.initial.unlink(missing_ok=True)  # of a beginning that was described otherwise
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

@@ -19,6 +19,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.difficulty import read_difficulties
+from mmtrain.engine.checkpoint import has_checkpoints
 from mmtrain.engine.fitting import Fit
 from mmtrain.engine.initial import InitialWeights, read_initial
 from mmtrain.engine.run_folder import RunFolder
@@ -54,8 +55,8 @@ def initial_weights(
     experiment: Experiment, accelerator: Accelerator, *, in_place_of: RunFolder | None
 ) -> InitialWeights | None:
     """The weights to begin with; None where a checkpoint of the run that is continued follows."""
-    has_checkpoint = in_place_of is not None and any(in_place_of.checkpoints.glob("step-*"))
-    if experiment.initial is None or has_checkpoint:
+    follows = in_place_of is not None and has_checkpoints(in_place_of.checkpoints)
+    if experiment.initial is None or follows:
         return None
     return read_initial(experiment.initial, own=experiment.folder, accelerator=accelerator)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.data.bad_samples import bad_sample_records
 from mmtrain.data.store import FeatureStore
+from mmtrain.engine.code_version import code_change
 from mmtrain.engine.environment import describe_environment
 from mmtrain.engine.fitting import Fit
 from mmtrain.engine.initial import InitialWeights
@@ -40,21 +41,37 @@ _FREE_KEYS = (
 
 
 def begin_run(experiment: Experiment, accelerator: Accelerator, parameters: ParameterCount, *, continues: bool) -> None:
-    """config.yaml, and in environment.json an entry for every start of the run; a run to be replaced is deleted here."""
+    """config.yaml, and in environment.json an entry for every start of the run; a run to be replaced is deleted here.
+
+    `continues`: a run that was stopped before its first checkpoint, whose config may be another by now.
+    """
     folder = RunFolder(experiment.folder)
+    if continues:
+        write_whole(folder.config, dump_yaml(experiment))
+        note_start(experiment, accelerator, parameters)
+    else:
+        start = _start(experiment, accelerator, parameters)
+        folder.begin(config=dump_yaml(experiment), environment=json.dumps([start], indent=1))
+
+
+def note_start(experiment: Experiment, accelerator: Accelerator, parameters: ParameterCount) -> str:
+    """Add an entry of environment.json for a run that goes on; gives how its code has changed, '' if it has not."""
+    folder = RunFolder(experiment.folder)
+    folder.preempted.unlink(missing_ok=True)
+    starts = json.loads(folder.environment.read_text(encoding="utf-8"))
+    start = _start(experiment, accelerator, parameters)
+    write_whole(folder.environment, json.dumps([*starts, start], indent=1))
+    return code_change(starts[-1:], start)
+
+
+def _start(experiment: Experiment, accelerator: Accelerator, parameters: ParameterCount) -> dict[str, Any]:
     start = describe_environment(
         seed=experiment.seed,
         num_processes=accelerator.num_processes,
         device=str(accelerator.device),
         precision=experiment.training.precision,
     )
-    start["parameters"] = {"total": parameters.total, "trained": parameters.trainable}
-    if continues:
-        folder.preempted.unlink(missing_ok=True)
-        starts = [*json.loads(folder.environment.read_text(encoding="utf-8")), start]
-        write_whole(folder.environment, json.dumps(starts, indent=1))
-    else:
-        folder.begin(config=dump_yaml(experiment), environment=json.dumps([start], indent=1))
+    return start | {"parameters": {"total": parameters.total, "trained": parameters.trainable}}
 
 
 def name_bad_samples(folder: RunFolder, stores: Mapping[str, FeatureStore]) -> None:

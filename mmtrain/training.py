@@ -14,6 +14,7 @@ from rich.console import Console
 from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
 from mmtrain.engine.arithmetic import refuse_nondeterminism, set_arithmetic
+from mmtrain.engine.checkpoint import has_checkpoints
 from mmtrain.engine.console import main_console
 from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.history import History
@@ -28,7 +29,9 @@ from mmtrain.engine.run_lock import RunLock
 from mmtrain.engine.saving import resume as resume_run
 from mmtrain.engine.state import RunState
 from mmtrain.errors import ConfigError, PeerError
+from mmtrain.models.building import count_parameters
 from mmtrain.quick_start import uncollected
+from mmtrain.run_files import note_start
 from mmtrain.text_cache import use_cached_texts
 
 
@@ -108,7 +111,7 @@ def _train(
         run = replace(run, profile=_profile(run, profile_steps))
     with closing(run):
         state = resume_run(run) if continues else RunState()
-        for note in _resumed_cache(experiment, run) if continues else ():
+        for note in [*_resumption(experiment, run), *_resumed_cache(experiment, run)] if continues else ():
             run.say(note)
         if state.finished(run.settings.total_steps):
             run.say(f"the run is finished already, at step {state.step}")
@@ -127,6 +130,15 @@ def _train(
     run.say(f"best {experiment.selection.metric} {_value(selection.best)} at step {selection.best_step}")
     run.say(f"run folder: {run.folder.path}")
     return result
+
+
+def _resumption(experiment: Experiment, run: Run) -> list[str]:
+    """Write down that a run goes on, now that its checkpoint is known to be its own."""
+    if not has_checkpoints(run.folder.checkpoints):  # it began anew, and that was written down
+        return []
+    parameters = count_parameters(run.accelerator.unwrap_model(run.model))
+    change = look_once(run.accelerator, lambda: note_start(experiment, run.accelerator, parameters))
+    return [f"warning: the code is not that of the run's last start: {change}"] if change else []
 
 
 def _resumed_cache(experiment: Experiment, run: Run) -> list[str]:

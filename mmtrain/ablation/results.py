@@ -1,16 +1,13 @@
 """What a finished run came to: its metrics at the evaluation that validation chose, and what it cost."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mmtrain.ablation.plan import PlannedRun
 from mmtrain.crossval import fold_metrics
 from mmtrain.engine.jsonl import read_jsonl
-from mmtrain.engine.run_folder import RunFolder
 
 _NAN = float("nan")
 
@@ -37,10 +34,10 @@ def metrics_of(run: PlannedRun, split: str = "val") -> dict[str, float]:
 
 def cost_of(run: PlannedRun) -> Cost:
     """From timing.jsonl and environment.json; steps that a killed run had to repeat count once."""
-    records = list(_records(run.folder))
+    records = list(read_jsonl(run.folder.timing)) if run.folder.timing.is_file() else []
     windows = list({record["step"]: record for record in records if record["kind"] == "window"}.values())
     rates = [float(window["samples_per_second"]) for window in windows]
-    peaks = [float(record["peak_memory_mib"]) for record in records if record["kind"] == "epoch"]
+    memory = [float(record["peak_memory_mib"]) for record in records if record["kind"] == "epoch"]
     starts = json.loads(run.folder.environment.read_text(encoding="utf-8"))
     counts = starts[-1].get("parameters") or {} if starts else {}
     return Cost(
@@ -48,9 +45,5 @@ def cost_of(run: PlannedRun) -> Cost:
         samples_per_second=float(np.median(rates)) if rates else _NAN,
         parameters=float(counts.get("total", _NAN)),
         trained=float(counts.get("trained", _NAN)),
-        peak_memory=max(peaks, default=_NAN),
+        peak_memory=max(memory, default=_NAN),
     )
-
-
-def _records(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    return read_jsonl(folder.timing) if folder.timing.is_file() else iter(())

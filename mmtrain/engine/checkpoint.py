@@ -160,6 +160,11 @@ def _fault(folder: Path, name: str, expected: tuple[int, str] | None, is_present
     return None
 
 
+def has_checkpoints(root: Path) -> bool:
+    """Whether there is one, whole or not, in its place or moved aside by a killed save."""
+    return any(root.glob("step-*")) or any(root.glob(f".step-*{_REPLACED}"))
+
+
 def newest_valid(root: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint and the complaints about newer ones; None where there is no checkpoint at all.
 

@@ -9,13 +9,20 @@ from typing import Any
 
 from mmtrain.errors import CheckpointError
 
+_PIECE = 4096  # bytes read at once, from the end
+
 
 class JsonLines:
-    """One record a line, keys in the order given; NaN and Inf become null, so that any JSON reader accepts a line."""
+    """One record a line, keys in the order given; NaN and Inf become null, so that any JSON reader accepts a line.
+
+    A last line that a kill has cut off is forgotten when the file is opened: the next record would join it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("ab", buffering=0)
+        if (end := _end_of_lines(path)) < path.stat().st_size:
+            self._file.truncate(end)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a whole line or nothing. Errors: OSError with the file where the disk refuses it."""
@@ -46,6 +53,20 @@ class JsonLines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _end_of_lines(path: Path) -> int:
+    """Where the last whole line ends."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(end - _PIECE, 0)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

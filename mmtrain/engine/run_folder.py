@@ -123,26 +123,41 @@ class RunFolder:
     def begin(self, *, config: str, environment: str) -> None:
         """Start a run whose folder was checked: what it replaces is deleted now, when all else is known to be right.
 
+        Whenever this is cut off, what is left is the run that was there, to be replaced, or a folder that is free.
         Errors: ConfigError where the folder has become something that is no run since.
         """
         self.clear()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.environment, environment)
-        write_whole(self.config, config)
+        for file, text in ((self.environment, environment), (self.config, config)):
+            _write_partial(file, text)
+        for file in (self.environment, self.config):
+            _partial(file).replace(file)
 
     def clear(self) -> None:
         """Delete the run, if there is one. Errors: ConfigError where the folder is something else."""
         self.check(resume=False, overwrite=True)
-        marks = (self.environment, self.config)  # last: what is cut off in between is still a run, to be replaced
-        for path in sorted(self._contents(), key=marks.__contains__) if self.is_run() else ():
+        if not self.is_run():
+            return
+        for path in self._contents():
+            if path in (self.environment, self.config):
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        self.config.replace(_partial(self.config))  # until here it is still a run, to be replaced; from here on free
+        self.environment.unlink()
+        _partial(self.config).unlink()
 
     def _contents(self) -> list[Path]:
-        """What stands in the folder besides the lock of a training that is about to begin."""
-        return [path for path in self.path.iterdir() if path.name != LOCK] if self.path.is_dir() else []
+        """What stands in the folder besides the lock of a training that is about to begin, and what is left of one that was
+        killed while it began: its two files, one of them or both not yet under their names.
+        """
+        marks = (self.environment, self.config)
+        litter = {LOCK, *(_partial(file).name for file in marks)}
+        if not self.is_run() and any(_partial(file).is_file() for file in marks):
+            litter |= {file.name for file in marks}
+        return [path for path in self.path.iterdir() if path.name not in litter] if self.path.is_dir() else []
 
 
 def scored_name(split: str, weights: str) -> str:
@@ -152,10 +167,22 @@ def scored_name(split: str, weights: str) -> str:
 
 def write_whole(file: Path, text: str) -> None:
     """Write a small file that is there whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
+    _write_partial(file, text)
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
+        _partial(file).replace(file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        _partial(file).unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(file)) from None
+
+
+def _write_partial(file: Path, text: str) -> None:
+    """What is to become `file`. Errors: OSError that names `file`, nothing being left."""
+    try:
+        _partial(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        _partial(file).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(file)) from None
+
+
+def _partial(file: Path) -> Path:
+    return file.with_name(f".{file.name}.partial")

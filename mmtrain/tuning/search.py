@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils.memory import should_reduce_batch_size
 from rich.console import Console
 
 from mmtrain.config import Experiment, load_experiment
@@ -30,7 +31,7 @@ def search(file: Path, space_file: Path, overrides: Sequence[str] = (), *, num_t
     The study goes on where it was left, and several processes work on it together. A trial whose metric falls below the
     median of the others' at the same evaluation is stopped, once `startup` are complete. Errors: ConfigError where the
     experiment or the search file is wrong, optuna is missing, or the study was made from others; a trial that is refused
-    counts as failed.
+    or does not fit in memory counts as failed.
     """
     require_optuna()
     space = read_space(space_file)
@@ -79,7 +80,9 @@ def _run(study: Study, candidate: Candidate, load: Load, base: Experiment, conso
         train_loaded(trial, build_accelerator(trial), resume=candidate.begun, overwrite=False, prunes=prunes)
     except Interrupted:
         raise
-    except UserError as error:
+    except (UserError, RuntimeError) as error:
+        if not isinstance(error, UserError) and not should_reduce_batch_size(error):
+            raise
         console.print(f"{candidate.name} failed: {error}", markup=False, highlight=False)
         study.finish(candidate, None)
         return

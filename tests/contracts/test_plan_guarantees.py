@@ -6,8 +6,10 @@ from math import sin
 
 import numpy as np
 import pytest
+from accelerate.data_loader import BatchSamplerShard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import BatchSampler
 
 from mmtrain.curriculum.decision import Decision
 from mmtrain.curriculum.plan import Planner
@@ -214,3 +216,12 @@ def test_the_checks_catch_what_they_are_for():
         check_drift(due, np.tile([3, 3, 4], (100, 1)), 3)  # largest remainder without a carry
     with pytest.raises(AssertionError, match="drift"):
         check_drift(due, np.ceil(due), 3)  # a batch that swells with ceil()
+    with pytest.raises(AssertionError, match="left out"):
+        check_passes(10, evened_batches(10, batch=4, processes=2) * 2)  # two passes: some samples four times, others twice
+
+
+def evened_batches(size, *, batch, processes):
+    """The global batches of a pass as accelerate's `even_batches` makes them: filled up with samples of its beginning."""
+    sampler = BatchSampler(range(size), batch, drop_last=False)
+    shards = [BatchSamplerShard(sampler, processes, rank, even_batches=True) for rank in range(processes)]
+    return [np.concatenate(parts) for parts in zip(*shards, strict=True)]

@@ -16,6 +16,8 @@ from mmtrain.engine.optimizers.schedule_free_adamw import ScheduleFreeAdamWConfi
 from mmtrain.engine.optimizers.sgd import SGDConfig
 from mmtrain.engine.text_layers import TextLayers
 from mmtrain.errors import ConfigError
+from mmtrain.models.fusion import FUSIONS
+from mmtrain.models.pooling.mean import MeanPoolingConfig
 
 
 class Tiny(nn.Module):
@@ -48,6 +50,37 @@ def test_only_matrices_decay_and_the_text_encoder_has_its_own_rate():
         "model.matrices": (1.0, 0.3),
         "model.others": (1.0, 0.0),
     }
+
+
+class Marked(nn.Module):
+    """Marks that it holds itself, beside layers: one of its own with a product inside, and torch's attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.marks, self.scale = nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(4, 1, 1))
+        self.layer, self.attention = nn.LSTM(4, 2), nn.MultiheadAttention(4, 2)
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_what_is_put_beside_the_rows_does_not_decay(is_text):
+    model = Marked()
+    found = groups_of(model, TextLayers(model, None, "xlnet") if is_text else None)
+    owner = "text" if is_text else "model"
+    matrices = {id(parameter) for parameter in found[f"{owner}.matrices"]["params"]}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in matrices}
+    products = {"layer.weight_ih_l0", "layer.weight_hh_l0", "attention.in_proj_weight", "attention.out_proj.weight"}
+    assert names == (products | {"marks", "scale"} if is_text else products)
+
+
+@pytest.mark.parametrize("name", ["attention", "bottleneck", "perceiver"])
+def test_marks_tokens_and_latents_of_a_fusion_do_not_decay(name):
+    config = next(row for row in FUSIONS if row.model_fields["name"].default == name)()
+    fusion = config.build(modalities=["audio", "video"], dim=8, pooling=MeanPoolingConfig())
+    own = {id(value) for key, value in fusion.named_parameters() if key in ("query", "marks", "tokens", "latents")}
+    decaying = {id(value) for value in groups_of(fusion, None)["model.matrices"]["params"]}
+    assert own
+    assert not own & decaying
+    assert len(decaying) > 2
 
 
 def test_lower_layers_of_a_bert_learn_slower(tiny_bert):

@@ -336,5 +336,5 @@ def test_a_run_that_is_there_is_kept(complaint, without_text, tmp_path, capsys):
 
 
 def files_of(run):
-    """The content of a run's files, without the journal of its starts, where a refused one may stand too."""
-    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "environment.json"}
+    """The content of a run's files."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -144,6 +144,20 @@ def test_a_step_moves_the_weights_by_the_clipped_gradient(small_run: Build, name
         assert parameter.detach().numpy() == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
+def test_each_step_moves_the_weights_by_its_own_rate(small_run: Build) -> None:
+    """A warm-up of two steps and a line down to zero in six: 1/2, 1, 1, 3/4, 1/2, 1/4 of the peak; the log says the same."""
+    descent = {"name": "sgd", "lr": 0.4, "text_lr": 0.4, "momentum": 0.0, "weight_decay": 0.0}
+    length = {"epochs": 1, "steps_per_epoch": 6, "schedule": {"name": "linear", "warmup": 2}}
+    run = small_run(training=length | {"optimizer": descent, "clipping": {"name": "none"}})
+    for inputs, share in zip(run.loader.steps(run.curriculum.next_window(0, 4), first=0), (1 / 2, 1, 1, 3 / 4), strict=True):
+        before = [parameter.detach().clone() for parameter in run.model.parameters()]
+        values, _ = train_step(run, inputs)
+        assert list(values.lr.values()) == pytest.approx([0.4 * share] * len(values.lr))
+        for parameter, start in zip(run.model.parameters(), before, strict=True):
+            moved = torch.zeros_like(start) if parameter.grad is None else 0.4 * share * parameter.grad
+            torch.testing.assert_close(parameter.detach(), start - moved, rtol=1e-5, atol=1e-7)
+
+
 def half_precision(run: Run, monkeypatch: pytest.MonkeyPatch, scale: float) -> Run:
     """The run with a loss scaler, as fp16 has it."""
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)

@@ -118,6 +118,17 @@ def test_two_processes_equal_one_process_and_so_do_micro_batches(write_experimen
     assert_alike(one, unequal, tolerance=1e-12)
 
 
+@pytest.mark.slow
+def test_two_processes_and_micro_batches_equal_one_process_over_two_hundred_steps(write_experiment: Write) -> None:
+    """Rounding is carried on from step to step, and does not grow into another run."""
+    write = float64(write_experiment)
+    length = {"epochs": 2, "steps_per_epoch": 100, "eval_every": None, "checkpoint_every": None, **PLAIN["training"]}
+    one = run_of(write, "one", patch=double, training=length)
+    assert len(history(one).steps["step"]) == 200
+    both = run_of(write, "both", world=2, patch=double, training=length, batch={"micro": 3})
+    assert_alike(one, both, tolerance=1e-12)
+
+
 def with_a_batch_term() -> None:
     """A fusion whose batch term is a mean over samples, which unlike a comparison of samples may be cut into slices."""
     double()

@@ -37,9 +37,11 @@ def count_down(seconds: float) -> None:
 
 def doom(*, how: str, number: int, seconds: float) -> None:
     """Let this process die `seconds` after the `number`-th call (from 1) of what `how` names has begun."""
-    from mmtrain.engine import loop, saving, step, validation
+    from mmtrain.engine import loop, run_folder, saving, step, validation
 
+    owner: Any
     owner, name = {
+        "beginning": (run_folder.RunFolder, "begin"),
         "training": (loop, "train_epoch"),
         "step": (loop, "train_step"),
         "micro-batch": (step, "_forward"),
@@ -66,6 +68,7 @@ def draw(source: random.Random) -> Callable[[], None]:
     """A way to die. A checkpoint of these runs takes some 5 ms to write, a step 10, the training a fifth of a second."""
     how, most, seconds = source.choice(
         [
+            ("beginning", 1, 0.0005),
             ("training", 1, 0.2),
             ("step", 12, 0.01),
             ("micro-batch", 40, 0.003),
@@ -121,7 +124,7 @@ def test_kills_at_random_change_nothing(whole: tuple[Path, dict[str, str]], tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", range(1, 11))
 def test_many_kills_at_random_change_nothing(whole: tuple[Path, dict[str, str]], tmp_path: Path, seed: int) -> None:
     kill_often(whole, f"many-{seed}", kills=10, seed=seed, folder=tmp_path)
 
@@ -187,8 +190,9 @@ def test_a_process_of_two_that_is_killed_takes_the_other_with_it_and_the_run_goe
 
     name, alone = f"two-{rank}", f"two-{rank}-whole"
     assert together(alone) == [0, 0]
-    for how in ("step", "checkpoint"):
-        words = {"how": how if rank == "0" else "step", "number": source.randint(1, 4), "seconds": source.uniform(0, 0.008)}
+    for how in ("step", "checkpoint", "evaluation", "micro-batch"):
+        number = 1 if how == "evaluation" else source.randint(1, 4)
+        words = {"how": how if rank == "0" else "step", "number": number, "seconds": source.uniform(0, 0.008)}
         resumes = ["--resume"] if (file.parent / "runs" / name).exists() else []
         codes = together(name, *resumes, patch=partial(doom_one, rank=rank, **words))
         assert codes[int(rank)] in KILLED, codes

@@ -1,6 +1,7 @@
 """Runs that are refused: what differs is named, and nothing that was there is lost."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lives import weights
 
 from mmtrain.engine.run import Run
 from mmtrain.errors import CheckpointError, ConfigError, DataError
+from mmtrain.scoring import score_run
 from mmtrain.training import train_experiment
 
 Build = Callable[..., Run]
@@ -42,6 +44,48 @@ def test_another_config_is_refused_with_what_differs(done: Path) -> None:
     train_experiment(done, ["batch.prefetch=0", "tracking.project=other"], resume=True)  # free to change
 
 
+def test_a_refused_resume_leaves_the_run_as_it_was(done: Path) -> None:
+    run = done.parent / "runs" / "run"
+    (run / "PREEMPTED").touch()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert "config.streams" in resume(done, "streams.clips.tasks=[mood]")
+    assert "config.seed" in resume(done, "seed=4")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    train_experiment(done, resume=True)
+    assert not (run / "PREEMPTED").exists()
+    assert len(json.loads((run / "environment.json").read_text())) == 2
+
+
+def test_a_run_without_a_checkpoint_begins_as_it_is_now_described(done: Path) -> None:
+    """Stopped before its first checkpoint, and then changed: its folder says what it was trained with."""
+    run = done.parent / "runs" / "run"
+    shutil.rmtree(run / "checkpoints")
+    (run / "initial.json").write_text('{"source": {"run": "other"}}')  # it was to begin with other weights than its own
+    train_experiment(done, ["model.dim=16", "training.epochs=1"], resume=True)
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    assert (values["model"]["dim"], values["training"]["epochs"]) == (16, 1)
+    state = json.loads((run / "checkpoints" / "last" / "state.json").read_text())
+    assert state["identity"]["initial"] is None
+    assert not (run / "initial.json").exists()
+    assert len(json.loads((run / "environment.json").read_text())) == 2
+    score_run(run, split="val")  # builds the model from the config that stands there
+
+
+def test_other_code_is_said_and_recorded(
+    done: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtrain.engine import environment
+
+    train_experiment(done, resume=True)
+    assert "warning: the code" not in capsys.readouterr().out
+    monkeypatch.setattr(environment, "package_version", lambda _: "9.9")
+    train_experiment(done, resume=True)
+    words = "warning: the code is not that of the run's last start: made by mmtrain"
+    assert words in " ".join(capsys.readouterr().out.split())
+    train_experiment(done, resume=True)
+    assert words not in " ".join(capsys.readouterr().out.split())
+
+
 def test_other_data_are_refused(done: Path, tmp_path: Path) -> None:
     from data_prep.synth import synthesize
 
@@ -57,8 +101,6 @@ def test_other_data_are_refused(done: Path, tmp_path: Path) -> None:
 
 def test_other_classes_and_other_widths_are_refused(done: Path, tmp_path: Path) -> None:
     """A store that was made again with its labels or features renamed, but under the same path."""
-    import shutil
-
     from data_prep.synth import synthesize
 
     values = yaml.safe_load(done.read_text())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from lives import Write
 
-from mmtrain.engine import loop, validation
+from mmtrain.engine import loop, timing, validation
 from mmtrain.engine.history import history
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.loop import fit
@@ -21,6 +21,33 @@ from mmtrain.evaluation.prediction_file import read_predictions
 from mmtrain.training import train_experiment
 
 Build = Callable[..., Run]
+
+
+def test_the_peak_of_memory_is_that_of_each_epoch(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of three steps; a step holds 300 MiB in the first, and 20 in the second."""
+    peaks = [900 * 2**20]  # of what went before
+    train_step = loop.train_step
+
+    def holding(run: Run, inputs: Any) -> Any:
+        peaks.append((300 if inputs.step < 3 else 20) * 2**20)
+        return train_step(run, inputs)
+
+    monkeypatch.setattr(loop, "train_step", holding)
+    for module in (loop, timing):
+        monkeypatch.setattr(module, "forget_peak", lambda _: peaks.clear())
+    monkeypatch.setattr(timing, "largest_peak", lambda _: max(peaks))
+    found = fit(small_run(training={"epochs": 2, "steps_per_epoch": 3, "eval_every": None}), RunState())
+    assert found.epochs["peak_memory_mib"].tolist() == [300.0, 20.0]
+
+
+def test_a_kill_between_a_checkpoint_and_its_names_is_made_good(fields: Path) -> None:
+    train_experiment(fields)
+    checkpoints = fields.parent / "runs" / "run" / "checkpoints"
+    for name in ("last", "best"):
+        (checkpoints / name).unlink()
+    (checkpoints / "last").symlink_to("step-00000002")
+    train_experiment(fields, resume=True)
+    assert [(checkpoints / name).resolve().name for name in ("last", "best")] == ["step-00000004"] * 2
 
 
 def test_early_stopping_keeps_the_best(small_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:

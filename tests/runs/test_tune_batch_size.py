@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from mmtrain.cli import main
 from mmtrain.data.schema import TEXT
 from mmtrain.engine.run import Run
-from mmtrain.tuning import resident_memory, worst_step
+from mmtrain.tuning import batch_size, resident_memory, worst_step
 from mmtrain.tuning.batch_size import largest, largest_micro
 from mmtrain.tuning.resident_memory import peak_of_step
 from mmtrain.tuning.worst_step import longest_samples, train_worst, worst_batches
@@ -52,6 +53,32 @@ def test_out_of_memory_at_a_known_size(
     monkeypatch.setattr(worst_step, "train_step", train_step)
     assert largest_micro(run, limit=11) == min(capacity, 11)
     assert all(value.grad is None for value in run.model.parameters())
+
+
+@pytest.mark.parametrize(("mine", "other"), [(5, 3), (3, 5)])
+def test_what_fits_has_to_fit_in_every_process(
+    small_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, mine: int, other: int
+) -> None:
+    tried: list[int] = []
+
+    def fits_here(_: Run, size: int) -> bool:
+        tried.append(size)
+        return size <= mine
+
+    class Two:
+        """This process and another one, which tries the same sizes."""
+
+        device, num_processes = torch.device("cpu"), 2
+
+        def unwrap_model(self, model: torch.nn.Module) -> torch.nn.Module:
+            return model
+
+        def reduce(self, fits: torch.Tensor, reduction: str) -> torch.Tensor:
+            assert reduction == "sum"
+            return fits + float(tried[-1] <= other)
+
+    monkeypatch.setattr(batch_size, "_fits_here", fits_here)
+    assert largest_micro(replace(small_run(), accelerator=cast(Any, Two())), limit=11) == 3
 
 
 def test_other_errors_are_not_taken_for_it(small_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

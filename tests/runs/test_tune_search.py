@@ -207,6 +207,36 @@ def test_refusals_and_failed_trials(searched: tuple[Path, Path]) -> None:
         small(file.parent / "runs" / "run")
 
 
+def second_trial_is_too_large(error: str) -> None:
+    import torch
+
+    from mmtrain.tuning import search
+
+    whole, begun = search.train_loaded, []
+
+    def train_loaded(*arguments: Any, **named: Any) -> Any:
+        begun.append(arguments)
+        if len(begun) == 2:
+            raise torch.OutOfMemoryError(error) if error.startswith("CUDA") else RuntimeError(error)
+        return whole(*arguments, **named)
+
+    search.train_loaded = train_loaded
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [("CUDA out of memory. Tried to allocate 2 GiB", 0), pytest.param("a bug", 1, marks=pytest.mark.slow)]
+)
+def test_a_trial_that_does_not_fit_in_memory_fails_alone(searched: tuple[Path, Path], error: str, code: int) -> None:
+    """Left under way, it would be taken up again by whoever goes on with the study, and end that one too."""
+    pytest.importorskip("optuna", reason=NEEDS)
+    life = search(searched, "--trials", "2", patch=partial(second_trial_is_too_large, error))
+    assert life.code == code, life.err
+    if code == 0:
+        assert f"trial-0002 failed: {error}" in life.out
+        records = json.loads((searched[0].parent / "runs" / "run" / "search.json").read_text())
+        assert [record["state"] for record in records] == ["complete", "fail"]
+
+
 def test_without_optuna(
     searched: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,11 +49,11 @@ folder.mkdir(parents=True, exist_ok=True)
 (folder / "environment.json").write_text(json.dumps([how["environment"]]))
 metrics = [{"kind": "evaluation", "step": step, "best": best, "metrics": {"val/t/mae": value, "val/loss": 2 * (value or 0)}}
     for step, best, value in ((1, True, how["value"]), (2, False, 9.0))]
-timing = [{"kind": kind, "step": step, "seconds": seconds, "samples_per_second": rate} for kind, step, seconds, rate in (
-    ("window", 1, 5.0, 90.0), ("window", 2, 70.0, 1.0), ("window", 2, 7.0, 10.0), ("epoch", 2, 12.0, 40.0),
-    ("window", 3, 1.0, 50.0), ("epoch", 3, 1.0, 50.0))]
-for record, peak in ((timing[3], 7.0), (timing[5], 6.5)): record["peak_memory_mib"] = peak
-for name, records in (("metrics", metrics), ("timing", timing)):
+windows = [{"kind": "window", "step": step, "seconds": seconds, "samples_per_second": rate}
+    for step, seconds, rate in ((1, 5.0, 90.0), (2, 70.0, 1.0), (2, 7.0, 10.0), (3, 1.0, 50.0))]
+epochs = [{"kind": "epoch", "step": step, "seconds": seconds, "samples_per_second": 9.0, "peak_memory_mib": peak}
+    for step, seconds, peak in ((2, 12.0, 7.0), (3, 1.0, 6.5))]
+for name, records in (("metrics", metrics), ("timing", [*windows[:3], epochs[0], windows[3], epochs[1]])):
     (folder / (name + ".jsonl")).write_text("".join(json.dumps(record) + "\\n" for record in records))
 (folder / "how").write_text(sys.argv[3])
 """

@@ -160,6 +160,17 @@ def test_a_log_has_whole_lines_only(tmp_path: Path) -> None:
     log.close()
 
 
+@pytest.mark.parametrize("rest", [b'{"step": 3', b"x" * 9000, b""])
+def test_a_line_that_a_kill_has_cut_off_is_forgotten_when_the_log_goes_on(tmp_path: Path, rest: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    for whole in (b"", b'{"step": 1}\n{"step": 2}\n'):
+        path.write_bytes(whole + rest)
+        log = JsonLines(path)
+        log.write({"step": 4})
+        log.close()
+        assert path.read_bytes() == whole + b'{"step": 4}\n'
+
+
 def test_small_files_and_predictions_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writers: dict[str, Callable[[Path], None]] = {
         "a.json": lambda path: write_whole(path, "new"),

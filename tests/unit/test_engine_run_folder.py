@@ -1,6 +1,10 @@
 """Run folders: nothing is written over or deleted but a run that was named for it."""
 
+import shutil
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +64,65 @@ def test_a_run_inside_a_run_and_a_file_are_refused(run: RunFolder, tmp_path: Pat
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="is a file"):
         RunFolder(tmp_path / "file").check(resume=False, overwrite=True)
+
+
+class KilledError(BaseException):
+    """What no handler of ours catches."""
+
+
+def die_at(number: int, patch: pytest.MonkeyPatch) -> None:
+    """Be killed instead of the `number`-th change (from 1) of the disk, whatever it is."""
+    calls = count(1)
+
+    def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(*words: Any, **named: Any) -> Any:
+            if next(calls) >= number:
+                raise KilledError
+            return function(*words, **named)
+
+        return changed
+
+    for owner, name in ((Path, "write_text"), (Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree")):
+        patch.setattr(owner, name, dying(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_killed_anywhere_while_it_begins_it_can_be_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    free = set()
+    for number in count(1):
+        folder = RunFolder(tmp_path / str(number))
+        if replaced:
+            folder.begin(config="old: 1\n", environment="[]")
+            (folder.path / "checkpoints").mkdir()
+            (folder.path / "metrics.jsonl").write_text("{}\n")
+        with monkeypatch.context() as patch:
+            die_at(number, patch)
+            try:
+                folder.begin(config="new: 1\n", environment="[]")
+            except KilledError:
+                pass
+            else:
+                break
+        free.add(not folder.is_run())
+        if folder.is_run():
+            assert replaced, "the two files stand there together or not at all"
+            assert folder.check(resume=False, overwrite=True) is False
+        else:
+            assert [folder.check(resume=resume, overwrite=False) for resume in (False, True)] == [False, False]
+        folder.begin(config="new: 1\n", environment="[]")
+        assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "environment.json"]
+        assert folder.config.read_text() == "new: 1\n"
+    assert number == (11 if replaced else 6), "every change of the disk was met"
+    assert free == ({True, False} if replaced else {True})
+
+
+@pytest.mark.parametrize("name", ["environment.json", "config.yaml", ".notes.partial"])
+def test_a_file_alone_is_anybodys(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        RunFolder(tmp_path).check(resume=True, overwrite=False)
 
 
 def test_training_predictions_are_known_by_their_epoch(tmp_path: Path) -> None:

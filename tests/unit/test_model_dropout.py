@@ -40,6 +40,16 @@ def test_the_gradient_is_dropped_where_the_value_was(shape: tuple[int, ...], dty
     assert torch.equal(ones.grad, found.detach())
 
 
+def test_the_gradient_is_the_numerical_one() -> None:
+    def drawn_alike(values: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return dropout(values, 0.3, training=True).sin()
+
+    values = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert not drawn_alike(values).all()
+    assert torch.autograd.gradcheck(drawn_alike, values)
+
+
 def test_it_is_drawn_from_torchs_generator() -> None:
     values = torch.ones(1000)
     torch.manual_seed(3)

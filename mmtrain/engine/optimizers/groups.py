@@ -1,6 +1,6 @@
 """Which learning rate and which weight decay a parameter gets."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -44,6 +44,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups with a `name`: {model, text} x {matrices, others}; parameters frozen for good are in none.
 
+    Embeddings are among the others, also those that a module of several parts holds itself: marks of modalities, tokens and
+    latents, positions. In the text encoder these are nn.Embedding, and what else such a module holds (XLNet) is a matrix.
+
     With `layer_decay` below 1 there is one of the text for each of its levels: `text.embeddings.others`,
     `text.layer_1.matrices`, ... (ELECTRA, Clark et al. 2020, "layerwise learning-rate decay").
     """
@@ -51,7 +54,7 @@ def parameter_groups(
         raise ConfigError(f"training.optimizer.layer_decay: {text.kind} encoders have no separate layers; write 1")
     of_text = {id(parameter) for parameter in text.encoder.parameters()} if text is not None else set()
     levels = text.levels() if text is not None and layer_decay < 1 else {}
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    embeddings = _embeddings(model, of_text)
     groups: dict[str, dict[str, Any]] = {}
     for parameter in _unique(model.parameters()):
         if not parameter.requires_grad:
@@ -64,6 +67,15 @@ def parameter_groups(
         settings = {"name": name, "lr": rate, "weight_decay": weight_decay if decays else 0.0}
         groups.setdefault(name, {"params": [], **settings})["params"].append(parameter)
     return list(groups.values())
+
+
+def _embeddings(model: nn.Module, of_text: Collection[int]) -> set[int]:
+    """The ids of all parameters that are looked up or put beside the rows, and multiply none."""
+    found = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    for module in model.modules():
+        if any(True for _ in module.children()) and not isinstance(module, nn.MultiheadAttention):
+            found |= {id(value) for value in module.parameters(recurse=False)} - set(of_text)
+    return found
 
 
 def is_fusable(model: nn.Module) -> bool:
