@@ -19,6 +19,7 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import StepValues
 from mmtrain.engine.state import RunState
 from mmtrain.errors import NonFiniteError
+from mmtrain.sharded import is_sharded, local
 
 _SHOWN = 20  # sample ids in a message
 _KEPT = 10  # batches kept of a run that leaves steps out
@@ -78,7 +79,8 @@ def describe(run: Run, inputs: StepInput, values: StepValues) -> str:
     if origins:
         number, part = origins[0]
         cause = f"It comes from {part['origin']}" + (f" on process {number}" if world > 1 else "")
-    ids = [name for part in ([part for _, part in origins] or found) for name in part["samples"] or part["batch"]]
+    guilty = [part for _, part in origins if part["samples"] or not is_sharded(run.model)]  # a part's sum is of all samples
+    ids = [name for part in (guilty or found) for name in part["samples"] or part["batch"]]
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
     loss = sum(float(part["objective"]) for part in found)
     return (
@@ -108,8 +110,9 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found: list[str] = []
     samples: list[str] = []
+    in_parts = is_sharded(model)  # then the gradients of the step itself are looked at: others would have to be gathered
     # a compiled model would pass by the hooks
-    with torch.enable_grad(), torch.compiler.set_stance("force_eager"), _evaluating(model, found):
+    with torch.set_grad_enabled(not in_parts), torch.compiler.set_stance("force_eager"), _evaluating(model, found):
         for micro in inputs.micro_batches:
             batch = micro.to(run.accelerator.device)
             outputs = model(batch.inputs, batch.labelled, batch.keys)
@@ -121,13 +124,22 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
                 found += [f"the loss of task '{task}'"] if wrong.any() else []
                 samples += [batch.ids[row] for row in wrong.nonzero()[:, 0].tolist()]
             total = torch.stack([loss.sum() for loss in terms.training.values()]).sum()
+            if in_parts:
+                continue
             gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-            found += [
-                f"the gradient of parameter {name}, all outputs and losses being finite"
-                for name, gradient in zip(parameters, gradients, strict=True)
-                if gradient is not None and not gradient.isfinite().all()
-            ]
+            found += _wrong_gradients(dict(zip(parameters, gradients, strict=True)))
+    if in_parts:
+        of_step = _wrong_gradients({name: value.grad for name, value in parameters.items()})
+        found += [f"{words}, in the part of it that is held" for words in of_step]
     return {"origin": found[0] if found else None, "samples": list(dict.fromkeys(samples))}
+
+
+def _wrong_gradients(gradients: Mapping[str, Tensor | None]) -> list[str]:
+    return [
+        f"the gradient of parameter {name}, all outputs and losses being finite"
+        for name, gradient in gradients.items()
+        if gradient is not None and not local(gradient).isfinite().all()
+    ]
 
 
 def _note(found: list[str], name: str, module: nn.Module, _inputs: object, output: object) -> None:

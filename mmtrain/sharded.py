@@ -1,0 +1,22 @@
+"""Weights of which each process holds a part (FSDP), recognized without the import of torch's part of it, which is slow."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process holds a part of every weight, so that all have to pass through the model equally often."""
+    return hasattr(model, "unshard")
+
+
+def is_part(tensor: Tensor) -> bool:
+    """Whether each process holds some rows of it alone."""
+    return hasattr(tensor, "full_tensor")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of it, in the same memory; all of it where it is not cut up."""
+    sharded: Any = tensor
+    held: Tensor = sharded.to_local() if is_part(tensor) else tensor
+    return held
