@@ -75,11 +75,12 @@ def describe(run: Run, inputs: StepInput, values: StepValues) -> str:
     own["batch"] = _ids(inputs)
     found: list[dict[str, Any]] = gather_object([own]) if world > 1 else [own]
     origins = [(number, part) for number, part in enumerate(found) if part["origin"]]
+    origins.sort(key=lambda origin: bool(origin[1]["of_all"]))  # what is of one process's samples says more
     cause = "It did not come again in evaluation mode: dropout, a penalty or batch term, or a norm that overflows"
     if origins:
         number, part = origins[0]
         cause = f"It comes from {part['origin']}" + (f" on process {number}" if world > 1 else "")
-    guilty = [part for _, part in origins if part["samples"] or not is_sharded(run.model)]  # a part's sum is of all samples
+    guilty = [part for _, part in origins if not part["of_all"]]
     ids = [name for part in (guilty or found) for name in part["samples"] or part["batch"]]
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
     loss = sum(float(part["objective"]) for part in found)
@@ -105,7 +106,10 @@ def _evaluating(model: nn.Module, found: list[str]) -> Iterator[None]:
 
 
 def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
-    """This process's part once more: the first module, loss or gradient that is not finite, and the samples it is of."""
+    """This process's part once more: the first module, loss or gradient that is not finite, and the samples it is of.
+
+    `of_all`: it is the gradient of weights in parts, which was summed over the samples of all processes.
+    """
     model = run.accelerator.unwrap_model(run.model)
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found: list[str] = []
@@ -128,10 +132,12 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
                 continue
             gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
             found += _wrong_gradients(dict(zip(parameters, gradients, strict=True)))
+    is_traced = bool(found)
     if in_parts:
         of_step = _wrong_gradients({name: value.grad for name, value in parameters.items()})
         found += [f"{words}, in the part of it that is held" for words in of_step]
-    return {"origin": found[0] if found else None, "samples": list(dict.fromkeys(samples))}
+    origin = found[0] if found else None
+    return {"origin": origin, "samples": list(dict.fromkeys(samples)), "of_all": origin is not None and not is_traced}
 
 
 def _wrong_gradients(gradients: Mapping[str, Tensor | None]) -> list[str]:
