@@ -10,6 +10,14 @@ def is_sharded(model: nn.Module) -> bool:
     return hasattr(model, "unshard")
 
 
+def put_back_parts(model: nn.Module) -> None:
+    """Behind passes that no backward pass follows: let go of what was gathered, so that the next one gathers anew."""
+    for module in model.modules():
+        if is_sharded(module):
+            gatherer: Any = module
+            gatherer.reshard()
+
+
 def is_part(tensor: Tensor) -> bool:
     """Whether each process holds some rows of it alone."""
     return hasattr(tensor, "full_tensor")

@@ -19,7 +19,7 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import StepValues
 from mmtrain.engine.state import RunState
 from mmtrain.errors import NonFiniteError
-from mmtrain.sharded import is_sharded, local
+from mmtrain.sharded import is_sharded, local, put_back_parts
 
 _SHOWN = 20  # sample ids in a message
 _KEPT = 10  # batches kept of a run that leaves steps out
@@ -133,6 +133,7 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
             gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
             found += _wrong_gradients(dict(zip(parameters, gradients, strict=True)))
     is_traced = bool(found)
+    put_back_parts(model)
     if in_parts:
         of_step = _wrong_gradients({name: value.grad for name, value in parameters.items()})
         found += [f"{words}, in the part of it that is held" for words in of_step]

@@ -18,7 +18,7 @@ def part_of(whole: Tensor, like: Tensor) -> Tensor:
     cut: Any = like
     whole = whole.to(cut.to_local().device)
     found: Tensor = distribute_tensor(whole, cut.device_mesh, cut.placements, src_data_rank=None)
-    return found
+    return found.clone()  # it lies in the memory of the whole, which would stay as long as it does
 
 
 def parts_of(tensors: Tensors, like: Mapping[str, Tensor]) -> Tensors:

@@ -19,7 +19,7 @@ from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
 from mmtrain.objectives.objective import LossTerms, Objective, Predicted
 from mmtrain.objectives.pretext.protocol import PretextLoss
-from mmtrain.sharded import is_sharded
+from mmtrain.sharded import is_sharded, put_back_parts
 
 Arrays = dict[str, npt.NDArray[Any]]
 Index = npt.NDArray[np.int64]
@@ -132,6 +132,7 @@ def evaluate_samples(
                 progress(done, len(batches))
         if in_parts and len(batches) * accelerator.num_processes < len(every):
             values(*every[0])  # for the others, which gather their weights from this process too
+    put_back_parts(model)
     model.train(was_training)
     mine = to_arrays(parts)
     gathered = gather_object([mine]) if accelerator.num_processes > 1 else [mine]

@@ -86,6 +86,21 @@ def test_so_they_do_with(option: str, write_experiment: Write) -> None:
     assert_alike(one, parts, tolerance=1e-12)
 
 
+def kept_whole() -> None:
+    double_in_parts()
+    os.environ["FSDP_RESHARD_AFTER_FORWARD"] = "false"
+
+
+@pytest.mark.slow
+def test_so_they_do_where_layers_are_kept_whole_until_their_backward_pass(write_experiment: Write) -> None:
+    """And where evaluations, which have none, are of other weights than the steps behind them."""
+    write = float64(write_experiment)
+    model = {**PLAIN["model"], "fusion": {"layers": 2, "dropout": 0.0}}
+    changes = {**OPTIONS["schedule-free"], "model": model}
+    one = run_of(write, "one", patch=double, **changes)
+    assert_alike(one, run_of(write, "parts", world=2, patch=kept_whole, **changes), tolerance=1e-12)
+
+
 @pytest.mark.slow
 def test_batch_statistics_are_those_of_two_processes_that_hold_weights_whole(write_experiment: Write) -> None:
     write = float64(write_experiment)
