@@ -25,6 +25,7 @@ from mmtrain.models.heads.linear import LinearHeadConfig
 from mmtrain.models.model import MultimodalModel
 from mmtrain.models.pooling import POOLINGS
 from mmtrain.section import Section
+from mmtrain.sharded import is_part, put_back_parts
 
 WORLD = 2
 TABLES = (FUSIONS, SEQUENCE_ENCODERS, POOLINGS, TEXT_ENCODERS)
@@ -84,16 +85,20 @@ def differences(bert: Path) -> Iterator[str]:
         expected = values_and_gradients(built(config), batch)
         model = built(config)
         num_units += sharding.shard(model, device=torch.device("cpu"), reshard=True)
-        sharding_words = f"{config.fusion.name}: "
+        with torch.no_grad():
+            model(batch)
+        put_back_parts(model)
+        if any(parameter.ndim and not is_part(parameter) for parameter in model.parameters()):
+            yield f"{config.fusion.name}: something stays whole behind a pass without a backward pass"
         try:
             found = values_and_gradients(model, batch)
         except (RuntimeError, UserWarning) as error:
-            yield sharding_words + str(error)
+            yield f"{config.fusion.name}: {error}"
             continue
         for name, value in expected.items():
             other = found[name]
             if (value is None) != (other is None) or (value is not None and not torch.allclose(value, other, atol=1e-5)):
-                yield sharding_words + name
+                yield f"{config.fusion.name}: {name}"
     if num_units < len(FUSIONS):
         yield f"{num_units} units: the layers were not gathered one at a time"
 

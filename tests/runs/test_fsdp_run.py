@@ -71,7 +71,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         }
     },
     "clipping by value": {"training": {"optimizer": EPS, "clipping": {"name": "value", "max_value": 0.001}}},
-    "weights by losses": {"batch": {"micro": 2}, "curriculum": {"weighting": {"name": "inverse_loss"}}},
+    "weights by losses": {"batch": {"micro": 2}, "curriculum": {"weighting": {"name": "geometric"}}},
     "weights that learn": {"curriculum": {"weighting": {"name": "uncertainty"}}},
     "one batch to evaluate": {"batch": {"micro": None, "evaluation": 512}},
 }
