@@ -51,7 +51,13 @@ def test_two_processes_with_weights_in_parts_equal_one_process(write_experiment:
     write = float64(write_experiment)
     changes: dict[str, Any] = {"batch": {"micro": 2, "evaluation": 9}}
     changes["model"] = {"fusion": {"layers": 2, "dropout": 0.0}, "sequences": PLAIN["model"]["sequences"]}
-    changes["training"] = {"optimizer": EPS, "epochs": 1, "clipping": {"max_norm": 0.05}}
+    changes["training"] = {
+        "optimizer": EPS,
+        "epochs": 1,
+        "steps_per_epoch": 5,
+        "eval_every": 4,
+        "clipping": {"max_norm": 0.05},
+    }
     one = run_of(write, "one", patch=double, **changes)
     parts = run_of(write, "parts", world=2, patch=double_in_parts, **changes)
     assert_alike(one, parts, tolerance=1e-12)
@@ -271,3 +277,35 @@ def test_a_gradient_that_overflows_is_named_by_its_parameter_and_all_samples(fie
     kept = sorted((fields.parent / "runs/run/nonfinite/step-00000002").glob("*.json"))
     ids = [name for file in kept for name in json.loads(file.read_text())["batch"]]
     assert f"Samples: {', '.join(ids)}. " in said
+
+
+@pytest.mark.slow
+def test_stages_in_parts_begin_with_the_best_weights_of_the_one_before(fields: Path) -> None:
+    """With dropout, which each process draws as it does with whole weights."""
+    values = yaml.safe_load(fields.read_text())
+    values["stages"] = {name: {"training": {"epochs": 2, "steps_per_epoch": 2}} for name in ("first", "second")}
+    values["regularizers"] = {"anchor": {"name": "l2_initial", "strength": 0.1}}
+    values["training"]["optimizer"] = {"lr": 0.01, **EPS}
+    for name, patch in (("whole", None), ("parts", in_parts)):
+        fields.write_text(yaml.safe_dump({**values, "name": name}))
+        lives = together(fields, patch=patch)
+        assert [life.code for life in lives] == [0, 0], lives
+    for stage in ("first", "second"):
+        assert_alike(*(fields.parent / "runs" / name / stage for name in ("whole", "parts")), tolerance=1e-5)
+
+
+@pytest.mark.slow
+def test_what_is_no_training_wants_whole_weights(fields: Path) -> None:
+    run = fields.parent / "runs" / "run"
+    assert [life.code for life in together(fields, patch=in_parts)] == [0, 0]
+    for words in (["evaluate", str(run)], ["doctor", str(fields)], ["tune", "lr", str(fields)]):
+        life = live(words, cwd=fields.parent, patch=in_parts)
+        assert life.code == 2, words
+        assert life.err.startswith("error: accelerate was told to use FSDP"), life.err
+        assert "only training can do with that" in life.err
+
+
+@pytest.mark.slow
+def test_the_operation_that_makes_a_nan_is_found_in_parts(fields: Path) -> None:
+    lives = together(fields, "training.detect_anomaly=true", patch=in_parts)
+    assert [life.code for life in lives] == [0, 0], lives
