@@ -49,7 +49,7 @@ def together(file: Path, *flags: str, world: int = 2, patch: Patch | None = None
 def test_two_processes_with_weights_in_parts_equal_one_process(write_experiment: Write) -> None:
     """Slices of 4 and 3 in two passes, clipping in every step, and evaluations in which one process has a pass less."""
     write = float64(write_experiment)
-    changes: dict[str, Any] = {"batch": {"micro": 2, "evaluation": 9}}
+    changes: dict[str, Any] = {"batch": {"micro": 2, "evaluation": 12}}
     changes["model"] = {"fusion": {"layers": 2, "dropout": 0.0}, "sequences": PLAIN["model"]["sequences"]}
     changes["training"] = {
         "optimizer": EPS,
