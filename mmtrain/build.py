@@ -13,14 +13,16 @@ from mmtrain.config import Experiment, dump_yaml
 from mmtrain.curriculum.weighting.protocol import ByGradients, Learned, Weighting
 from mmtrain.data.augment.augmentation import Augmentation
 from mmtrain.data.bad_samples import bad_sample_notes
+from mmtrain.engine.averages.average import WeightAverage
 from mmtrain.engine.checkpoint import has_checkpoints
 from mmtrain.engine.curve import Curve
 from mmtrain.engine.initial import InitialWeights
-from mmtrain.engine.launch import budget_notes, process_notes
+from mmtrain.engine.launch import asks_for_parts, budget_notes, process_notes
 from mmtrain.engine.loading import Loader
 from mmtrain.engine.look_once import look_once
 from mmtrain.engine.run import LoopSettings, Run
 from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.sharding import shard_run
 from mmtrain.engine.text_layers import TextLayers
 from mmtrain.engine.unfreezing import Unfreezing
 from mmtrain.errors import ConfigError
@@ -48,6 +50,8 @@ from mmtrain.run_files import (
     write_initial,
     write_signature,
 )
+from mmtrain.sharded import is_sharded
+from mmtrain.sharding_limits import refuse_unshardable
 from mmtrain.signature import describe_model
 from mmtrain.text_cache import use_cached_texts
 from mmtrain.watched_metrics import check_metric, watched_metrics
@@ -76,12 +80,11 @@ def build_run(
     val_streams = build_streams(experiment, parts.stores, "val")
     for where, metric in watched_metrics(experiment, parts.task_names):
         check_metric(where, metric, parts.tasks, parts.objective, val_streams)
-    model = parts.model.to(accelerator.device)
+    model = parts.model
+    weight_average, placing_notes = _place(experiment, parts, accelerator, total_steps=settings.total_steps)
     text = _text_layers(model)
     optimizer = experiment.training.optimizer.build(model, text=text)
     unfreezing = _unfreezing(experiment, text, settings)
-    average = experiment.training.average
-    weight_average = average.build(model, total=settings.total_steps) if average else None
     specs = stream_specs(experiment, parts.train_streams, parts.objective)
     resolved = with_references(experiment, specs)
     curriculum = resolved.curriculum.build(
@@ -92,13 +95,14 @@ def build_run(
         steps_per_epoch=settings.steps_per_epoch,
         kinds={name: task.kind for name, task in parts.tasks.items()},
     )
+    refuse_unshardable(experiment, model, curriculum.weighting, num_processes=accelerator.num_processes)
     _join_weighting(curriculum.weighting, model, optimizer, accelerator.device)
     lr_schedule = experiment.training.schedule.build(
         optimizer, total=settings.total_steps, steps_per_epoch=settings.steps_per_epoch
     )
     if experiment.training.compile:
         model.compile(dynamic=True)  # in place: the names of its weights stay
-    prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
+    prepared_model, prepared_optimizer = _prepare(model, optimizer, accelerator)
     cache_notes = (
         []
         if continues
@@ -145,7 +149,7 @@ def build_run(
     notes += [reference_note(experiment, resolved)] if resolved is not experiment else []
     notes += [f"initial: {initial.origin}: loaded {parts.loaded.words()}"] if initial and parts.loaded else []
     notes += [unfreezing.note()] if unfreezing is not None else []
-    notes += cache_notes
+    notes += [*cache_notes, *placing_notes]
     for note in (*notes, *_sizes(model, settings)):
         run.say(note)
     return run
@@ -168,6 +172,27 @@ def _begin(
         write_initial(folder, initial, parts.loaded)
     else:
         folder.initial.unlink(missing_ok=True)  # of a beginning that was described otherwise
+
+
+def _place(
+    experiment: Experiment, parts: Parts, accelerator: Accelerator, *, total_steps: int
+) -> tuple[WeightAverage | None, list[str]]:
+    """Model and average to the device, of weights in parts what this process holds of them; and what to say of that."""
+    in_parts = asks_for_parts() and accelerator.num_processes > 1
+    if not in_parts:  # parts go there unit by unit, behind the copy that an average makes
+        parts.model.to(accelerator.device)
+    config = experiment.training.average
+    average = config.build(parts.model, total=total_steps) if config else None
+    return average, shard_run(parts.model, average, parts.objective, device=accelerator.device) if in_parts else []
+
+
+def _prepare(
+    model: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    if is_sharded(model):  # `prepare` tells parts by where they lie in memory, and empty ones lie nowhere
+        return prepare_for_evaluation(model, accelerator), accelerator.prepare_optimizer(optimizer)
+    prepared_model, prepared_optimizer = accelerator.prepare(model, optimizer)
+    return prepared_model, prepared_optimizer
 
 
 def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:

@@ -49,7 +49,7 @@ def cross_validate(
     if num_folds < 2:
         raise ConfigError(f"--folds {num_folds}: cross-validation has at least 2 folds")
     experiment = load_experiment(file, list(overrides))
-    accelerator = build_accelerator(experiment)
+    accelerator = build_accelerator(experiment, trains=True)
     console = main_console(accelerator)
     stores = _open(experiment)
     folds = {name: _folds(experiment, name, store, num_folds, resume=resume) for name, store in stores.items()}
@@ -69,7 +69,7 @@ def cross_validate(
             if console is not None:
                 console.print(f"{run.name}: finished already", markup=False, highlight=False)
             continue
-        train_loaded(run, build_accelerator(run), resume=resume, overwrite=overwrite)
+        train_loaded(run, build_accelerator(run, trains=True), resume=resume, overwrite=overwrite)
     rows = fold_rows([fold_metrics(run, choice) for run in runs], _owners(experiment))
     if console is not None:
         _write(experiment, console, rows, choice=choice)

@@ -64,7 +64,7 @@ def train_stages(staged: Staged, *, resume: bool, overwrite: bool, profile_steps
     runs = list(staged.stages.values())
     if len({run.training.deterministic for run in runs}) > 1:
         raise ConfigError("training.deterministic: it holds for a whole process; write it outside of the stages")
-    accelerator = build_accelerator(runs[0])
+    accelerator = build_accelerator(runs[0], trains=True)
     console = main_console(accelerator)
     begun = look_once(accelerator, lambda: _begun(runs, resume=resume, overwrite=overwrite))
     done = _num_finished(runs, begun) if resume else 0  # every process asks: it may take all of them to look into stores
@@ -77,7 +77,9 @@ def train_stages(staged: Staged, *, resume: bool, overwrite: bool, profile_steps
     for number, (stage, run) in enumerate(staged.stages.items()):
         if number >= done:
             goes_on = resume and look_once(accelerator, RunFolder(run.folder).is_run)
-            train_loaded(run, build_accelerator(run), resume=goes_on, overwrite=overwrite, profile_steps=profile_steps)
+            train_loaded(
+                run, build_accelerator(run, trains=True), resume=goes_on, overwrite=overwrite, profile_steps=profile_steps
+            )
         elif console is not None:
             console.print(f"{run.name}: finished already", markup=False, highlight=False)
         if console is not None:
@@ -118,7 +120,7 @@ def _try(run: Experiment, folder: Path) -> None:
     if any(Path(word).is_relative_to(folder) for word in _words(run.curriculum.model_dump())):
         changes["curriculum"] = CurriculumConfig()
     try:
-        accelerator = build_accelerator(run)
+        accelerator = build_accelerator(run, trains=True)
         with closing(build_run(run.model_copy(update=changes), accelerator, None, on_disk=False)):
             pass
     except UserError as error:

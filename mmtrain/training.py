@@ -1,12 +1,13 @@
 """A training run from its file to its last line: accelerator, folder, fit or resume."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator, AutocastKwargs, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import get_int_from_env, parse_flag_from_env
 from rich.console import Console
@@ -18,7 +19,14 @@ from mmtrain.engine.checkpoint import has_checkpoints
 from mmtrain.engine.console import main_console
 from mmtrain.engine.ending import ending_notes
 from mmtrain.engine.history import History
-from mmtrain.engine.launch import PATIENCE, cpu_threads, launch_complaint, peer_failure, sharding_complaint
+from mmtrain.engine.launch import (
+    PATIENCE,
+    asks_for_parts,
+    cpu_threads,
+    launch_complaint,
+    peer_failure,
+    sharding_complaint,
+)
 from mmtrain.engine.look_once import look_once
 from mmtrain.engine.loop import fit
 from mmtrain.engine.memory import keep_freed_memory
@@ -53,7 +61,7 @@ def train_experiment(
 
 def train_alone(experiment: Experiment, *, resume: bool, overwrite: bool, profile_steps: int | None = None) -> History:
     """Train an experiment that was read and checked, in processes that nothing else is asked of. Errors: as above."""
-    accelerator = build_accelerator(experiment)
+    accelerator = build_accelerator(experiment, trains=True)
     result = train_loaded(experiment, accelerator, resume=resume, overwrite=overwrite, profile_steps=profile_steps)
     accelerator.end_training()
     return result
@@ -153,12 +161,18 @@ def _profile(run: Run, steps: int) -> Profile:
     return Profile(run.folder.profile, steps=steps, device=run.accelerator.device, say=run.say)
 
 
-def build_accelerator(experiment: Experiment) -> Accelerator:
-    """Errors: ConfigError where the device cannot do the precision asked for, the processes would not train together, or the
-    launcher is told to cut weights up.
+def build_accelerator(experiment: Experiment, *, trains: bool = False) -> Accelerator:
+    """`trains`: whether all that follows can do with weights in parts.
+
+    Errors: ConfigError where the device cannot do the precision asked for, the processes would not train together, or the
+    launcher is told to cut weights up otherwise than is known here.
     """
-    if (complaint := sharding_complaint()) is not None:
+    if (complaint := sharding_complaint(trains=trains)) is not None:
         raise ConfigError(complaint)
+    handlers = []
+    if asks_for_parts():
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # else transformers leaves encoders empty, but for one
+        handlers.append(AutocastKwargs(cache_enabled=False))  # which would hold all weights that were gathered
     precision = experiment.training.precision
     processes = join_processes()
     if precision == "fp16" and processes.device.type == "cpu":
@@ -170,7 +184,7 @@ def build_accelerator(experiment: Experiment) -> Accelerator:
         keep_freed_memory()
     set_arithmetic(tf32=experiment.training.tf32, deterministic=experiment.training.deterministic)
     AcceleratorState._reset_state()  # another stage may have had another precision; the processes stay connected
-    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
+    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), kwargs_handlers=handlers)
 
 
 def join_processes() -> PartialState:

@@ -11,8 +11,10 @@ from mmtrain.curriculum.weighting.protocol import ByGradients, ByLosses, Learned
 from mmtrain.engine.gradients import combine_gradients
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.passes import Forward, Passes, add_up
-from mmtrain.engine.processes import global_losses, sum_gradients
+from mmtrain.engine.processes import global_losses, share_buffers, sum_gradients, sum_over_processes
 from mmtrain.engine.run import Run
+from mmtrain.engine.sharding import mean_gradients_of_whole
+from mmtrain.sharded import is_sharded, local
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,31 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
     weights = run.curriculum.weights(inputs.step) or {}  # none at all: no active task has a label
     objective = torch.zeros((), device=run.accelerator.device)
     penalties: Mapping[str, Tensor] = {}
+    in_parts = is_sharded(run.model)
+    if in_parts:
+        share_buffers(run.accelerator, run.model)  # as DDP does
     aux: dict[str, Tensor] = {}
     samples, parts = [], []
     for number in range(len(inputs.micro_batches)):
         is_last = number + 1 == len(inputs.micro_batches)
-        sync: AbstractContextManager[None] = nullcontext() if is_last else run.accelerator.no_sync(run.model)
+        reduces = is_last or in_parts  # which hold no gradient whole from one pass to the next
+        sync: AbstractContextManager[None] = nullcontext() if reduces else run.accelerator.no_sync(run.model)
         with sync:
             seen = forward(number)
             loss = torch.stack([part * weights.get(task, 0.0) for task, part in seen.losses.items()]).sum()
             objective = objective + loss.detach()
             aux = add_up(aux, seen.aux)
             total = loss + sum(seen.aux.values())
-            total = total * run.accelerator.num_processes  # DDP divides the summed gradients by the processes
-            if is_last:
+            total = total * run.accelerator.num_processes  # DDP and FSDP divide the summed gradients by the processes
+            if is_last and not in_parts:
                 penalties = _penalties(run)
                 total = total + sum(penalties.values())
             run.accelerator.backward(total)
         samples.append(seen.columns)
         parts.append({task: part.detach() for task, part in seen.losses.items()})
+    if in_parts:
+        mean_gradients_of_whole(run.model)
+        penalties = _penalize(run)
     weighting = run.curriculum.weighting
     if tasks and isinstance(weighting, Learned):  # its gradient comes from sums: the same on every process, without DDP
         value = weighting.objective(global_losses(run.accelerator, parts, tasks))
@@ -74,7 +83,9 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
 
 
 def _by_losses(run: Run, inputs: StepInput, forward: Forward, weighting: ByLosses, tasks: Sequence[str]) -> Backward:
-    with run.accelerator.no_sync(run.model):  # the sums come between the passes, so the gradients are summed here
+    in_parts = is_sharded(run.model)
+    sync: AbstractContextManager[None] = nullcontext() if in_parts else run.accelerator.no_sync(run.model)
+    with sync:  # the sums come between the passes, so the gradients are summed here, unless they are in parts
         passes = Passes(run.accelerator, run.model, inputs, forward)
         aux: dict[str, Tensor] = {}
         samples, parts = [], []
@@ -86,8 +97,12 @@ def _by_losses(run: Run, inputs: StepInput, forward: Forward, weighting: ByLosse
         weights = weighting.weigh(losses)
         for seen in passes.second():
             weighted = [part * weights.get(task, 0.0) for task, part in seen.losses.items()]
-            run.accelerator.backward(torch.stack([*weighted, *seen.aux.values()]).sum())
-        sum_gradients(run.accelerator, run.model.parameters())
+            total = torch.stack([*weighted, *seen.aux.values()]).sum()
+            run.accelerator.backward(total * run.accelerator.num_processes if in_parts else total)
+        if in_parts:
+            mean_gradients_of_whole(run.model)
+        else:
+            sum_gradients(run.accelerator, run.model.parameters())
         penalties = _penalize(run)
     return Backward(_once(run, weighting.objective(losses)), penalties, aux, samples, weights)
 
@@ -103,14 +118,19 @@ def _by_gradients(run: Run, inputs: StepInput, forward: Forward, weighting: ByGr
 def _penalties(run: Run) -> Mapping[str, Tensor]:
     if not run.objective.regularizers:  # the usual case: walking through a large model's parameters takes a while
         return {}
-    return run.objective.penalties(run.accelerator.unwrap_model(run.model).named_parameters())
+    named = run.accelerator.unwrap_model(run.model).named_parameters()
+    if is_sharded(run.model):
+        return run.objective.penalties((name, local(value)) for name, value in named)
+    return run.objective.penalties(named)
 
 
 def _penalize(run: Run) -> Mapping[str, Tensor]:
-    """Add the penalties' gradients, which every process has whole."""
+    """Add the penalties' gradients, which every process has whole, or of the weights that it holds."""
     penalties = _penalties(run)
     if penalties:
         run.accelerator.backward(torch.stack(list(penalties.values())).sum())
+    if is_sharded(run.model):
+        return {name: sum_over_processes(run.accelerator, value.detach()) for name, value in penalties.items()}
     return penalties
 
 

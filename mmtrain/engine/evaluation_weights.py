@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtrain.engine.checkpoint import Tensors
+from mmtrain.engine.weight_parts import part_of
 from mmtrain.errors import CheckpointError
 
 
@@ -47,7 +48,7 @@ def _train_on(optimizer: Any, trained: Tensors) -> None:
     """`train` gives these weights but for rounding, which would depend on how often a run is evaluated and saved."""
     optimizer.train()
     for name, parameter in _parameters(optimizer).items():
-        parameter.copy_(trained[name])
+        parameter.copy_(part_of(trained[name], parameter))
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:

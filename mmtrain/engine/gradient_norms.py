@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+
+from mmtrain.sharded import is_part, local
 
 
 @dataclass(frozen=True)
@@ -22,22 +24,30 @@ class GradientNorms:
 
 
 def gradients_of(groups: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-    """The gradients there are in an optimizer's `param_groups`, group by group."""
-    return [parameter.grad for group in groups for parameter in group["params"] if parameter.grad is not None]
+    """The gradients there are in an optimizer's `param_groups`, group by group; of weights in parts, what is held here."""
+    return [local(parameter.grad) for group in groups for parameter in group["params"] if parameter.grad is not None]
 
 
 def gradient_norms(groups: Sequence[Mapping[str, Any]]) -> GradientNorms:
     """The norms of the gradients in an optimizer's `param_groups`, which must be unscaled and of the whole global batch.
 
     One pass over the gradients, and one copy from the device: a number a tensor, added up in float64. Where each process
-    holds a shard of a parameter (FSDP; here every process holds it whole), the squares of these numbers have to be summed
-    over processes before anything is added up.
+    holds a part of a parameter (FSDP), the squares of these numbers are summed over processes before that.
     """
     gradients = gradients_of(groups)
-    norms = iter(torch.stack(torch._foreach_norm(gradients)).tolist() if gradients else [])
+    found = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0)
+    in_parts = [is_part(parameter) for group in groups for parameter in group["params"] if parameter.grad is not None]
+    norms = iter((_over_processes(found, in_parts) if any(in_parts) else found).tolist())
     return GradientNorms(
         {
             str(group["name"]): math.hypot(*(next(norms) for parameter in group["params"] if parameter.grad is not None))
             for group in groups
         }
     )
+
+
+def _over_processes(norms: Tensor, in_parts: Sequence[bool]) -> Tensor:
+    """Norms [P] of whole gradients, of what each process holds of them; those that are not in parts stay as they are."""
+    squares = norms.double().square()
+    distributed.all_reduce(squares)
+    return torch.where(torch.tensor(in_parts, device=norms.device), squares.sqrt(), norms.double())

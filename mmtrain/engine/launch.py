@@ -11,10 +11,15 @@ from torch import distributed, nn
 _LAUNCHERS = frozenset(
     {"accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun", "torch.distributed.run"}
 )
-_SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP",
+_OTHER_SHARDING = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config",
+}
+_FSDP_EXTRAS = {  # of which none is asked for where nobody says so
+    "FSDP_OFFLOAD_PARAMS": ("fsdp_offload_params", "leave it out"),
+    "FSDP_ACTIVATION_CHECKPOINTING": ("fsdp_activation_checkpointing", "write model.text.gradient_checkpointing: true"),
+    "FSDP_IGNORED_MODULES": ("fsdp_ignored_modules", "leave it out"),
 }
 LAUNCHER_VARIABLE = "MMTRAIN_LAUNCHER"  # the process id of a launcher of our own
 PATIENCE = timedelta(minutes=10)  # how long a process waits for the others; a checkpoint is written within it
@@ -91,17 +96,42 @@ def launch_complaint(num_processes: int) -> str | None:
     )
 
 
-def sharding_complaint() -> str | None:
-    """A sentence where the launcher was told to give every process a part of each weight; None where it was not."""
-    asked = [name for variable, name in _SHARDING.items() if parse_flag_from_env(variable)]
-    if not asked:
+def asks_for_parts() -> bool:
+    """Whether the launcher was told that every process shall hold a part of each weight (`--use_fsdp`)."""
+    return bool(parse_flag_from_env("ACCELERATE_USE_FSDP"))
+
+
+def keeps_units_whole() -> bool:
+    """Whether it was told to keep what is gathered for a forward pass until the backward pass."""
+    return not parse_flag_from_env("FSDP_RESHARD_AFTER_FORWARD", default=True)
+
+
+def sharding_complaint(*, trains: bool) -> str | None:
+    """A sentence where the launcher was told to give every process a part of each weight in a way that is not known here.
+
+    `trains` False: in any way, since what is asked for reads weights whole.
+    """
+    asked = [name for variable, name in _OTHER_SHARDING.items() if parse_flag_from_env(variable)]
+    version = os.environ.get("FSDP_VERSION", "1")
+    if asks_for_parts() and version != "2":
+        asked.append(f"FSDP in version {version}")
+    if asked:
+        return (
+            f"accelerate was told to use {asked[0]}, which leaves every process a part of each weight; mmtrain knows one "
+            "way to do so: launch with `--use_fsdp --fsdp_version 2` (`distributed_type: FSDP` and `fsdp_version: 2` in "
+            "accelerate's config), or with `--multi_gpu` where a process has room for the model"
+        )
+    if not asks_for_parts():
         return None
-    return (
-        f"accelerate was told to use {asked[0]}, which leaves every process a part of each weight; mmtrain's gradient "
-        "norms, averages and checkpoints read weights whole. Launch with `--multi_gpu` (`distributed_type: MULTI_GPU` in "
-        "accelerate's config); where a model is too large for it, train fewer weights, by model.text.lora or "
-        "model.text.trainable_layers"
-    )
+    if not trains:
+        return (
+            "accelerate was told to use FSDP, which leaves every process a part of each weight; only training can do with "
+            "that. Launch this command with `--multi_gpu` (`distributed_type: MULTI_GPU` in accelerate's config)"
+        )
+    for variable, (key, advice) in _FSDP_EXTRAS.items():
+        if os.environ.get(variable, "false").lower() not in ("", "false", "none", "0"):
+            return f"accelerate's {key} is {os.environ[variable]}, which is not known here; {advice}"
+    return None
 
 
 def process_notes(model: nn.Module, num_processes: int, *, micro_tasks: Sequence[str] = ()) -> list[str]:

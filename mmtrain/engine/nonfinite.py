@@ -19,6 +19,7 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import StepValues
 from mmtrain.engine.state import RunState
 from mmtrain.errors import NonFiniteError
+from mmtrain.sharded import is_sharded, local, put_back_parts
 
 _SHOWN = 20  # sample ids in a message
 _KEPT = 10  # batches kept of a run that leaves steps out
@@ -74,11 +75,13 @@ def describe(run: Run, inputs: StepInput, values: StepValues) -> str:
     own["batch"] = _ids(inputs)
     found: list[dict[str, Any]] = gather_object([own]) if world > 1 else [own]
     origins = [(number, part) for number, part in enumerate(found) if part["origin"]]
+    origins.sort(key=lambda origin: bool(origin[1]["of_all"]))  # what is of one process's samples says more
     cause = "It did not come again in evaluation mode: dropout, a penalty or batch term, or a norm that overflows"
     if origins:
         number, part = origins[0]
         cause = f"It comes from {part['origin']}" + (f" on process {number}" if world > 1 else "")
-    ids = [name for part in ([part for _, part in origins] or found) for name in part["samples"] or part["batch"]]
+    guilty = [part for _, part in origins if not part["of_all"]]
+    ids = [name for part in (guilty or found) for name in part["samples"] or part["batch"]]
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
     loss = sum(float(part["objective"]) for part in found)
     return (
@@ -103,13 +106,17 @@ def _evaluating(model: nn.Module, found: list[str]) -> Iterator[None]:
 
 
 def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
-    """This process's part once more: the first module, loss or gradient that is not finite, and the samples it is of."""
+    """This process's part once more: the first module, loss or gradient that is not finite, and the samples it is of.
+
+    `of_all`: it is the gradient of weights in parts, which was summed over the samples of all processes.
+    """
     model = run.accelerator.unwrap_model(run.model)
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found: list[str] = []
     samples: list[str] = []
+    in_parts = is_sharded(model)  # then the gradients of the step itself are looked at: others would have to be gathered
     # a compiled model would pass by the hooks
-    with torch.enable_grad(), torch.compiler.set_stance("force_eager"), _evaluating(model, found):
+    with torch.set_grad_enabled(not in_parts), torch.compiler.set_stance("force_eager"), _evaluating(model, found):
         for micro in inputs.micro_batches:
             batch = micro.to(run.accelerator.device)
             outputs = model(batch.inputs, batch.labelled, batch.keys)
@@ -121,13 +128,25 @@ def _find(run: Run, inputs: StepInput) -> dict[str, Any]:
                 found += [f"the loss of task '{task}'"] if wrong.any() else []
                 samples += [batch.ids[row] for row in wrong.nonzero()[:, 0].tolist()]
             total = torch.stack([loss.sum() for loss in terms.training.values()]).sum()
+            if in_parts:
+                continue
             gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-            found += [
-                f"the gradient of parameter {name}, all outputs and losses being finite"
-                for name, gradient in zip(parameters, gradients, strict=True)
-                if gradient is not None and not gradient.isfinite().all()
-            ]
-    return {"origin": found[0] if found else None, "samples": list(dict.fromkeys(samples))}
+            found += _wrong_gradients(dict(zip(parameters, gradients, strict=True)))
+    is_traced = bool(found)
+    put_back_parts(model)
+    if in_parts:
+        of_step = _wrong_gradients({name: value.grad for name, value in parameters.items()})
+        found += [f"{words}, in the part of it that is held" for words in of_step]
+    origin = found[0] if found else None
+    return {"origin": origin, "samples": list(dict.fromkeys(samples)), "of_all": origin is not None and not is_traced}
+
+
+def _wrong_gradients(gradients: Mapping[str, Tensor | None]) -> list[str]:
+    return [
+        f"the gradient of parameter {name}, all outputs and losses being finite"
+        for name, gradient in gradients.items()
+        if gradient is not None and not local(gradient).isfinite().all()
+    ]
 
 
 def _note(found: list[str], name: str, module: nn.Module, _inputs: object, output: object) -> None:

@@ -13,6 +13,7 @@ from mmtrain.engine.evaluation_weights import evaluation_weights, load_trained_w
 from mmtrain.engine.model_state import load_model_state
 from mmtrain.engine.run import Run
 from mmtrain.engine.sample_log import SampleLog
+from mmtrain.engine.sharding import load_penalty_state, penalty_state
 from mmtrain.engine.state import (
     VERSION,
     Conflicts,
@@ -25,6 +26,7 @@ from mmtrain.engine.state import (
     require_version,
 )
 from mmtrain.engine.tracking import log_all
+from mmtrain.engine.weight_parts import gathered
 from mmtrain.errors import CheckpointError
 
 
@@ -43,7 +45,9 @@ def save(run: Run, state: RunState, *, is_best: bool = False) -> None:
     """
     record_steps(run, state)
     random_states = gather_random_states(run.accelerator)
-    answer = [_write(run, state, random_states, is_best=is_best) if run.logs is not None else None]
+    with evaluation_weights(run.optimizer) as trained:
+        weights = _weights(run, trained)
+        answer = [_write(run, state, weights | {"random": random_states}, is_best=is_best) if run.logs is not None else None]
     if run.accelerator.num_processes > 1:
         broadcast_object_list(answer)  # the others wait here until all is written
     complaint = answer[0]
@@ -60,12 +64,24 @@ def _newest(state: RunState) -> str:
     return f"The newest whole checkpoint is of step {state.saved}" if state.saved else "There is no checkpoint yet"
 
 
-def _write(run: Run, state: RunState, random_states: Tensors, *, is_best: bool) -> str | None:
+def _weights(run: Run, trained: Tensors) -> dict[str, Tensors]:
+    """All that is as large as the weights, whole in the first process; every process takes part."""
+    model = run.accelerator.unwrap_model(run.model)
+    groups = {
+        "model": model.state_dict(),
+        "trained": trained,
+        "average": run.average.tensors() if run.average is not None else {},
+        "optimizer": optimizer_state(run.optimizer)[0],
+        "regularizers": penalty_state(run.objective, model),
+    }
+    return {name: gathered(tensors, keeps=run.logs is not None) for name, tensors in groups.items()}
+
+
+def _write(run: Run, state: RunState, tensors: dict[str, Tensors], *, is_best: bool) -> str | None:
     """What the disk said where it refused; older checkpoints go only when the new one is whole."""
     root = run.folder.checkpoints
     try:
-        with evaluation_weights(run.optimizer) as trained:
-            folder = files.save_checkpoint(root, state.step, _capture(run, state, random_states, trained))
+        folder = files.save_checkpoint(root, state.step, _capture(run, state, tensors))
         if is_best:
             files.point(root, "best", folder)
         files.point(root, "last", folder)
@@ -77,20 +93,11 @@ def _write(run: Run, state: RunState, random_states: Tensors, *, is_best: bool) 
     return None
 
 
-def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors) -> Checkpoint:
+def _capture(run: Run, state: RunState, tensors: dict[str, Tensors]) -> Checkpoint:
+    """`tensors`: those of weights and of randomness."""
     assert run.logs is not None
-    optimizer_tensors, optimizer_values = optimizer_state(run.optimizer)
     scaler = run.accelerator.scaler
-    penalties = {
-        f"{name}/{key}": value for name, group in run.objective.state_dict().items() for key, value in group.items()
-    }
-    tensors = {
-        "model": run.accelerator.unwrap_model(run.model).state_dict(),
-        "trained": trained,
-        "average": run.average.tensors() if run.average is not None else {},
-        "optimizer": optimizer_tensors,
-        "regularizers": penalties,
-        "random": random_states,
+    tensors |= {
         "curriculum": {name: torch.from_numpy(array) for name, array in run.curriculum.arrays().items()},
         "samples": {name: torch.from_numpy(column) for name, column in state.log.arrays.items()},
     }
@@ -105,7 +112,7 @@ def _capture(run: Run, state: RunState, random_states: Tensors, trained: Tensors
         "stopped": state.stopped,
         "selection": asdict(state.selection),
         "conflicts": asdict(state.conflicts),
-        "optimizer": optimizer_values,
+        "optimizer": optimizer_state(run.optimizer)[1],
         "lr_schedule": run.lr_schedule.state_dict(),
         "average": run.average.count if run.average is not None else 0,
         "scaler": scaler.state_dict() if scaler is not None else None,
@@ -165,11 +172,7 @@ def put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     arrays = {name: tensor.numpy() for name, tensor in tensors["curriculum"].items()}
     run.curriculum.load_state_dict(values["curriculum"], arrays)
     load_trained_weights(run.optimizer, tensors["trained"])  # last: the curriculum's are those that were evaluated
-    penalties: dict[str, Tensors] = {name: {} for name in run.objective.regularizers}
-    for name, tensor in tensors["regularizers"].items():
-        owner, _, key = name.partition("/")
-        penalties.setdefault(owner, {})[key] = tensor
-    run.objective.load_state_dict(penalties)
+    load_penalty_state(run.objective, tensors["regularizers"], run.accelerator.unwrap_model(run.model))
     run.curve.load_state_dict(values["curve"])
     if run.logs is not None:
         run.logs.metrics.rewind(values["logs"]["metrics"])

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mmtrain.engine.checkpoint import Checkpoint, Tensors
 from mmtrain.engine.sample_log import SampleLog
+from mmtrain.engine.weight_parts import part_of
 from mmtrain.errors import CheckpointError
+from mmtrain.sharded import is_part
 
 VERSION = 3
 
@@ -100,10 +102,20 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Tensors, val
     for name, tensor in tensors.items():
         index, _, key = name.partition("/")
         state.setdefault(int(index), {})[key] = tensor
+    parameters = dict(enumerate(parameter for group in optimizer.param_groups for parameter in group["params"]))
+    for number, entries in state.items():
+        own = parameters.get(number)
+        if own is not None and is_part(own):
+            entries.update({key: part_of(value, own) for key, value in entries.items() if _is_like(value, own)})
     try:
         optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"the checkpoint's optimizer does not fit this model: {error}") from None
+
+
+def _is_like(value: Any, parameter: Tensor) -> bool:
+    """Whether it is kept number by number, as a moment is, so that each process keeps its part."""
+    return isinstance(value, Tensor) and value.shape == parameter.shape
 
 
 def random_state() -> dict[str, Tensor]:

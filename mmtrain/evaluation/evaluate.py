@@ -19,6 +19,7 @@ from mmtrain.evaluation.retrieval import retrieval_ranks
 from mmtrain.objectives.losses.task_loss import TaskLoss
 from mmtrain.objectives.objective import LossTerms, Objective, Predicted
 from mmtrain.objectives.pretext.protocol import PretextLoss
+from mmtrain.sharded import is_sharded, put_back_parts
 
 Arrays = dict[str, npt.NDArray[Any]]
 Index = npt.NDArray[np.int64]
@@ -90,7 +91,6 @@ def evaluate(
     return task_predictions(arrays, streams, objective)
 
 
-@torch.inference_mode()
 def evaluate_samples(
     model: nn.Module,
     streams: Sequence[Stream],
@@ -108,11 +108,11 @@ def evaluate_samples(
 
     `embeds`: keep `pretext_values` too.
     """
-    batches = _batches(streams, positions, batch_size)[accelerator.process_index :: accelerator.num_processes]
-    was_training = model.training
-    model.eval()
-    parts = []
-    for done, (number, chosen) in enumerate(batches, start=1):
+    every = _batches(streams, positions, batch_size)
+    batches = every[accelerator.process_index :: accelerator.num_processes]
+    in_parts = is_sharded(model)
+
+    def values(number: int, chosen: Index) -> dict[str, Tensor]:
         samples = streams[number].samples(chosen)
         if alter is not None:
             samples = [alter(sample, streams[number]) for sample in samples]
@@ -120,9 +120,19 @@ def evaluate_samples(
         batch = batch.to(accelerator.device)
         outputs = model(batch.inputs, batch.labelled, batch.keys)
         kept = sample_values(batch, outputs.logits, objective(outputs, batch))
-        parts.append(kept | (pretext_values(batch, outputs, objective) if embeds else {}))
-        if progress is not None:
-            progress(done, len(batches))
+        return kept | (pretext_values(batch, outputs, objective) if embeds else {})
+
+    was_training = model.training
+    model.eval()
+    parts = []
+    with torch.no_grad() if in_parts else torch.inference_mode():  # the gathered weights are trained on later
+        for done, (number, chosen) in enumerate(batches, start=1):
+            parts.append(values(number, chosen))
+            if progress is not None:
+                progress(done, len(batches))
+        if in_parts and len(batches) * accelerator.num_processes < len(every):
+            values(*every[0])  # for the others, which gather their weights from this process too
+    put_back_parts(model)
     model.train(was_training)
     mine = to_arrays(parts)
     gathered = gather_object([mine]) if accelerator.num_processes > 1 else [mine]

@@ -41,7 +41,7 @@ def search(file: Path, space_file: Path, overrides: Sequence[str] = (), *, num_t
 
     experiment = load()
     load(overrides_of({key: entry.first for key, entry in space.items()}))  # a key that no experiment has
-    accelerator = build_accelerator(experiment)
+    accelerator = build_accelerator(experiment, trains=True)
     if PartialState().num_processes > 1:
         raise ConfigError("tune search trains in one process; start the command several times to have trials side by side")
     console = main_console(accelerator)
@@ -77,7 +77,7 @@ def _run(study: Study, candidate: Candidate, load: Load, base: Experiment, conso
 
     try:
         trial = Experiment.model_validate(load(words).resolved() | {"name": f"{base.name}/{candidate.name}"})
-        train_loaded(trial, build_accelerator(trial), resume=candidate.begun, overwrite=False, prunes=prunes)
+        train_loaded(trial, build_accelerator(trial, trains=True), resume=candidate.begun, overwrite=False, prunes=prunes)
     except Interrupted:
         raise
     except (UserError, RuntimeError) as error:

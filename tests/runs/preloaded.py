@@ -14,6 +14,7 @@ MODULES = (
     "rich.progress",
     "scipy.special",
     "torch._dynamo",
+    "torch.distributed.fsdp",
     "torchjd.aggregation",
     "torchmetrics.functional.classification",
     "transformers.models.auto.modeling_auto",

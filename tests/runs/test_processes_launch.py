@@ -254,14 +254,14 @@ def test_a_batch_smaller_than_the_processes_is_refused(write_experiment: Write, 
 
 
 def told_to_shard() -> None:
-    os.environ["ACCELERATE_USE_FSDP"] = "true"  # as `accelerate launch --use_fsdp` does
+    os.environ["ACCELERATE_USE_FSDP"] = "true"  # as `accelerate launch --use_fsdp` does, in version 1
 
 
-def test_weights_in_parts_are_refused_before_anything_is_written(write_experiment: Write, tmp_path: Path) -> None:
+def test_other_ways_to_cut_weights_are_refused_before_anything_is_written(write_experiment: Write, tmp_path: Path) -> None:
     life = live(["train", "--config", str(write_experiment())], cwd=tmp_path, patch=told_to_shard)
     assert life.code == 2
-    assert life.err.startswith("error: accelerate was told to use FSDP, which leaves every process a part of each weight; ")
-    assert "Launch with `--multi_gpu` (`distributed_type: MULTI_GPU` in accelerate's config)" in life.err
+    assert life.err.startswith("error: accelerate was told to use FSDP in version 1, which leaves every process a part of ")
+    assert "launch with `--use_fsdp --fsdp_version 2`" in life.err
     assert not (tmp_path / "runs").exists()
 
 

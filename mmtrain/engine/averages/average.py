@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mmtrain.engine.checkpoint import Tensors
 from mmtrain.engine.model_state import load_model_state
+from mmtrain.sharded import local
 
 Many = tuple[Tensor, ...] | list[Tensor]
 Update = Callable[[Many, Many, Tensor | int], None]  # of averages in place, by weights; how many are in them so far
@@ -67,7 +68,7 @@ def _floats_only(update: Update) -> Update:
     @torch.no_grad()
     def update_floats(averages: Many, weights: Many, count: Tensor | int) -> None:
         if averages[0].is_floating_point():
-            update(averages, weights, count)
+            update([local(average) for average in averages], [local(value) for value in weights], count)
             return
         for average, value in zip(averages, weights, strict=True):
             average.copy_(value)

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from torch import Tensor
-from torch.nn import Parameter
 
-NamedParameters = Iterable[tuple[str, Parameter]]
+NamedParameters = Iterable[tuple[str, Tensor]]  # parameters, or the part of each that a process holds
 
 
 class Penalty(Protocol):
@@ -22,7 +21,7 @@ class Penalty(Protocol):
         """Take over what `state_dict` gave. Errors: CheckpointError where it belongs to another model."""
 
 
-def matrices(named_parameters: NamedParameters) -> Iterator[tuple[str, Parameter]]:
+def matrices(named_parameters: NamedParameters) -> Iterator[tuple[str, Tensor]]:
     """The trainable parameters with two or more axes: weights of linear, convolution and embedding layers.
 
     Biases and the gains of norms have one axis and are left alone, and so is everything frozen. Embedding tables count as
