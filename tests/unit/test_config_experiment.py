@@ -1,13 +1,11 @@
 """The experiment: complaints name place, key and the nearest valid name; sections that do not fit together are refused."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from mmtrain.build import _settings
 from mmtrain.config import dump_yaml, load_experiment
 from mmtrain.engine.clipping.norm import NormClippingConfig
 from mmtrain.errors import ConfigError
+from mmtrain.loop_settings import loop_settings
 
 VALID = """\
 name: x
@@ -289,4 +287,4 @@ def test_a_dump_loads_to_the_same(load, tmp_path, value):
 
 def test_a_batch_smaller_than_the_processes(load):
     with pytest.raises(ConfigError, match=r"^batch\.size: 2 samples cannot be shared by 3 processes"):
-        _settings(load("batch.size=2"), None, SimpleNamespace(num_processes=3))
+        loop_settings(load("batch.size=2"), None, num_processes=3)
