@@ -23,7 +23,7 @@ from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
 from mmtrain.objectives.objective import Objective
-from mmtrain.parts import build_objective, build_streams
+from mmtrain.parts import build_objective, build_streams, check_needed
 from mmtrain.run_checks import is_finished
 from mmtrain.training import build_accelerator, train_loaded
 from mmtrain.watched_metrics import check_metric, watched_metrics
@@ -186,6 +186,7 @@ def check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list
     """The streams of both sides and what is minimized; all that a run refuses of its labels is refused."""
     tasks = common_tasks(run, stores)
     train, val = (build_streams(run, stores, split) for split in ("train", "val"))
+    check_needed(run, train)
     objective = build_objective(run, tasks, train)
     for where, metric in watched_metrics(run, objective.task_names):
         check_metric(where, metric, tasks, objective, val)

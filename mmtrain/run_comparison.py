@@ -1,7 +1,7 @@
 """`mmtrain compare`: runs beside a baseline run, on the samples that they all predicted."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mmtrain.engine.console import stdout_console
 from mmtrain.engine.jsonl import plain
 from mmtrain.engine.readings import readings, times
 from mmtrain.engine.run_folder import RunFolder, write_whole
-from mmtrain.errors import ConfigError
+from mmtrain.errors import ConfigError, DataError
 from mmtrain.evaluation.comparing import LEVEL, ComparedMetric, RunComparison, compare_runs
 from mmtrain.evaluation.comparison import ByTask, Estimate
 from mmtrain.evaluation.prediction_file import read_predictions
@@ -49,16 +49,25 @@ def compare_folders(
     counts = {name: len(readings(RunFolder(folder))) for name, folder in zip(names, folders, strict=True)}
     for line in (*found.notes, *legend(found), *_test_notes(counts if split == "test" else {})):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if out is not None and out.suffix == ".html":
+    if out is not None:
+        try:
+            for file in _write(folders, found, out):
+                console.print(f"written: {file}", highlight=False, soft_wrap=True)
+        except OSError as error:
+            raise DataError(f"{out.absolute()} cannot be written ({error.strerror}); name another file by --out") from None
+    return found
+
+
+def _write(folders: Sequence[Path], found: RunComparison, out: Path) -> Iterator[Path]:
+    """A page and its numbers beside it, or the numbers alone."""
+    if out.suffix == ".html":
         from mmtrain.report.compare_page import write_compare_page
 
         write_compare_page(folders, out, tables=[comparison_table(found)], notes=[*found.notes, *legend(found)])
-        console.print(f"written: {out}", highlight=False, soft_wrap=True)
+        yield out
         out = out.with_suffix(".json")
-    if out is not None:
-        write_whole(out, json.dumps(plain(asdict(found)), indent=1, allow_nan=False) + "\n")
-        console.print(f"written: {out}", highlight=False, soft_wrap=True)
-    return found
+    write_whole(out, json.dumps(plain(asdict(found)), indent=1, allow_nan=False) + "\n")
+    yield out
 
 
 def _read(folders: Sequence[Path], split: str) -> dict[str, ByTask]:

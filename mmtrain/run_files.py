@@ -137,7 +137,8 @@ def identity(
 
 
 def open_logs(folder: RunFolder) -> Logs:
-    return Logs(metrics=JsonLines(folder.metrics), curriculum=JsonLines(folder.curriculum), timing=JsonLines(folder.timing))
+    metrics, curriculum, timing = (JsonLines(file).mend() for file in (folder.metrics, folder.curriculum, folder.timing))
+    return Logs(metrics=metrics, curriculum=curriculum, timing=timing)
 
 
 def check_trackers(experiment: Experiment) -> None:

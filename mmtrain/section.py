@@ -18,4 +18,4 @@ class Section(BaseModel):
 def rows_of(table: Any) -> tuple[Any, ...]:
     """The configs of a folder's table, which is their union, with or without its discriminator; in its order."""
     union = get_args(table)[0] if hasattr(table, "__metadata__") else table
-    return get_args(union)
+    return get_args(union) or (union,)  # of a table with one row

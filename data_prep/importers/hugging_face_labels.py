@@ -44,7 +44,7 @@ class Question:
         classes: Sequence[str] = self.schema.classes or ("0", "1")
         if self.numbers and isinstance(value, bool | int) and 0 <= value < len(classes):
             return int(value)
-        if not self.numbers and str(value) in classes:
+        if not self.numbers and value is not None and str(value) in classes:
             return classes.index(str(value))
         words = f"a number from 0 to {len(classes) - 1}" if self.numbers else f"one of {', '.join(classes)}"
         raise self._wrong(value, words)

@@ -14,7 +14,7 @@ from mmtrain.ablation.rows import best_row, variant_rows
 from mmtrain.ablation.status import Status
 from mmtrain.config_errors import nearest
 from mmtrain.engine.checkpoint import MANIFEST
-from mmtrain.engine.jsonl import JsonLines, read_jsonl
+from mmtrain.engine.jsonl import append, read_jsonl
 from mmtrain.errors import ConfigError
 
 BEST = "best"
@@ -29,11 +29,8 @@ class Readings:
     def note(self, run: PlannedRun) -> None:
         """Written down before the reading: one that is cut off has been one too."""
         self.plan.folder.mkdir(parents=True, exist_ok=True)
-        log = JsonLines(self.plan.folder / "test_reads.jsonl")
         when = datetime.now().astimezone().isoformat(timespec="seconds")
-        log.write({"time": when, "run": run.label, "checkpoint": _checkpoint(run)})
-        log.position()
-        log.close()
+        append(self.plan.folder / "test_reads.jsonl", {"time": when, "run": run.label, "checkpoint": _checkpoint(run)})
 
     def records(self) -> list[dict[str, Any]]:
         file = self.plan.folder / "test_reads.jsonl"

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmtrain.ablation.processes import Job
 from mmtrain.ablation.supervise import Task, write_tasks
-from mmtrain.engine.jsonl import JsonLines, read_jsonl
+from mmtrain.engine.jsonl import append, read_jsonl
 from mmtrain.errors import ConfigError
 
 _PATIENCE = 60.0  # seconds for an answer of Slurm's
@@ -141,7 +141,4 @@ def _submissions(folder: Path) -> list[dict[str, Any]]:
 
 
 def _note(folder: Path, record: Mapping[str, object]) -> None:
-    log = JsonLines(folder / "slurm" / "submissions.jsonl")
-    log.write(record)
-    log.position()
-    log.close()
+    append(folder / "slurm" / "submissions.jsonl", record)

@@ -14,7 +14,7 @@ from mmtrain.ablation.plan import Plan, PlannedRun
 from mmtrain.ablation.records import read_record
 from mmtrain.engine.checkpoint import MANIFEST
 from mmtrain.engine.code_version import code_change, code_now
-from mmtrain.engine.jsonl import JsonLines, read_jsonl
+from mmtrain.engine.jsonl import append, read_jsonl
 from mmtrain.engine.run_lock import is_locked
 from mmtrain.errors import CheckpointError
 from mmtrain.run_checks import is_finished
@@ -57,9 +57,7 @@ class Attempts:
     file: Path
 
     def note(self, run: PlannedRun, *, code: int, line: str) -> None:
-        log = JsonLines(self.file)
-        log.write({"run": run.label, "code": code, "line": line, "time": time.time()})
-        log.close()
+        append(self.file, {"run": run.label, "code": code, "line": line, "time": time.time()})
 
     def last(self) -> dict[str, dict[str, Any]]:
         """The last one of every run, by its label."""

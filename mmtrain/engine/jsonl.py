@@ -1,28 +1,33 @@
 """An append-only file of JSON lines whose length is part of a checkpoint, so that a resumed log has no line twice."""
 
+import fcntl
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from mmtrain.engine.run_lock import NO_LOCKS
 from mmtrain.errors import CheckpointError
 
 _PIECE = 4096  # bytes read at once, from the end
 
 
 class JsonLines:
-    """One record a line, keys in the order given; NaN and Inf become null, so that any JSON reader accepts a line.
-
-    A last line that a kill has cut off is forgotten when the file is opened: the next record would join it.
-    """
+    """One record a line, keys in the order given; NaN and Inf become null, so that any JSON reader accepts a line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("ab", buffering=0)
-        if (end := _end_of_lines(path)) < path.stat().st_size:
+
+    def mend(self) -> Self:
+        """Forget a last line that a kill has cut off: the next record would join it. Nobody else may be writing the file."""
+        if (end := _end_of_lines(self.path)) < self.path.stat().st_size:
             self._file.truncate(end)
+        self._file.seek(0, os.SEEK_END)
+        return self
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a whole line or nothing. Errors: OSError with the file where the disk refuses it."""
@@ -53,6 +58,22 @@ class JsonLines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a record to a file to which other processes may be adding theirs, safely on disk before it returns.
+
+    Errors: OSError with the file where the disk refuses it.
+    """
+    with path.open("ab") as lock, closing(JsonLines(path)) as log:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            log.mend()
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        log.write(record)
+        log.position()
 
 
 def _end_of_lines(path: Path) -> int:

@@ -9,26 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from mmtrain.engine.environment import ask_git
-from mmtrain.engine.jsonl import JsonLines, read_jsonl
+from mmtrain.engine.jsonl import append, read_jsonl
 from mmtrain.engine.run_folder import RunFolder
 
 
 def note_reading(run: RunFolder, *, checkpoint: str, weights: str) -> int:
     """Append a line, and how many there are now: one that is cut off afterwards has been a reading too."""
     commit = ask_git(Path(__file__).resolve().parent, "rev-parse", "HEAD")
-    log = JsonLines(run.test_reads)
-    log.write(
-        {
-            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "checkpoint": checkpoint,
-            "weights": weights,
-            "commit": commit and commit.strip(),
-            "user": _user(),
-        }
-    )
-    log.position()
-    log.close()
+    record = {
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "checkpoint": checkpoint,
+        "weights": weights,
+        "commit": commit and commit.strip(),
+        "user": _user(),
+    }
+    append(run.test_reads, record)
     return len(readings(run))
 
 

@@ -97,7 +97,7 @@ class Run:
     accelerator: Accelerator
     model: nn.Module  # prepared
     heads: Mapping[str, nn.Module]  # task -> the part of the model that is its alone
-    optimizer: torch.optim.Optimizer  # prepared
+    optimizer: torch.optim.Optimizer  # prepared, where the loss is scaled
     lr_schedule: LrSchedule
     average: WeightAverage | None  # of the weights, besides
     clipping: Clipping

@@ -14,7 +14,7 @@ from typing import Self
 from mmtrain.errors import ConfigError
 
 LOCK = "training.lock"
-_NO_LOCKS = (ENOSYS, ENOLCK, EOPNOTSUPP)  # what a network file system says that is mounted without them
+NO_LOCKS = (ENOSYS, ENOLCK, EOPNOTSUPP)  # what a network file system says that is mounted without them
 
 
 class RunLock:
@@ -37,7 +37,7 @@ class RunLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(descriptor)
-                if error.errno in _NO_LOCKS:
+                if error.errno in NO_LOCKS:
                     self._file.unlink(missing_ok=True)
                     self.complaint = f"warning: {self.folder} cannot be locked ({error.strerror}): start no second run there"
                     return self

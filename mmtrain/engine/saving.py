@@ -134,7 +134,7 @@ def resume(run: Run) -> RunState:
         run.say(f"passed over: {complaint}")
     if folder is None:
         run.say("nothing to resume: the run was stopped before its first checkpoint; it starts from step 0")
-        for log in (run.logs.metrics, run.logs.curriculum) if run.logs is not None else ():
+        for log in (run.logs.metrics, run.logs.curriculum, run.logs.timing) if run.logs is not None else ():
             log.rewind(0)
         return RunState()
     checkpoint = files.read_checkpoint(folder)

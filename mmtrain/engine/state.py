@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -98,6 +99,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[Tensors, dict[str
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Tensors, values: dict[str, Any]) -> None:
     """The inverse of `optimizer_state`. Errors: CheckpointError where the groups are not this optimizer's."""
+    _require_groups(optimizer.param_groups, values["param_groups"])
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in values["state"].items()}
     for name, tensor in tensors.items():
         index, _, key = name.partition("/")
@@ -111,6 +113,21 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Tensors, val
         optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"the checkpoint's optimizer does not fit this model: {error}") from None
+
+
+def _require_groups(own: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]) -> None:
+    """Errors: CheckpointError that names the first group that is another."""
+    for number in range(max(len(own), len(saved))):
+        here, there = (_describe(groups[number]) if number < len(groups) else "none" for groups in (own, saved))
+        if here != there:
+            raise CheckpointError(
+                f"the checkpoint's optimizer does not fit this model: its parameter group {number + 1} is {there}, and here "
+                f"it is {here}. Another model, or another version of mmtrain, made it: begin anew with --overwrite"
+            )
+
+
+def _describe(group: Mapping[str, Any]) -> str:
+    return f"'{group.get('name')}' of {len(group['params'])} tensors"
 
 
 def _is_like(value: Any, parameter: Tensor) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from rich.console import Console
 
 from mmtrain.config import Experiment, load_experiment
@@ -75,20 +75,31 @@ def _run(study: Study, candidate: Candidate, load: Load, base: Experiment, conso
             pruned.append(True)
         return bool(pruned)
 
-    try:
+    def train() -> None:
         trial = Experiment.model_validate(load(words).resolved() | {"name": f"{base.name}/{candidate.name}"})
         train_loaded(trial, build_accelerator(trial, trains=True), resume=candidate.begun, overwrite=False, prunes=prunes)
-    except Interrupted:
-        raise
-    except (UserError, RuntimeError) as error:
-        if not isinstance(error, UserError) and not should_reduce_batch_size(error):
-            raise
-        console.print(f"{candidate.name} failed: {error}", markup=False, highlight=False)
+
+    if (complaint := _complaint(train)) is not None:
+        clear_device_cache(garbage_collection=True)  # of what did not fit, which the next trial needs
+        console.print(f"{candidate.name} failed: {complaint}", markup=False, highlight=False)
         study.finish(candidate, None)
         return
     if pruned:
         console.print(f"{candidate.name}: stopped, below the median of the others", markup=False, highlight=False)
     study.finish(candidate, _evaluations(folder)[-1]["selection"]["best"], pruned=bool(pruned))
+
+
+def _complaint(train: Callable[[], None]) -> str | None:
+    """Why a trial failed, by its settings or for want of memory; None where it did not. Any other error passes."""
+    try:
+        train()
+    except Interrupted:
+        raise
+    except (UserError, RuntimeError) as error:
+        if not isinstance(error, UserError) and not should_reduce_batch_size(error):
+            raise
+        return str(error)
+    return None
 
 
 def _evaluations(folder: RunFolder) -> list[dict[str, Any]]:

@@ -72,6 +72,13 @@ def test_what_is_put_beside_the_rows_does_not_decay(is_text):
     assert names == (products | {"marks", "scale"} if is_text else products)
 
 
+def test_a_matrix_that_is_made_of_others_decays():
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    found = groups_of(model, None)
+    factors = model[0].parametrizations.weight
+    assert [id(value) for value in found["model.matrices"]["params"]] == [id(factors.original0), id(factors.original1)]
+
+
 @pytest.mark.parametrize("name", ["attention", "bottleneck", "perceiver"])
 def test_marks_tokens_and_latents_of_a_fusion_do_not_decay(name):
     config = next(row for row in FUSIONS if row.model_fields["name"].default == name)()

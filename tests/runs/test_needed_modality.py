@@ -1,5 +1,6 @@
 """A modality that a fusion cannot do without and that no training sample has is said before anything trains."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from lives import live
 
 from data_prep.synth import synthesize
 from mmtrain.build import build_run
+from mmtrain.compatibility import open_stores
 from mmtrain.config import load_experiment
+from mmtrain.crossval import check_run
 from mmtrain.data.schema import FeatureSpec, TaskSchema
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
@@ -84,9 +87,13 @@ def build(file: Path) -> None:
     ids=["mag", "only-text", "only-video", "pair", "pair_cosine"],
 )
 def test_what_a_fusion_needs_and_nobody_has_is_said(write, fusion, text, message) -> None:
+    file = write(fusion, text=text)
     with pytest.raises(DataError) as refused:
-        build(write(fusion, text=text))
+        build(file)
     assert message in str(refused.value)
+    experiment = load_experiment(file)
+    with pytest.raises(DataError, match=re.escape(message)):  # what a matrix asks of its variants before the first trains
+        check_run(experiment, open_stores(experiment))
 
 
 @pytest.mark.parametrize("fusion", [{"name": "only", "modality": "audio"}, {"name": "concat"}, {"name": "hca"}], ids=str)

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import safetensors.torch
 import torch
 
 from mmtrain.engine.checkpoint import Checkpoint, newest_valid, point, prune, read_checkpoint, save_checkpoint, step_folder
-from mmtrain.engine.jsonl import JsonLines, read_jsonl
+from mmtrain.engine.jsonl import JsonLines, append, read_jsonl
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import CheckpointError
 from mmtrain.evaluation.prediction_file import write_predictions
@@ -165,10 +167,32 @@ def test_a_line_that_a_kill_has_cut_off_is_forgotten_when_the_log_goes_on(tmp_pa
     path = tmp_path / "log.jsonl"
     for whole in (b"", b'{"step": 1}\n{"step": 2}\n'):
         path.write_bytes(whole + rest)
-        log = JsonLines(path)
+        log = JsonLines(path).mend()
+        assert log.position() == len(whole)
         log.write({"step": 4})
         log.close()
         assert path.read_bytes() == whole + b'{"step": 4}\n'
+        path.write_bytes(whole + rest)
+        append(path, {"step": 4})
+        assert path.read_bytes() == whole + b'{"step": 4}\n'
+
+
+_APPEND = """
+import sys
+from pathlib import Path
+from mmtrain.engine.jsonl import append
+for number in range(150):
+    append(Path(sys.argv[1]), {"writer": sys.argv[2], "number": number})
+"""
+
+
+def test_processes_that_append_to_one_file_lose_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", _APPEND, str(path), name]) for name in ("a", "b", "c")]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    records = list(read_jsonl(path))
+    for name in ("a", "b", "c"):
+        assert [record["number"] for record in records if record["writer"] == name] == list(range(150))
 
 
 def test_small_files_and_predictions_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

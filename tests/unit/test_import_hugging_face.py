@@ -169,6 +169,11 @@ def test_rows_and_a_second_text(tmp_path, run):
             "'nan', a finite number was expected",
         ),
         ({}, (*FLAGS, "--label", "s=multilabel:label"), "column 'label' is '0', a list of classes was expected"),
+        (
+            {"tags": [["a", None], ["None"], []]},
+            (*FLAGS, "--label", "s=multilabel:tags"),
+            "column 'tags' is 'None', one of None, a was expected",
+        ),
         ({"film": ["x", "x", ""]}, (*FLAGS, "--id", "film"), "sample id 'x' comes twice"),
         ({"film": ["x", "y", ""]}, (*FLAGS, "--id", "film"), "row 2: column 'film' is empty"),
         (

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from mmtrain.engine.text_layers import TextLayers
 from mmtrain.errors import ConfigError
@@ -70,10 +71,13 @@ def parameter_groups(
 
 
 def _embeddings(model: nn.Module, of_text: Collection[int]) -> set[int]:
-    """The ids of all parameters that are looked up or put beside the rows, and multiply none."""
+    """The ids of all parameters that are looked up, or that a module of several parts holds itself: put beside the rows, or
+    scales of them. A weight that is made of others (torch's parametrizations) is none.
+    """
     found = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for module in model.modules():
-        if any(True for _ in module.children()) and not isinstance(module, nn.MultiheadAttention):
+        is_layer = isinstance(module, nn.MultiheadAttention | ParametrizationList)
+        if any(True for _ in module.children()) and not is_layer:
             found |= {id(value) for value in module.parameters(recurse=False)} - set(of_text)
     return found
 
