@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from data_prep.cli_stores import app as stores_app
-from data_prep.failures import MediaError
+from data_prep.failures import MediaError, describe_report, report_of
 from data_prep.import_cli import app as import_app
 from data_prep.import_cli import exports as export_app
 from data_prep.options import read_knobs, read_pairs, read_rates
@@ -103,7 +103,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     mood=multiclass, whose classes are the sorted values of the column. Kinds: binary (0 or 1), multiclass, multilabel
     (names with | between, - for none of them), regression.
 
-    Exit code 3: samples could not be read; STORE.failures.jsonl lists them.
+    Exit code 3: samples could not be read; STORE.failures.jsonl lists them, and what is wrong with texts that are kept.
     """
     from data_prep.extract import extract
     from data_prep.shard import read_shard
@@ -120,7 +120,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         "rows_per_second": rows_per_second,
     }
     wanted = {"audio": audio, "video": video, "image": image}
-    failures = extract(
+    failures, flaws = extract(
         manifest,
         out=out,
         wanted={modality: name for modality, name in wanted.items() if name is not None},
@@ -135,7 +135,8 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         shard=read_shard(shard) if shard else None,
         console=Console(stderr=True),
     )
-    typer.echo(f"{out}: written" + (f"; {len(failures)} samples left out, see {out}.failures.jsonl" if failures else ""))
+    told = describe_report(report_of(out), failures, flaws)
+    typer.echo(f"{out}: written{f'; {told}' if told else ''}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from data_prep.extractors import Extractor
 from data_prep.extractors.choose import choose
-from data_prep.failures import Failure, check_allowed, report_of, write_report
+from data_prep.failures import Failure, check_allowed, write_report
 from data_prep.finished import finished_rows, full_disk
 from data_prep.manifest import MEDIA, Manifest, read_manifest
 from data_prep.media.span import WHOLE
@@ -39,8 +39,10 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     text: str | None = None,
     shard: Shard | None = None,
     console: Console,
-) -> list[Failure]:
-    """Write the store; returns the samples left out because a row or file of theirs is bad (`<out>.failures.jsonl`).
+) -> tuple[list[Failure], list[Failure]]:
+    """Write the store; returns the samples left out because a row or file of theirs is bad, and the flaws of texts in it.
+
+    Both are lines of `<out>.failures.jsonl`, which the caller is to name.
 
     `wanted`: modality -> extractor; `options` and `weights`: as `choose`; `split`, `text`: as `read_manifest`; `shard`: a
     part of the samples. What is extracted is kept beside the store until that is whole: the same command goes on where an
@@ -61,7 +63,7 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
     extractors = {modality: make() for modality, make in makers.items()}
     used = {modality: getattr(make, "keywords", {}) for modality, make in makers.items()}
     for note in _notes(read, extractors, asks_labels=split is None):  # what is only to be answered has none
-        console.print(note, markup=False, highlight=False)
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     with finished_rows(out) as finished:
         samples = Samples(
             extractors=extractors,
@@ -90,19 +92,13 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
                         samples.add(writer, entry)
         except OSError as error:
             raise full_disk(out, error) from None
-    if flaws:
-        samples_with = len({flaw.id for flaw in flaws})
-        console.print(
-            f"{samples_with} samples are kept though their texts have flaws: {report_of(out)}", markup=False, highlight=False
-        )
-    return failures
+    return failures, flaws
 
 
 def _extract_all(read: Manifest, samples: Samples, workers: int, console: Console) -> tuple[list[Failure], list[Failure]]:
     """The samples whose files cannot be read, and what is wrong with texts that can, in the manifest's order."""
     failures: list[Failure] = []
     flaws: list[Failure] = []
-    encodings: Counter[str] = Counter()
     results = work_through(read.entries, samples.extract, workers=workers)
     for entry, result in zip(
         read.entries, track(results, f"extracting {read.name}", total=len(read.entries), console=console), strict=True
@@ -111,10 +107,6 @@ def _extract_all(read: Manifest, samples: Samples, workers: int, console: Consol
             failures.append(result)
             continue
         flaws += [Failure(entry.id, "text", str(samples.text_file(entry)), flaw) for flaw in result.flaws]
-        if result.encoding:
-            encodings[result.encoding] += 1
-    for encoding, count in encodings.items():
-        console.print(f"{count} texts are not UTF-8 and were read as {encoding}; save them as UTF-8 where this is wrong")
     return failures, flaws
 
 

@@ -1,4 +1,4 @@
-"""Samples that could not be read: what is said of each, their file, and the error that ends a command with exit code 3."""
+"""Samples that could not be read, or with flaws: what is said of each, their file, and the error of exit code 3."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class MediaError(DataError):
 
 @dataclass(frozen=True)
 class Failure:
-    """A sample, or a modality of it, that is left out, and why."""
+    """A sample or a modality of it, and what is wrong with it."""
 
     id: str
     modality: str
@@ -29,14 +29,22 @@ def report_of(out: Path) -> Path:
 
 
 def write_report(out: Path, failures: Sequence[Failure], *, flaws: Sequence[Failure] = ()) -> None:
-    """Write `<out>.failures.jsonl`, or remove that of an earlier attempt; `flaws`: of samples that are kept."""
+    """Write `<out>.failures.jsonl`, or remove an earlier one; `flaws`: of samples that are kept ("kept": true)."""
     report = report_of(out)
     if not failures and not flaws:
         report.unlink(missing_ok=True)
         return
     report.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(vars(failure), ensure_ascii=False) + "\n" for failure in (*failures, *flaws))
+    told = [vars(failure) | {"kept": False} for failure in failures] + [vars(flaw) | {"kept": True} for flaw in flaws]
+    lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told)
     write_text(report, lines.encode("utf-8", "backslashreplace").decode())  # a name that is no Unicode, as JSON escapes it
+
+
+def describe_report(report: Path, failures: Sequence[Failure], flaws: Sequence[Failure]) -> str:
+    """What a command says of the samples in the report, and where it is; "" where there are none."""
+    counts = {"left out": len(failures), "kept with flaws in the text": len({flaw.id for flaw in flaws})}
+    told = [f"{count} sample{'s' if count != 1 else ''} {what}" for what, count in counts.items() if count]
+    return f"{', '.join(told)}, see {report}" if told else ""
 
 
 def check_allowed(out: Path, failures: Sequence[Failure], *, allowed: int, total: int, what: str) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import safetensors.numpy
 
 from data_prep.media.span import Span
+from data_prep.plain import is_plain
 from mmtrain.errors import DataError
 
 Rows = npt.NDArray[np.number]
@@ -97,6 +97,6 @@ def _stat(file: Path) -> list[tuple[str, int, int]]:
     except OSError as error:
         raise DataError(f"not a readable file ({error.strerror})") from None
     for name, status in found:
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a pipe would be waited for
+        if not is_plain(status):
             raise DataError(f"not a readable file ('{name}' is no plain file)")
     return [(name, status.st_size, status.st_mtime_ns) for name, status in found]

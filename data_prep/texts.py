@@ -2,7 +2,6 @@
 
 import json
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +10,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from data_prep.media.span import WHOLE, Span
+from data_prep.plain import is_plain
 from mmtrain.errors import DataError
 
 SUBTITLE_SUFFIXES = frozenset({".srt", ".vtt", ".ass", ".ssa"})
@@ -26,13 +26,11 @@ class Text:
     """What is said in a clip.
 
     `cues`: JSON [[first character, one behind the last, start, end], ...] with seconds from the clip's start; "" for plain
-    text. `encoding`: of the file, where it is none of Unicode's. `flaws`: what was wrong, though it could
-    be read.
+    text. `flaws`: what was wrong, though it could be read.
     """
 
     text: str
     cues: str = ""
-    encoding: str = ""
     flaws: tuple[str, ...] = ()
 
 
@@ -42,8 +40,7 @@ def read_text(file: Path, span: Span = WHOLE) -> Text:
     Errors: DataError where the file cannot be read, or a subtitle file holds no cue at all.
     """
     try:
-        mode = file.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for
+        if not is_plain(file.stat()):
             raise DataError("not a readable text (it is no plain file)")
         content = file.read_bytes()
     except OSError as error:
@@ -54,10 +51,10 @@ def read_text(file: Path, span: Span = WHOLE) -> Text:
     guessed = (f"not UTF-8, read as {encoding}; save it as UTF-8 where that is wrong",) if encoding else ()
     if file.suffix.lower() not in SUBTITLE_SUFFIXES:
         empty = () if text.strip() else ("the file holds no text",)
-        return Text(text.strip(), encoding=encoding, flaws=(*guessed, *empty))
+        return Text(text.strip(), flaws=(*guessed, *empty))
     cues = [cue for cue in _cues(text) if _is_inside(cue, span)]
     words, times = _join(sorted(cues, key=lambda cue: cue[:2]), span)
-    return Text(words, json.dumps(times), encoding, (*guessed, *_disorder(cues)))
+    return Text(words, json.dumps(times), (*guessed, *_disorder(cues)))
 
 
 def _decode(content: bytes) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from mmtrain.signature import settings_of
 
 TIMES: Mapping[str, pa.DataType] = {"from_second": pa.float64(), "to_second": pa.float64()}  # of windows
 _SPLIT = "test"  # of samples in a manifest without splits
+_Outcome = tuple[list[Any], list[Any]]  # samples left out, flaws of texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,11 @@ def extracted(
     cannot be read, and bad ones are not to be skipped.
     """
     from data_prep.extract import extract
+    from data_prep.failures import describe_report, report_of
     from data_prep.manifest import read_manifest
 
     wanted, options, random = extractors_of(model, without=how.without)
-    store, failed = beside.with_name(f".{beside.name}.store"), beside.with_name(beside.name + ".failures.jsonl")
+    store, failed = beside.with_name(f".{beside.name}.store"), report_of(beside)
     mark = store.with_name(store.name + ".key")
     read = read_manifest(manifest, allow_outside=allow_outside, collect=True, split=_SPLIT)
     columns = {column for entry in read.entries for column in entry.media}
@@ -76,7 +78,7 @@ def extracted(
     key = _key(read, used, options, weights, skip_bad)
     if not (store.is_dir() and mark.is_file() and mark.read_text(encoding="utf-8") == key):
         failed.unlink(missing_ok=True)
-        _in_own_words(
+        failures, flaws = _in_own_words(
             extract,
             manifest,
             out=store,
@@ -90,16 +92,16 @@ def extracted(
             split=_SPLIT,
             console=console,
         )
-        report = store.with_name(store.name + ".failures.jsonl")
-        if report.exists():  # samples left out, or texts with flaws
-            report.replace(failed)
+        if failures or flaws:
+            report_of(store).replace(failed)
+            console.print(describe_report(failed, failures, flaws), markup=False, highlight=False, soft_wrap=True)
         write_whole(mark, key)
     yield FeatureStore(store)
     shutil.rmtree(store)  # where what follows failed, it is there for the next call
     mark.unlink()
 
 
-def _in_own_words(extract: Callable[..., list[Any]], *words: Any, **named: Any) -> list[Any]:
+def _in_own_words(extract: Callable[..., _Outcome], *words: Any, **named: Any) -> _Outcome:
     """An extraction whose complaints name the options of this command."""
     try:
         return extract(*words, **named)

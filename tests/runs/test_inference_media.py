@@ -139,13 +139,22 @@ def test_what_a_clip_lacks_is_said(media: Path, tmp_path: Path, predict: Callabl
     table.write_text("id,video\na,broken.mp4\nb,fine.mp4\n")
     code, said = predict("--manifest", table)
     assert (code, "1 of 2 samples" in said) == (2, True)
-    assert predict("--manifest", table, "--skip-bad")[0] == 0
+    code, said = predict("--manifest", table, "--skip-bad")
+    assert code == 0
     assert [row["id"] for row in rows(tmp_path)] == ["b"]
-    assert json.loads((tmp_path / "out.jsonl.failures.jsonl").read_text())["id"] == "a"
+    report = tmp_path / "out.jsonl.failures.jsonl"
+    failure = json.loads(report.read_text())
+    assert (failure["id"], failure["kept"]) == ("a", False)
+    assert f"1 sample left out, see {report}\n" in said
     (tmp_path / "said.srt").write_bytes(b"1\n00:00:00,000 --> 00:00:01,000\n\xe9t\xe9\n")
     table.write_text("id,video,subtitles\nb,fine.mp4,said.srt\n")
-    assert predict("--manifest", table)[0] == 0
-    assert "read as cp1252" in json.loads((tmp_path / "out.jsonl.failures.jsonl").read_text())["reason"]
+    code, said = predict("--manifest", table)
+    assert code == 0
+    flaw = json.loads(report.read_text())
+    assert ("read as cp1252" in flaw["reason"], flaw["kept"]) == (True, True)
+    assert f"1 sample kept with flaws in the text, see {report}\n" in said
+    assert said.count("failures.jsonl") == 1
+    assert "cp1252" not in said
     assert not list(tmp_path.glob(".out.jsonl*"))
 
 

@@ -119,9 +119,15 @@ def test_all_that_is_bad_is_named_and_all_else_is_there(
         loud = np.flatnonzero(store.rows("audio", index).max(axis=1) > -1.5).tolist()
         assert loud == [30, 31, 32, 33], name  # the beep at 3.0 s, whatever the form
     assert store.text(1) == "caf\u00e9 \u00e0 la fin"  # by time, though they overlap and stand the other way round
-    said = capsys.readouterr().err
-    assert "1 texts are not UTF-8 and were read as cp1252" in said
-    assert "1 samples are kept though their texts have flaws" in said
+    said = capsys.readouterr()
+    report = tmp_path / "store.failures.jsonl"
+    what = f"14 samples left out, 1 sample kept with flaws in the text, see {report}"
+    assert said.out == f"{tmp_path / 'store'}: written; {what}\n"
+    assert "cp1252" not in said.err  # it stands in the report
+    assert "flaws" not in said.err
+    lines = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    assert [(line["id"], line["modality"]) for line in lines if line["kept"]] == [("variable", "text")] * 3
+    assert len([line for line in lines if not line["kept"]]) == 14
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_a_missing_modality_named_and_counted(tmp_
     assert store.lengths("video").tolist() == [0] * 7
     assert "video: missing in 7 of 7 samples; 7 had a file that cannot be read, see store.failures.jsonl" in said
     records = [json.loads(line) for line in (tmp_path / "store.failures.jsonl").read_text().splitlines()]
-    assert [record["id"] for record in records] == [f"{name}_1" for name in names]
+    assert [(record["id"], record["kept"]) for record in records] == [(f"{name}_1", True) for name in names]
     for record, words in zip(
         records,
         [

@@ -193,7 +193,7 @@ def test_a_file_that_does_not_fit_fails_its_sample(folder, run, array, words):
     assert code == 0
     assert FeatureStore(folder / "store").column("id").to_pylist() == ["a/1", "c d"]
     record = json.loads((folder / "store.failures.jsonl").read_text())
-    assert record["id"] == "b"
+    assert (record["id"], record["kept"]) == ("b", False)
     assert words in record["reason"]
 
 

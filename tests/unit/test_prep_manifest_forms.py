@@ -165,7 +165,8 @@ def test_a_picture_beside_a_clip_has_no_time(tmp_path: Path) -> None:
     options = {"size": 2, "frames_per_second": 10.0}
     wanted = {"video": "pixels", "image": "pixels"}
     console = Console(file=StringIO())
-    assert extract(tmp_path / "data.csv", out=tmp_path / "store", wanted=wanted, options=options, console=console) == []
+    told = extract(tmp_path / "data.csv", out=tmp_path / "store", wanted=wanted, options=options, console=console)
+    assert told == ([], [])
     store = FeatureStore(tmp_path / "store")
     assert (store.lengths("video").tolist(), store.lengths("image").tolist()) == ([10], [1])
 
@@ -177,7 +178,7 @@ def test_clips_that_share_a_plain_text_are_named(tmp_path: Path) -> None:
     rows = ["a,train,film.txt,0,2", "b,train,film.txt,2,4", "c,train,own.txt,4,6", "d,val,whole.txt,,", "e,test,whole.txt,,"]
     (tmp_path / "data.csv").write_text("\n".join(["id,split,text_file,start,end", *rows]) + "\n")
     said = StringIO()
-    extract(tmp_path / "data.csv", out=tmp_path / "store", wanted={}, console=Console(file=said, width=400))
+    extract(tmp_path / "data.csv", out=tmp_path / "store", wanted={}, console=Console(file=said, width=40))
     notes = [line for line in said.getvalue().splitlines() if line.startswith("warning")]
     assert notes == [
         f"warning: {tmp_path}/film.txt is the whole text of 2 clips: a plain text has no times to cut it by. Give each clip "

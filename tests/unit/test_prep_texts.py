@@ -110,8 +110,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 )
 def test_encodings(tmp_path: Path, content: bytes, encoding: str) -> None:
     text = read_text(_file(tmp_path, "a.txt", content))
-    assert (text.text, text.encoding, text.cues) == ("na\u00efve \u201cyes\u201d", encoding, "")
-    assert read_text(_file(tmp_path, "b.txt", b"\x81\xe9")).encoding == "latin-1"
+    flaws = (f"not UTF-8, read as {encoding}; save it as UTF-8 where that is wrong",) if encoding else ()
+    assert (text.text, text.flaws, text.cues) == ("na\u00efve \u201cyes\u201d", flaws, "")
+    assert "read as latin-1" in read_text(_file(tmp_path, "b.txt", b"\x81\xe9")).flaws[0]
 
 
 @pytest.mark.parametrize(
