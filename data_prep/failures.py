@@ -9,10 +9,6 @@ from data_prep.fetch.record import write_text
 from mmtrain.errors import DataError
 
 
-class MediaError(DataError):
-    """Samples could not be read, more of them than were allowed."""
-
-
 @dataclass(frozen=True)
 class Failure:
     """A sample or a modality of it, and what is wrong with it."""
@@ -21,6 +17,14 @@ class Failure:
     modality: str
     file: str
     reason: str
+
+
+class MediaError(DataError):
+    """Samples could not be read, more of them than were allowed."""
+
+    def __init__(self, failures: Sequence[Failure], message: str, *, total: int) -> None:
+        super().__init__(message)
+        self.failures, self.total = failures, total
 
 
 def report_of(out: Path) -> Path:
@@ -54,7 +58,9 @@ def check_allowed(out: Path, failures: Sequence[Failure], *, allowed: int, total
     first = failures[0]
     place = f", {first.modality} {first.file}" if first.modality else ""
     raise MediaError(
+        failures,
         f"{len(failures)} of {total} {what} ({allowed} allowed): no store was written. The first: sample '{first.id}'"
         f"{place}: {first.reason}. All: {report_of(out)}. Mend the data, or leave these samples out with "
-        f"--allow-failures {len(failures)}"
+        f"--allow-failures {len(failures)}",
+        total=total,
     )

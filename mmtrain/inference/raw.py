@@ -67,22 +67,23 @@ def extracted(
     from data_prep.failures import describe_report, report_of
     from data_prep.manifest import read_manifest
 
-    wanted, options, random = extractors_of(model, without=how.without)
     store, failed = beside.with_name(f".{beside.name}.store"), report_of(beside)
     mark = store.with_name(store.name + ".key")
     read = read_manifest(manifest, allow_outside=allow_outside, collect=True, split=_SPLIT)
     columns = {column for entry in read.entries for column in entry.media}
-    has_sound = bool(columns & {"audio", "video"})
-    used = {name: row for name, row in wanted.items() if name in columns or (name == "audio" and has_sound)}
-    weights = {row: kind for row, kind in random.items() if row in used.values()} | dict(how.weights)
-    key = _key(read, used, options, weights, skip_bad)
+    columns |= {"audio"} if "video" in columns else set()  # it may have a track
+    nobody_has = [name for name in model.signature.modalities if name in model.modalities and name not in columns]
+    wanted, options, random = extractors_of(model, without=[*how.without, *nobody_has])
+    weights = random | dict(how.weights)
+    key = _key(read, wanted, options, weights, skip_bad)
     if not (store.is_dir() and mark.is_file() and mark.read_text(encoding="utf-8") == key):
         failed.unlink(missing_ok=True)
         failures, flaws = _in_own_words(
             extract,
+            failed,
             manifest,
             out=store,
-            wanted=used,
+            wanted=wanted,
             options=options,
             weights=weights,
             workers=how.workers,
@@ -101,12 +102,25 @@ def extracted(
     mark.unlink()
 
 
-def _in_own_words(extract: Callable[..., _Outcome], *words: Any, **named: Any) -> _Outcome:
-    """An extraction whose complaints name the options of this command."""
+def _in_own_words(extract: Callable[..., _Outcome], report: Path, *words: Any, **named: Any) -> _Outcome:
+    """An extraction whose complaints name the options of this command, and that lists what failed in `report`."""
+    from data_prep.failures import MediaError, report_of
+
     try:
         return extract(*words, **named)
     except ConfigError as error:
         raise ConfigError(str(error).replace("--weights", "--extractor-weights")) from None
+    except MediaError as error:
+        report_of(named["out"]).replace(report)
+        first, count = error.failures[0], len(error.failures)
+        ways = ["--skip-bad answers the others"] if count < error.total else []
+        if first.modality in named["wanted"]:
+            ways.append(f"--without {first.modality} answers all by what else they have")
+        advice = "; ".join(ways) or "Mend the data"
+        raise DataError(
+            f"{count} sample{'s' if count != 1 else ''} cannot be read. The first: sample '{first.id}', {first.modality} "
+            f"{first.file}: {first.reason}. All: {report}. {advice}"
+        ) from None
 
 
 def _key(read: Any, *asked: Any) -> str:

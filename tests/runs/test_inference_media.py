@@ -132,17 +132,23 @@ def test_a_long_clip_is_seen_in_windows(media: Path, tmp_path: Path, predict: Ca
 def test_what_a_clip_lacks_is_said(media: Path, tmp_path: Path, predict: Callable[..., tuple[int, str]]):
     code, said = predict("--media", media / "5.mp4")
     assert code == 2
+    report = tmp_path / "out.jsonl.failures.jsonl"
+    assert "error: 1 sample cannot be read. The first: sample '5', audio " in said
     assert "the file has no audio track" in said
+    assert f"All: {report}. --without audio answers all by what else they have\n" in said
+    assert [json.loads(line)["id"] for line in report.read_text().splitlines()] == ["5"]
+    code, said = predict("--media", media / "5.mp4", "--without", "audio")
+    assert code == 0, said
     (tmp_path / "broken.mp4").write_bytes((media / "0.mp4").read_bytes()[:500])
     table = tmp_path / "some.csv"
     (tmp_path / "fine.mp4").write_bytes((media / "0.mp4").read_bytes())
     table.write_text("id,video\na,broken.mp4\nb,fine.mp4\n")
     code, said = predict("--manifest", table)
-    assert (code, "1 of 2 samples" in said) == (2, True)
+    assert (code, "error: 1 sample cannot be read. The first: sample 'a'" in said) == (2, True)
+    assert "--skip-bad answers the others; --without" in said
     code, said = predict("--manifest", table, "--skip-bad")
     assert code == 0
     assert [row["id"] for row in rows(tmp_path)] == ["b"]
-    report = tmp_path / "out.jsonl.failures.jsonl"
     failure = json.loads(report.read_text())
     assert (failure["id"], failure["kept"]) == ("a", False)
     assert f"1 sample left out, see {report}\n" in said
@@ -156,6 +162,24 @@ def test_what_a_clip_lacks_is_said(media: Path, tmp_path: Path, predict: Callabl
     assert said.count("failures.jsonl") == 1
     assert "cp1252" not in said
     assert not list(tmp_path.glob(".out.jsonl*"))
+
+
+@pytest.mark.slow
+def test_modalities_that_no_clip_has_are_missing(tmp_path: Path, predict: Callable[..., tuple[int, str]]):
+    """Also such as were extracted with options of their own, here the size of pictures."""
+    code, said = predict("--text", "stop right there")
+    assert code == 0, said
+    words = rows(tmp_path)[0]["missing"]
+    assert words == "audio, video"
+    table = tmp_path / "empty.csv"
+    table.write_text("id,text,video\na,stop right there,\n")
+    code, said = predict("--manifest", table)
+    assert code == 0, said
+    assert rows(tmp_path)[0]["missing"] == words
+    write_video(tmp_path / "clip.mp4", delay=0.1, rate=None)
+    code, said = predict("--media", tmp_path / "clip.mp4", "--without", "audio")
+    assert code == 0, said
+    assert rows(tmp_path)[0]["missing"] == "text, audio"
 
 
 def stop(*_: object, **__: object) -> int:
