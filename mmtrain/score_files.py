@@ -1,6 +1,7 @@
 """What `mmtrain evaluate` writes and prints: predictions, a table, a JSON file of everything, and calibration.json."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -15,7 +16,7 @@ from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 from mmtrain.evaluation.reliability import calibration
 from mmtrain.evaluation.split_metrics import split_metrics
-from mmtrain.evaluation.statistics import FEW_GROUPS
+from mmtrain.evaluation.statistics import FEW_GROUPS, FEWEST_GROUPS
 from mmtrain.evaluation.table import ShareRow, TaskRow, calibration_table, shares_table, summary_table
 
 _LEGEND = "* the whole 95 % interval (bootstrap over groups) is better than the baseline: the constant learned in training"
@@ -79,5 +80,10 @@ def legend(rows: Sequence[TaskRow], predictions: Sequence[Predictions]) -> list[
     """What the marks of a table say."""
     lines = [_LEGEND + (_CHANCE if any(isinstance(item, PretextPredictions) for item in predictions) else "")]
     if any(row.has_few_groups for row in rows):
-        lines.append(f"few: an interval over fewer than {FEW_GROUPS} groups; what it says rests on these few")
+        lines.append(
+            f"few: an interval over fewer than {FEW_GROUPS} groups; what it says rests on these few, and of fewer than "
+            f"{FEWEST_GROUPS} there is no *"
+        )
+    if any(math.isnan(row.low) for row in rows):
+        lines.append("-: not defined on these samples, as a ranking is where all have one label")
     return lines

@@ -75,7 +75,7 @@ def _means_chart(grid: Grid, metric: str) -> Chart:
     spread = float(np.ptp(cells)) or 1.0
     shades = (sign * cells - (sign * cells).min()) / spread
     texts = [[f"{value:.3f}" for value in row] for row in grid.means]
-    summary = f"Mean of {metric} for both, over seeds and all else: the darker, the better."
+    summary = f"Mean of {metric} for both, over seeds and all else: the stronger the color, the better."
     return _grid_chart(
         grid,
         title=f"{grid.row_axis} and {grid.column_axis}",

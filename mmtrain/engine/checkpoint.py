@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import EFBIG
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,12 @@ def _refusal(final: Path, checkpoint: Checkpoint, error: OSError | SafetensorErr
     size = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
     place = next(path for path in final.parents if path.is_dir())
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    free = shutil.disk_usage(place).free
+    is_limited = getattr(error, "errno", None) == EFBIG or f"os error {EFBIG}" in reason
+    limit = "; a file may not be so large there (`ulimit -f`, or a quota)" if is_limited else ""
     return (
         f"checkpoint {final} could not be written: {reason}. Its tensors take {size:,} bytes; "
-        f"{shutil.disk_usage(place).free:,} bytes are free there now"
+        f"{free:,} bytes are free there now{limit}"
     )
 
 

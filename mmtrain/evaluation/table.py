@@ -13,7 +13,7 @@ from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Task
 from mmtrain.evaluation.pretext_metrics import pretext_baseline, pretext_statistic, primary_metric
 from mmtrain.evaluation.reliability import Calibration
 from mmtrain.evaluation.resampling import loss_statistic, statistic_of
-from mmtrain.evaluation.statistics import FEW_GROUPS, grouped_bootstrap
+from mmtrain.evaluation.statistics import FEW_GROUPS, FEWEST_GROUPS, grouped_bootstrap
 
 Labels = npt.NDArray[np.float64]
 ALL = "all"
@@ -40,7 +40,9 @@ class TaskRow:
 
     @property
     def beats_baseline(self) -> bool:
-        """True where the whole interval is on the better side of the baseline."""
+        """True where the whole interval is on the better side of the baseline, and of enough groups to say so."""
+        if self.num_groups < FEWEST_GROUPS:
+            return False
         return self.high < self.baseline if is_lower_better(self.metric) else self.low > self.baseline
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from safetensors import SafetensorError
 
 from mmtrain.config import dump_yaml
 from mmtrain.engine.run_folder import write_whole
-from mmtrain.errors import ConfigError
+from mmtrain.errors import ConfigError, DataError
 from mmtrain.inference.compression.record import FILE as COMPRESSION
 from mmtrain.inference.compression.record import Compression
 from mmtrain.inference.compression.table import comparison_table, pace_note
@@ -26,7 +27,8 @@ CARD = "README.md"
 def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
     """Write the folder, whole or not at all; `mmtrain.load` reads it where neither stores nor run are.
 
-    Errors: ConfigError where it is there already, unless it is a package that may be replaced.
+    Errors: ConfigError where it is there already, unless it is a package that may be replaced; DataError where the disk
+    refuses its weights.
     """
     check_folder(out, overwrite=overwrite)
     partial = out.with_name(f".{out.name}.partial")
@@ -40,6 +42,8 @@ def write_package(model: TrainedModel, out: Path, *, overwrite: bool = False) ->
             out.rename(replaced)
         partial.rename(out)
         shutil.rmtree(replaced, ignore_errors=True)
+    except SafetensorError as error:
+        raise DataError(f"{out} could not be written: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

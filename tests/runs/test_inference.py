@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 from lives import live, live_together
+from safetensors import SafetensorError
 
 import mmtrain
 from mmtrain.cli import main
@@ -260,6 +262,18 @@ def test_a_package_replaces_packages_alone(trained: Path, tmp_path: Path, refuse
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+def test_a_package_that_the_disk_refuses_is_said_and_leaves_nothing(
+    trained: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", refuse)
+    said = refused("pack", trained, "--out", str(tmp_path / "packed"))
+    assert said == f"{tmp_path / 'packed'} could not be written: I/O error: No space left on device (os error 28)"
+    assert list(tmp_path.iterdir()) == []
+
+
 def copied(clips: FeatureStore, folder: Path, **changes: Any) -> Path:
     """The store again, with other words in dataset.json."""
     folder.mkdir()
@@ -374,7 +388,6 @@ def test_a_part_of_bad_samples_alone(
         (["--media", "none.mp4"], "there is no file none.mp4"),
         (["--media", __file__], "neither a video nor a sound file by its name"),
         (["--text", "a", "--without", "face"], "--without face: the model reads text, audio, video"),
-        (["--text", "a"], "audio: the run's stores do not say how its rows were extracted (extractor: synth)"),
     ],
 )
 def test_what_the_command_refuses(
@@ -394,8 +407,15 @@ def test_the_file_and_its_kind_are_looked_at_before_the_model(tmp_path: Path, re
     assert "is not a run folder" in refused("predict", tmp_path, "--store", "s", "--out", str(tmp_path / "b.csv"))
 
 
-def test_text_alone_is_answered(trained: Path, model: TrainedModel, tmp_path: Path):
-    words = ["--text", "a very funny fish", "--without", "audio", "--without", "video"]
+def test_media_of_a_run_that_does_not_say_how_it_made_features(trained: Path, tmp_path: Path, refused: Callable[..., str]):
+    (tmp_path / "a.wav").write_bytes(b"")
+    said = refused("predict", trained, "--media", tmp_path / "a.wav", "--out", tmp_path / "a.jsonl")
+    assert "audio: the run's stores do not say how its rows were extracted (extractor: synth)" in said
+
+
+@pytest.mark.parametrize("without", [(), ("--without", "audio", "--without", "video")], ids=["nothing-else", "without"])
+def test_text_alone_is_answered(trained: Path, model: TrainedModel, tmp_path: Path, without: tuple[str, ...]):
+    words = ["--text", "a very funny fish", *without]
     command("predict", str(trained), *words, "--out", str(tmp_path / "a.jsonl"))
     (row,) = (json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines())
     answer = model.predict(text="a very funny fish")["funny"]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,13 @@ def test_a_checkpoint_written_over_one_of_the_same_step_loses_neither(
 
 
 def test_the_message_names_path_reason_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def refuse(*_: object, error: Exception) -> None:
+        raise error
+
     for error in (OSError(errno.ENOSPC, "No space left on device"), safetensors.SafetensorError("I/O error: No space left")):
-
-        def refuse(*_: object, error: Exception = error) -> None:
-            raise error
-
         with monkeypatch.context() as patch:
-            patch.setattr(safetensors.torch, "save_file", refuse)
+            patch.setattr(safetensors.torch, "save_file", partial(refuse, error=error))
             with pytest.raises(CheckpointError) as raised:
                 save_checkpoint(tmp_path / "checkpoints", 3, content(3))
         said = str(raised.value)
@@ -126,6 +127,11 @@ def test_the_message_names_path_reason_and_bytes(tmp_path: Path, monkeypatch: py
         assert "No space left" in said
         assert "Its tensors take 88 bytes; " in said  # 6 x 4 + 8 x 8
         assert said.endswith(" bytes are free there now")
+    for error in (OSError(errno.EFBIG, "File too large"), safetensors.SafetensorError("File too large (os error 27)")):
+        with monkeypatch.context() as patch:
+            patch.setattr(safetensors.torch, "save_file", partial(refuse, error=error))
+            with pytest.raises(CheckpointError, match=r"a file may not be so large there \(`ulimit -f`, or a quota\)$"):
+                save_checkpoint(tmp_path / "checkpoints", 3, content(3))
 
 
 class Full:

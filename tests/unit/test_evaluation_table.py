@@ -120,12 +120,13 @@ def test_noise_does_not_beat_the_baseline() -> None:
 
 def row(**changes: object) -> TaskRow:
     fields = {"task": "mood", "stream": "tweets", "metric": "mae", "value": 0.5, "low": 0.4, "high": 0.6}
-    return TaskRow(**{**fields, "baseline": 0.7, "num_samples": 9, "num_groups": 3, **changes})
+    return TaskRow(**{**fields, "baseline": 0.7, "num_samples": 90, "num_groups": 10, **changes})
 
 
 def test_lower_errors_are_better() -> None:
     assert is_lower_better("mae")
     assert row().beats_baseline
+    assert not row(num_groups=9).beats_baseline
     assert not row(high=0.8).beats_baseline
     assert not row(metric="accuracy").beats_baseline
     assert not row(high=math.nan).beats_baseline
@@ -136,10 +137,10 @@ def test_tables_as_text() -> None:
     assert text.splitlines() == [
         "## Test",
         "",
-        "| task | stream | metric | value |  95 % interval | baseline | samples | groups |",
-        "| ---- | ------ | ------ | ----: | -------------: | -------: | ------: | -----: |",
-        "| mood | tweets | mae    | 0.500 | [0.400, 0.600] |  0.700 * |       9 | few: 3 |",
-        "| mood | tweets | mae    | 0.500 |         [-, -] |  0.700   |       9 | few: 3 |",
+        "| task | stream | metric | value |  95 % interval | baseline | samples |  groups |",
+        "| ---- | ------ | ------ | ----: | -------------: | -------: | ------: | ------: |",
+        "| mood | tweets | mae    | 0.500 | [0.400, 0.600] |  0.700 * |      90 | few: 10 |",
+        "| mood | tweets | mae    | 0.500 |         [-, -] |  0.700   |      90 | few: 10 |",
     ]
     shares = shares_table([ShareRow("tweets", 4200, 0.25)]).markdown()
     assert "| tweets |    4200 |            25.0% |" in shares
