@@ -130,7 +130,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(module, "check_plan", lambda *_: None)
     monkeypatch.setattr(module, "reading_job", fake_reading)
     monkeypatch.setattr(status, "is_finished", finished)
-    monkeypatch.setattr(report, "has_page", lambda: False)  # it takes as long as the rest
+    monkeypatch.setattr(report, "has_report", lambda: False)  # it takes as long as the rest
     monkeypatch.setattr(processes, "_POLL", 0.005)
     return made
 
@@ -249,7 +249,7 @@ def test_one_that_is_killed_for_memory_is_called_so_with_the_most_that_it_held(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Watch(MemoryWatch):
-        def look(self, _: int) -> float:
+        def look(self, _: int, **__: object) -> float:
             self.peak = 1234.4
             return self.peak
 
@@ -494,7 +494,7 @@ def test_a_folder_of_something_else_is_refused(bench: Bench) -> None:
 
 def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """While runs are out, with hostile words in a log; then with all of them: effects, two axes, costs, curves."""
-    monkeypatch.setattr(report, "has_page", lambda: True)
+    monkeypatch.setattr(report, "has_report", lambda: True)
     rates = {"low": {}, "high": {"training.optimizer.lr": 0.1}}
     baseline = {"fusion": "concat", "rate": "low"}
     bench.write(seeds=[0, 1, 2], axes={"fusion": AXES["fusion"], "rate": rates}, baseline=baseline)
