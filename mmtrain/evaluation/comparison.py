@@ -226,10 +226,9 @@ def _are_alike(one: Predictions, other: Predictions) -> bool:
 
 def holm(probabilities: Sequence[float]) -> list[float]:
     """Holm's (1979) step-down correction. NaN, a comparison not made yet, counts as 1 in the family and stays NaN."""
-    from statsmodels.stats.multitest import multipletests
-
     values = np.asarray(probabilities, np.float64)
-    if not len(values):
-        return []
-    corrected = multipletests(np.where(np.isnan(values), 1.0, values), method="holm")[1]
+    filled = np.where(np.isnan(values), 1.0, values)
+    order = np.argsort(filled, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(filled[order] * np.arange(len(values), 0, -1)), 1.0)
     return [float(value) for value in np.where(np.isnan(values), np.nan, corrected)]
