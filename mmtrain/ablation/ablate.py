@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,13 +11,14 @@ from rich.console import Console
 from mmtrain.ablation.contents import Report, build_report
 from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.plan import Plan, PlannedRun, check_plan, read_plan
-from mmtrain.ablation.processes import Job, run_jobs, threads_for
+from mmtrain.ablation.processes import Job, run_jobs, threads_for, why_ended
 from mmtrain.ablation.readings import Readings, chosen_variants, reading_job
-from mmtrain.ablation.records import STOPPED, last_line, why
+from mmtrain.ablation.records import STOPPED
 from mmtrain.ablation.report import print_report, write_report
 from mmtrain.ablation.rows import variant_rows
-from mmtrain.ablation.slurm import SlurmOptions, find_submit, queued_runs, submit_table, submit_waves
+from mmtrain.ablation.slurm import SlurmOptions, find_submit, queued_runs, submit_table, submit_waves, waves_of
 from mmtrain.ablation.status import State, Status, attempts_of, shared_statuses, status_of, statuses
+from mmtrain.ablation.table_lock import patient_lock
 from mmtrain.engine.console import stdout_console
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import ConfigError
@@ -52,7 +53,7 @@ def ablate(
     if dry_run:
         _Session(plan, stdout_console(), rerun_stale=rerun_stale).show(jobs)
         return True
-    with RunLock(plan.folder):
+    with RunLock(plan.folder) if slurm is None else patient_lock(plan.folder, stdout_console()):
         session = _Session(plan, stdout_console(), rerun_stale=rerun_stale)
         if slurm is not None and script is not None:
             session.submit(script, slurm, [str(file), *overrides])
@@ -65,7 +66,7 @@ def ablate(
 def tabulate(file: Path, overrides: Sequence[str] = ()) -> None:
     """Write and print runs/<name>/ablation.{md,csv,json} of what is finished by now. Errors: UserError."""
     plan = read_plan(file, overrides)
-    with RunLock(plan.folder):
+    with patient_lock(plan.folder, stdout_console()):
         report = _Session(plan, stdout_console(), rerun_stale=False).report()
         write_report(report)
     print_report(report, stdout_console())
@@ -105,7 +106,7 @@ class _Session:
         """Every run, and the commands of those that are out."""
         out = self._out()
         for status in self._found.values():
-            self._say(f"# {status.run.label}: {'; '.join(words for words in (_state(status), status.stale) if words)}")
+            self._say(f"# {status.run.label}: {'; '.join(words for words in (status.words, status.stale) if words)}")
             if status in out:
                 job = self._job(status)
                 self._say(f"OMP_NUM_THREADS={threads_for(jobs)} {shlex.join(job.command)}")
@@ -122,11 +123,11 @@ class _Session:
             self._say(f"{job.label}: begins, log {job.log}")
 
         def ended(job: Job, code: int, watch: MemoryWatch) -> None:
-            attempts.note(runs[job.label], code=0 if code in STOPPED else code, line=_why(job, code, watch))
+            attempts.note(runs[job.label], code=0 if code in STOPPED else code, line=why_ended(job, code, watch))
             status = self._found[job.label] = status_of(self.plan, runs[job.label])
             self._look_behind()
             done = sum(status.is_finished for status in self.statuses)
-            self._say(f"{job.label}: {_state(status)}; {done} of {len(self.statuses)} runs finished")
+            self._say(f"{job.label}: {status.words}; {done} of {len(self.statuses)} runs finished")
             write_report(self.report())
 
         try:
@@ -149,7 +150,9 @@ class _Session:
         there = {label for label, status in out.items() if status.state is State.RUNNING or label in queued}
         if there:
             self._say(f"{len(there)} of {len(out)} runs that are out are queued or running already")
-        waves = self._waves(out, there)
+        waves, num_left = waves_of([self._job(status) for status in out.values()], there)
+        if num_left:
+            self._say(f"{num_left} runs wait for stages that are queued or running; submit again when these have ended")
         if not waves:
             self._say("nothing to submit")
             return
@@ -158,18 +161,6 @@ class _Session:
         count = sum(map(len, waves))
         self._say(f"submitted {count} runs as job {number}, and their table as job {table}")
         self._say(f"how far they are: mmtrain ablate status {shlex.join(words)}")
-
-    def _waves(self, out: Mapping[str, Status], there: Set[str]) -> list[list[Job]]:
-        """What is to be submitted, stages before what needs them; a run whose stage is `there` waits for a later call."""
-        waves: list[list[Job]] = []
-        done, left = set[str](), [status for label, status in out.items() if label not in there]
-        while ready := [status for status in left if not (set(status.run.needs) & out.keys()) - done]:
-            waves.append([self._job(status) for status in ready])
-            done |= {status.run.label for status in ready}
-            left = [status for status in left if status.run.label not in done]
-        if left:
-            self._say(f"{len(left)} runs wait for stages that are queued or running; submit again when these have ended")
-        return waves
 
     def read_test(self, names: Sequence[str], jobs: int) -> bool:
         """Read the test split of each run of these variants that has not been read yet, and whether all are read then."""
@@ -186,7 +177,7 @@ class _Session:
 
         def ended(job: Job, code: int, watch: MemoryWatch) -> None:
             if code:
-                self._say(f"{job.label}: the test split could not be read: {_why(job, code, watch)}")
+                self._say(f"{job.label}: the test split could not be read: {why_ended(job, code, watch)}")
 
         self._run([reading_job(self.plan, run) for run in out], jobs, began, ended)
         write_report(self.report())
@@ -203,8 +194,8 @@ class _Session:
         devices = torch.cuda.device_count()
         for job in run_jobs(jobs, at_once=at_once, began=began, ended=ended, waits=waits, num_devices=devices):
             status = self._found[job.label]
-            why = f"another process is still at work in {job.folder}"
-            self._say(f"{job.label}: passed over, {_state(status) if status.state is State.WAITING else why}")
+            in_use = f"another process is still at work in {job.folder}"
+            self._say(f"{job.label}: passed over, {status.words if status.state is State.WAITING else in_use}")
 
     def _out(self) -> list[Status]:
         """What is to be trained now: with a stage only where a run that has not begun needs it, or it is remade."""
@@ -249,12 +240,3 @@ class _Session:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _state(status: Status) -> str:
-    return ": ".join(words for words in (status.state.value, status.note) if words)
-
-
-def _why(job: Job, code: int, watch: MemoryWatch) -> str:
-    """How a process came to its end, in its own words, or in those of what killed it."""
-    return why(code, line=last_line(job.log), peak_mib=watch.peak, oom_kills=watch.kills())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtrain.ablation.memory_watch import MemoryWatch
+from mmtrain.ablation.records import last_line, why
 from mmtrain.engine.launch import LAUNCHER_VARIABLE
 from mmtrain.engine.run_lock import is_locked
 from mmtrain.engine.signals import Signals
@@ -92,6 +93,7 @@ def run_jobs(
                     watch = MemoryWatch()
                     running[_start(free, place)] = free, place, watch
                     began(free)
+                    looked = -_LOOK  # at once: all are to know that they have company
                 if time.monotonic() - looked > _LOOK:
                     _look(running)
                     looked = time.monotonic()
@@ -107,6 +109,12 @@ def run_jobs(
     return list(waiting)
 
 
+def why_ended(job: Job, code: int, watch: MemoryWatch) -> str:
+    """How a job came to its end, in its own words, or in those of what killed it; '' where it was stopped."""
+    line = last_line(job.log)
+    return why(code, line=line, peak_mib=watch.peak, oom_kills=watch.kills(), has_company=watch.has_company)
+
+
 def _start(job: Job, place: Mapping[str, str]) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
@@ -119,7 +127,7 @@ def _start(job: Job, place: Mapping[str, str]) -> subprocess.Popen[bytes]:
 
 def _look(running: Mapping[subprocess.Popen[bytes], tuple[Job, Any, MemoryWatch]]) -> None:
     for process, (_, _, watch) in running.items():
-        watch.look(process.pid)
+        watch.look(process.pid, has_company=len(running) > 1)
 
 
 def _stop(running: Mapping[subprocess.Popen[bytes], Any]) -> None:

@@ -56,10 +56,15 @@ class Record:
         return why(self.code, line=self.line, peak_mib=self.peak_mib, oom_kills=self.oom_kills)
 
 
-def why(code: int, *, line: str, peak_mib: float, oom_kills: int) -> str:
-    """Why a process came to no good end, by its exit code and the last line of its log; '' where it was stopped."""
+def why(code: int, *, line: str, peak_mib: float, oom_kills: int, has_company: bool = False) -> str:
+    """Why a process came to no good end, by its exit code and the last line of its log; '' where it was stopped.
+
+    `has_company`: the kernel may have killed others instead that ran beside it.
+    """
     if code in STOPPED:
         return ""
+    if code == _SIGKILL and oom_kills and has_company:
+        return f"maybe {_killed_for_memory(peak_mib)}: something was, and other runs were under way. It ended after: {line}"
     if code == _SIGKILL and oom_kills:
         return _killed_for_memory(peak_mib)
     if code < 0:

@@ -5,7 +5,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from mmtrain.engine.jsonl import plain
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.evaluation.comparison import Estimate
 from mmtrain.evaluation.crossed import Difference
+from mmtrain.report import has_report
 
 
 def write_report(report: Report) -> None:
@@ -28,14 +28,10 @@ def write_report(report: Report) -> None:
     write_whole(folder / "ablation.md", markdown(report))
     write_whole(folder / "ablation.csv", comma_separated(report))
     write_whole(folder / "ablation.json", json.dumps(plain(as_values(report)), indent=1, allow_nan=False))
-    if has_page():
+    if has_report():
         from mmtrain.ablation.page import html
 
         write_whole(folder / "ablation.html", html(report))
-
-
-def has_page() -> bool:
-    return all(find_spec(name) is not None for name in ("altair", "vl_convert"))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -44,7 +40,7 @@ def print_report(report: Report, console: Console) -> None:
     for line in [*legend(report), *open_ends(report)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     folder = report.plan.folder
-    page = ", ablation.html" if has_page() else ""
+    page = ", ablation.html" if has_report() else ""
     console.print(f"written: {folder}/ablation.md, ablation.csv, ablation.json{page}", markup=False, highlight=False)
     if not page:
         console.print("the page with charts is left out: pip install 'mmtrain[report]'", markup=False, highlight=False)

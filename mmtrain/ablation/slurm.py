@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,25 @@ from mmtrain.errors import ConfigError
 
 _PATIENCE = 60.0  # seconds for an answer of Slurm's
 # which task trains what, where it begins, and where what Slurm says of it is looked for
-_DECIDED = ("--array", "-a", "--job-name", "-J", "--output", "-o", "--error", "-e", "--dependency", "-d", "--chdir", "-D")
+_DECIDED = {"array": "a", "job-name": "J", "output": "o", "error": "e", "dependency": "d", "chdir": "D"}
+# those of sbatch whose value, where they have one, never is the next word
+_ALONE = (
+    *(
+        "contiguous",
+        "exclusive",
+        "get-user-env",
+        "help",
+        "hold",
+        "ignore-pbs",
+        "nice",
+        "no-kill",
+        "no-requeue",
+        "overcommit",
+    ),
+    *("oversubscribe", "parsable", "propagate", "quiet", "reboot", "requeue", "spread-job", "stepmgr", "test-only", "usage"),
+    *("use-min-nodes", "verbose", "version", "wait"),
+)
+_LETTERS_ALONE = "hHIkOQsuvVW"
 
 
 @dataclass(frozen=True)
@@ -38,10 +56,32 @@ def read_options(throttle: int | None, words: str) -> SlurmOptions:
         raise ConfigError(
             f"--sbatch-args {words}: {error}; write it as for a shell: --sbatch-args '--time=4:00:00'"
         ) from None
-    for word in found:
-        if word.partition("=")[0] in _DECIDED or word[:2] in _DECIDED:  # a short option's value may be in its word
+    rest = iter(found)
+    for word in rest:
+        if _is_decided(word):
             raise ConfigError(f"--sbatch-args: {word}: that is decided here; leave it out (runs at a time: --throttle)")
+        if _takes_next(word):
+            next(rest, None)
     return SlurmOptions(throttle, found)
+
+
+def _is_decided(word: str) -> bool:
+    """Whether an option of sbatch, which takes the beginning of a long name for the whole, says what the array's own do."""
+    if word.startswith("--"):
+        return any(name.startswith(word[2:].partition("=")[0]) for name in _DECIDED)
+    return _letter(word) in _DECIDED.values()
+
+
+def _takes_next(word: str) -> bool:
+    """Whether the next word is an option's value."""
+    if word.startswith("--"):
+        return "=" not in word and not any(name.startswith(word[2:]) for name in _ALONE)
+    return bool(_letter(word)) and word.endswith(_letter(word))
+
+
+def _letter(word: str) -> str:
+    """Of short options in a word, such as -Ha0-3, the one with a value, which is the rest; '' where none has one."""
+    return word[1:].lstrip(_LETTERS_ALONE)[:1] if word.startswith("-") else ""
 
 
 def find_submit() -> Path:
@@ -58,6 +98,18 @@ def find_submit() -> Path:
             "mmtrain's repository to where you work, and fill in its site.env"
         )
     return found.resolve()
+
+
+def waves_of(jobs: Sequence[Job], there: Set[str]) -> tuple[list[list[Job]], int]:
+    """What is to be submitted, stages before what needs them; and how many wait for a stage that is `there` already."""
+    out = {job.label for job in jobs}
+    waves: list[list[Job]] = []
+    done, left = set[str](), [job for job in jobs if job.label not in there]
+    while ready := [job for job in left if not (set(job.needs) & out) - done]:
+        waves.append(ready)
+        done |= {job.label for job in ready}
+        left = [job for job in left if job.label not in done]
+    return waves, len(left)
 
 
 def submit_waves(

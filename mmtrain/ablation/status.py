@@ -49,6 +49,10 @@ class Status:
     def is_finished(self) -> bool:
         return self.state is State.FINISHED
 
+    @property
+    def words(self) -> str:
+        return ": ".join(words for words in (self.state.value, self.note) if words)
+
 
 @dataclass(frozen=True)
 class Attempts:
@@ -106,8 +110,7 @@ def _behind(status: Status, known: Mapping[str, Status]) -> Status:
     if not status.run.folder.is_run():
         for other in needed:
             if status.state is not State.RUNNING and not other.is_finished:
-                why = f"{other.state.value}: {other.note}" if other.note else other.state.value
-                return Status(status.run, State.WAITING, f"for {other.run.label}, which is {why}")
+                return Status(status.run, State.WAITING, f"for {other.run.label}, which is {other.words}")
         return status
     changed = next((other.run.label for other in needed if not status.stale and _is_other(status.run, other.run)), None)
     return replace(status, stale=f"{changed} has other weights than it began with") if changed else status

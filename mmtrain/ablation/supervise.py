@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.records import Record, last_line
+from mmtrain.ablation.table_lock import TABLE_SECONDS
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.run_folder import RunFolder
+from mmtrain.engine.run_lock import is_locked
 
 _LOOK = 0.5  # seconds
 _GROWTH = 1.1  # how much more memory is worth writing down before the end
@@ -88,15 +90,32 @@ def supervise(task: Task, matrix: Path) -> int:
 def write_table(task: Task, matrix: Path, *, code: int) -> None:
     """The table of what is finished by now, behind a run that came to its own end, unless it is a few minutes old at most.
 
-    What becomes of it is said in the task's output, and changes nothing of how the run ended. Where another task is writing
-    it, it is left to that one, and the last is a job of its own.
+    What becomes of it is said in the task's output, and changes nothing of how the run ended. Where another process is
+    writing it, it is left to that one, and the last is a job of its own.
     """
     table = matrix / "ablation.md"
     is_new = table.is_file() and time.time() - table.stat().st_mtime < _TABLE_AGE
     has_ended = code < _SIGNALED and not RunFolder(Path(task.folder)).preempted.is_file()
-    if task.matrix and has_ended and not is_new:
-        words = [sys.executable, "-m", "mmtrain.cli", "ablate", "table", *task.matrix]
-        subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
+    if task.matrix and has_ended and not is_new and not is_locked(matrix):
+        with _deaf():
+            try:
+                words = [sys.executable, "-m", "mmtrain.cli", "ablate", "table", *task.matrix]
+                subprocess.run(words, stdin=subprocess.DEVNULL, timeout=TABLE_SECONDS, check=False)
+            except subprocess.TimeoutExpired:
+                sys.stderr.write(
+                    f"{table}: not written within {TABLE_SECONDS:.0f} seconds; left to the job behind the array\n"
+                )
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """No signal ends this process, and each ends what it starts: a process inherits what is ignored, but no handler."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _start(task: Task) -> subprocess.Popen[bytes]:

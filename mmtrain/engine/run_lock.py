@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import time
 from contextlib import suppress
 from datetime import datetime
 from errno import EACCES, EAGAIN, ENOLCK, ENOSYS, EOPNOTSUPP, EWOULDBLOCK
@@ -14,24 +15,27 @@ from typing import Self
 from mmtrain.errors import ConfigError
 
 LOCK = "training.lock"
+_LOOK = 0.2  # seconds between two tries
 NO_LOCKS = (ENOSYS, ENOLCK, EOPNOTSUPP)  # what a network file system says that is mounted without them
 
 
 class RunLock:
     """Held from `take` to `release`, or to the end of the process. The file only says who holds it; without the lock on
-    it, it is litter and blocks nobody.
+    it, it is litter and blocks nobody. `patience`: seconds to wait for whoever holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._descriptor = folder, -1
+    def __init__(self, folder: Path, *, patience: float = 0.0) -> None:
+        self.folder, self._patience, self._descriptor = folder, patience, -1
         self.complaint = ""  # where the file system has no locks, which is no reason not to train
         self._made: list[Path] = []  # folders that were not there before, innermost first
 
     def take(self) -> Self:
         """Errors: ConfigError naming the process that trains in the folder."""
-        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
-        self.folder.mkdir(parents=True, exist_ok=True)
+        end = time.monotonic() + self._patience
         while self._descriptor < 0:
+            # again behind a wait: whoever made the folder for a lock takes it away again
+            self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()] or self._made
+            self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,6 +47,9 @@ class RunLock:
                     return self
                 if error.errno not in (EACCES, EAGAIN, EWOULDBLOCK):
                     raise OSError(error.errno, error.strerror, str(self._file)) from None
+                if time.monotonic() < end:
+                    time.sleep(_LOOK)
+                    continue
                 raise ConfigError(f"run folder {self.folder} is in use: {self._holder()}. Stop that one, or wait") from None
             if self._is_ours(descriptor):
                 self._descriptor = descriptor

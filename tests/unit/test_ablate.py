@@ -14,7 +14,7 @@ import yaml
 
 from mmtrain.ablation import ablate as module
 from mmtrain.ablation import processes, report, status
-from mmtrain.ablation.ablate import ablate
+from mmtrain.ablation.ablate import ablate, tabulate
 from mmtrain.ablation.contents import build_report
 from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.plan import Plan, PlannedRun, read_plan
@@ -26,6 +26,7 @@ from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import CheckpointError, ConfigError
 from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.report import has_report
 
 EXPERIMENT = {
     "name": "base",
@@ -130,7 +131,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(module, "check_plan", lambda *_: None)
     monkeypatch.setattr(module, "reading_job", fake_reading)
     monkeypatch.setattr(status, "is_finished", finished)
-    monkeypatch.setattr(report, "has_page", lambda: False)  # it takes as long as the rest
+    monkeypatch.setattr(report, "has_report", lambda: False)  # it takes as long as the rest
     monkeypatch.setattr(processes, "_POLL", 0.005)
     return made
 
@@ -249,7 +250,7 @@ def test_one_that_is_killed_for_memory_is_called_so_with_the_most_that_it_held(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Watch(MemoryWatch):
-        def look(self, _: int) -> float:
+        def look(self, _: int, **__: object) -> float:
             self.peak = 1234.4
             return self.peak
 
@@ -494,13 +495,14 @@ def test_a_folder_of_something_else_is_refused(bench: Bench) -> None:
 
 def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """While runs are out, with hostile words in a log; then with all of them: effects, two axes, costs, curves."""
-    monkeypatch.setattr(report, "has_page", lambda: True)
     rates = {"low": {}, "high": {"training.optimizer.lr": 0.1}}
     baseline = {"fusion": "concat", "rate": "low"}
     bench.write(seeds=[0, 1, 2], axes={"fusion": AXES["fusion"], "rate": rates}, baseline=baseline)
     bench.fails = {"sum-high"}
     bench.last_words = "<script>alert(1)</script>"
     assert not ablate(bench.file)
+    monkeypatch.setattr(report, "has_report", lambda: True)
+    tabulate(bench.file)
     page = (bench.folder / "ablation.html").read_text()
     assert "15 of 18 runs finished" in page
     assert "failed: &lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -509,7 +511,10 @@ def test_the_page_shows_what_is_there_and_what_is_missing(bench: Bench, monkeypa
     bench.fails = set()
     bench.values = {(f"{name}-{rate}", seed): number + seed for number, (name, rate) in enumerate(GRID) for seed in range(3)}
     shutil.rmtree(bench.folder)
+    monkeypatch.setattr(report, "has_report", lambda: False)  # not behind each of eighteen runs
     assert ablate(bench.file)
+    monkeypatch.setattr(report, "has_report", lambda: True)
+    tabulate(bench.file)
     page = (bench.folder / "ablation.html").read_text()
     for title in ("Main effect of fusion", "Main effect of rate", "Interaction of fusion and rate", "Every run"):
         assert title in page
@@ -550,8 +555,10 @@ def test_the_better_of_two_axes_is_darker_and_so_is_what_is_left_of_either_sign(
 
 
 def test_without_the_extra_the_page_is_left_out_and_that_is_said_once(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(report, "has_report", has_report)
+    monkeypatch.setattr("mmtrain.report._PACKAGES", ("altair", "a_package_that_is_not_there"))
     assert ablate(bench.file)
     assert not (bench.folder / "ablation.html").exists()
     assert capsys.readouterr().out.count("the page with charts is left out: pip install 'mmtrain[report]'") == 1

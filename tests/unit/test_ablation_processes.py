@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtrain.ablation.processes import Job, environments_for, run_jobs, threads_for
+from mmtrain.ablation.memory_watch import MemoryWatch
+from mmtrain.ablation.processes import Job, environments_for, run_jobs, threads_for, why_ended
 from mmtrain.ablation.records import last_line
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import Interrupted
@@ -111,6 +112,30 @@ def test_the_memory_of_each_job_is_seen(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert peaks["large"] - peaks["small"] == pytest.approx(150, abs=15)
     assert peaks["small"] > 0
+
+
+def test_a_kill_for_memory_is_not_said_of_a_job_that_is_killed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three at a time one is killed for memory, one by hand at about that moment, and one by hand a while later."""
+    kernel = tmp_path / "vmstat"
+    kernel.write_text("oom_kill 3\n")
+    monkeypatch.setattr("mmtrain.ablation.processes.MemoryWatch", lambda: MemoryWatch(cgroups=tmp_path, proc=tmp_path))
+    monkeypatch.setattr("mmtrain.ablation.processes._LOOK", 0.2)
+    code = "import os, pathlib, time; print('here', flush=True); time.sleep(%s)\n%s; os.kill(os.getpid(), 9)"
+    counts = f"pathlib.Path({str(kernel)!r}).write_text('oom_kill 4\\n')"
+    jobs = [job(tmp_path, name, code % words) for name, words in (("a", (0.5, counts)), ("b", (0.5, 0)), ("c", (2.0, 0)))]
+    said: dict[str, str] = {}
+    run_jobs(
+        jobs,
+        at_once=3,
+        began=lambda _: None,
+        ended=lambda one, code, watch: said.update({one.label: why_ended(one, code, watch)}),
+        waits=lambda _: None,
+    )
+    assert said["a"].startswith("maybe killed for memory, at ")
+    assert said["a"].endswith("MiB or more: something was, and other runs were under way. It ended after: here")
+    assert said["c"] == "killed by signal 9 after: here"
 
 
 def test_what_a_job_needs_has_ended_well_before_it_begins(tmp_path: Path) -> None:

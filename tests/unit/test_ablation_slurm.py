@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from mmtrain.ablation import ablate as module
-from mmtrain.ablation import live
+from mmtrain.ablation import live, table_lock
 from mmtrain.ablation.ablate import ablate
 from mmtrain.ablation.live import status_table
 from mmtrain.ablation.plan import Plan, read_plan
@@ -182,9 +183,25 @@ def test_options_of_the_array_are_read_as_a_shell_reads_them() -> None:
     )
     with pytest.raises(ConfigError, match="No closing quotation; write it as for a shell"):
         read_options(None, "--comment 'two")
-    for word in ("--array=0-3", "-a0-3", "-a", "--error=e.txt", "-D/tmp", "--dependency=after:3"):
+    long = (
+        "--array=0-3",
+        "--arr=0-3",
+        "--job=x",
+        "--o",
+        "--err=e.txt",
+        "--chdi=/tmp",
+        "--dep=after:3",
+        "--requeue --arr=0-3",
+    )
+    for words in (*long, "-a0-3", "-a", "-D/tmp", "-Ha0-3", "-H -a", "--verb -a", "--nice -a", "-n2 -a", "--time=3 -a"):
+        word = words.split()[-1]
         with pytest.raises(ConfigError, match=f"--sbatch-args: {word}: that is decided here"):
-            read_options(None, f"--time=5 {word} 0-3")
+            read_options(None, f"--time=5 {words} 0-3")
+
+
+@pytest.mark.parametrize("words", ["--comment -each", "--comm --err", "-C -a", "-HC -a", "-n 2 --exclude=a", "--export=-a"])
+def test_the_value_of_an_option_is_none(words: str) -> None:
+    assert read_options(None, words).words == tuple(words.split())
 
 
 def begin(site: Site, number: int, *, seconds: float = 1.0) -> None:
@@ -284,6 +301,22 @@ def test_the_last_start_counts_wherever_it_was(site: Site) -> None:
     assert status_of(site.plan, run).note == "of here"
     site.record(0, code=1, line="of Slurm again")
     assert status_of(site.plan, run).note == "of Slurm again"
+
+
+def test_a_table_and_a_submission_wait_until_another_table_is_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for use in (lambda: module.tabulate(site.file), lambda: ablate(site.file, slurm=SlurmOptions())):
+        other = RunLock(site.plan.folder).take()
+        timer = threading.Timer(0.3, other.release)
+        timer.start()
+        use()
+        timer.join()
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"another process is at work in {site.plan.folder}; waiting for it, 180 seconds at most" in said
+    monkeypatch.setattr(table_lock, "TABLE_SECONDS", 0.3)
+    with RunLock(site.plan.folder), pytest.raises(ConfigError, match="is in use"):
+        module.tabulate(site.file)
 
 
 def test_it_is_looked_at_again_until_all_are_finished(

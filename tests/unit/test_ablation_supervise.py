@@ -15,6 +15,7 @@ from mmtrain.ablation import supervise
 from mmtrain.ablation.memory_watch import MemoryWatch
 from mmtrain.ablation.records import Record, read_record
 from mmtrain.ablation.supervise import Task, write_tasks
+from mmtrain.engine.run_lock import RunLock
 
 ROOT = Path(__file__).parents[2]
 PREEMPTED = """
@@ -123,6 +124,48 @@ def test_behind_a_run_the_table_is_written_unless_it_is_new_or_the_run_has_not_e
     assert calls == [["-m", "mmtrain.cli", "ablate", "table", "trial.yaml", "training.epochs=3"]] * 2
 
 
+LISTENS = """
+import os, pathlib, signal, sys, time
+heard = [signal.getsignal(number) == signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGUSR1)]
+pathlib.Path(sys.argv[-1], "heard").write_text(str(heard))
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    os.kill(os.getppid(), number)
+time.sleep(60)
+"""
+
+
+def test_a_table_ends_in_time_and_by_signals_that_its_parent_outlives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervise, "TABLE_SECONDS", 1.0)
+    python = tmp_path / "python"  # it takes what the table's words are
+    python.write_text(f"#!{sys.executable} -S\n{LISTENS}")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    item = replace(task(tmp_path, ""), matrix=(str(tmp_path),))
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]  # as `supervise` leaves them
+    try:
+        supervise.write_table(item, tmp_path, code=0)
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert (tmp_path / "heard").read_text() == "[True, True]"
+    assert "ablation.md: not written within 1 seconds; left to the job behind the array" in capfd.readouterr().err
+
+
+def test_a_table_that_another_process_writes_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = replace(task(tmp_path, ""), matrix=("trial.yaml",))
+    calls: list[object] = []
+    monkeypatch.setattr(subprocess, "run", lambda *words, **_: calls.append(words))
+    with RunLock(tmp_path):
+        supervise.write_table(item, tmp_path, code=0)
+    assert calls == []
+    supervise.write_table(item, tmp_path, code=0)
+    assert len(calls) == 1
+
+
 def test_what_was_overwritten_already_is_gone_on_with(tmp_path: Path) -> None:
     item = replace(task(tmp_path, ""), command=("python-of-the-login-node", "--overwrite"), submitted=time.time() - 60)
     assert item.words() == [sys.executable, "--overwrite"]
@@ -151,3 +194,25 @@ def test_kills_for_memory_are_counted_in_the_own_cgroup_or_else_on_the_machine(t
     assert machine.kills() == 6
     (proc / "vmstat").unlink()
     assert MemoryWatch(cgroups=tmp_path, proc=proc).kills() == 0
+
+
+def test_a_kill_of_long_ago_is_no_reason_and_one_beside_others_is_doubtful(tmp_path: Path) -> None:
+    """Each look at a process that lives puts away what was counted at the look before."""
+    (tmp_path / "vmstat").write_text("oom_kill 3\n")
+    watch, own = MemoryWatch(cgroups=tmp_path, proc=tmp_path), os.getpid()
+    watch.look(own)
+    (tmp_path / "vmstat").write_text("oom_kill 4\n")
+    assert (watch.kills(), watch.has_company) == (1, False)
+    watch.look(own, has_company=True)
+    assert (watch.kills(), watch.has_company) == (1, True), "it may be dying, and not have died yet"
+    watch.look(own)
+    assert (watch.kills(), watch.has_company) == (0, True)
+    watch.look(own)
+    assert (watch.kills(), watch.has_company) == (0, False)
+    (tmp_path / "vmstat").write_text("oom_kill 5\n")
+    dead = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    for _ in range(3):
+        watch.look(dead.pid)
+    dead.wait()
+    assert watch.kills() == 1, "what is dead was not seen to outlive it"

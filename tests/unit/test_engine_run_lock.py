@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import platform
 import signal
+import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def test_a_second_holder_is_refused_and_told_of_the_first(tmp_path: Path) -> Non
         with pytest.raises(ConfigError, match="in use: another process trains there"):
             RunLock(tmp_path / "run").take()
     RunLock(tmp_path / "run").take().release()
+
+
+def test_who_waits_has_it_when_the_holder_is_gone_and_took_the_folder_away(tmp_path: Path) -> None:
+    other = RunLock(tmp_path / "a" / "run").take()
+    timer = threading.Timer(0.3, other.release)
+    timer.start()
+    with RunLock(tmp_path / "a" / "run", patience=30.0):
+        assert (tmp_path / "a" / "run" / LOCK).exists()
+    timer.join()
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_killed_holder_leaves_litter_that_blocks_nobody(tmp_path: Path) -> None:
