@@ -12,6 +12,8 @@ from data_prep.manifest_rows import NONE_OF_THEM
 from mmtrain.data.schema import TaskKind, TaskSchema
 from mmtrain.errors import DataError
 
+_EMPTY = "an empty cell is a missing label"
+
 
 def declare_task(file: Path, task: str, kind: str, cells: Sequence[str]) -> TaskSchema:
     """A task from a `--task name=kind` flag; its classes are the sorted values of its column."""
@@ -32,12 +34,14 @@ def parse_label(task: TaskSchema, cell: str) -> Any:
     if task.kind == "regression":
         number = float(cell) if is_number(cell) else math.nan
         if not math.isfinite(number):
-            raise ValueError(f"'{cell}' is not a finite number")
+            raise ValueError(f"'{cell}' is not a finite number; {_EMPTY}")
         return number
     if task.kind == "multilabel":
         names = [] if cell == NONE_OF_THEM else [part.strip() for part in cell.split("|")]
         if not set(names) <= set(task.classes):
-            raise ValueError(f"'{cell}': write names of {', '.join(task.classes)} with | between, or - for none of them")
+            raise ValueError(
+                f"'{cell}': write names of {', '.join(task.classes)} with | between, or - for none of them; {_EMPTY}"
+            )
         return [int(name in names) for name in task.classes]
     names = list(task.classes) or ["0", "1"]
     if cell in names:
@@ -45,4 +49,4 @@ def parse_label(task: TaskSchema, cell: str) -> Any:
     are_numbers = any(name.isdecimal() for name in names)  # then a number is a name, never a place in the list
     if cell.isdecimal() and int(cell) < len(names) and not are_numbers:
         return int(cell)
-    raise ValueError(f"'{cell}' is not one of {', '.join(names)}")
+    raise ValueError(f"'{cell}' is not one of {', '.join(names)}; {_EMPTY}")

@@ -78,6 +78,9 @@ def common_tasks(experiment: Experiment, stores: Mapping[str, FeatureStore]) -> 
                         "the pretext task another name"
                     )
                 continue
+            if task not in store.schema.tasks:
+                near = nearest(task, [*store.schema.tasks, *experiment.pretext])
+                raise DataError(f"streams.{name}.tasks: store '{store.name}' ({store.path}) has no task '{task}'{near}")
             other, known = tasks.setdefault(task, (store.name, store.task(task)))
             if known != store.task(task):
                 here, there = _describe(store.task(task)), _describe(known)

@@ -212,6 +212,8 @@ def build_objective(
     losses = {name: loss for name in tasks if (loss := experiment.task(name).loss) is not None}
     config = ObjectiveConfig(losses=losses, regularizers={} if model is None else experiment.regularizers)
     labels = {name: training_labels(name, train_streams) for name in tasks}
+    if bare := [name for name, values in labels.items() if not len(values)]:
+        raise DataError(_unlabelled(bare[0], [stream for stream in train_streams if bare[0] in stream.tasks]))
     pretext = {}
     for name, row in experiment.pretext.items():
         try:
@@ -227,6 +229,13 @@ def build_objective(
         named_parameters=named_parameters,
         pretext=pretext,
         conventions=_conventions(experiment, tasks),
+    )
+
+
+def _unlabelled(task: str, streams: Sequence[Stream]) -> str:
+    found = ", ".join(f"streams.{stream.name} (store '{stream.store.name}', {stream.store.path})" for stream in streams)
+    return (
+        f"task '{task}': no training sample carries a label in {found}; take it out of streams.<name>.tasks, or label some"
     )
 
 

@@ -1,7 +1,9 @@
 """`mmtrain data check`: everything that can be wrong with a feature store, one line per defect."""
 
 import hashlib
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
+from keyword import iskeyword
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,8 @@ def check_store(path: Path) -> list[str]:
         defects += found
         bare = None if bare is None or lengths is None else bare & (lengths == 0)
     if bare is not None:
-        defects += cap(_nothing(int(index), schema) for index in np.flatnonzero(bare))
+        fix = _leave_out(path, schema, read_ids(table, (place for place in scan.blank if bare[place])).values())
+        defects += cap(_nothing(int(index), schema, fix) for index in np.flatnonzero(bare))
     names = read_ids(table, (defect.sample for defect in defects if defect.sample is not None))
     return lines + [_line(defect, schema.name, names) for defect in defects]
 
@@ -49,9 +52,22 @@ def _line(defect: Defect, store: str, names: dict[int, str]) -> str:
     return f"store '{store}', {sample}, column '{defect.column}': {defect.text}"
 
 
-def _nothing(index: int, schema: StoreSchema) -> Defect:
+def _nothing(index: int, schema: StoreSchema, fix: str) -> Defect:
     modalities = f" and it has no rows in {', '.join(schema.modalities)}" if schema.modalities else ""
-    return Defect(index, "text", f"the text is empty{modalities}: the sample has nothing to learn from")
+    return Defect(index, "text", f"the text is empty{modalities}: the sample has nothing to learn from. {fix}")
+
+
+def _leave_out(path: Path, schema: StoreSchema, blank: Iterable[str]) -> str:
+    """The command that keeps all samples with text or rows; `blank`: ids of those without whose text has blanks alone."""
+    rows = [
+        f"{name}.rows" if name.isidentifier() and not iskeyword(name) else f'column("{name}.rows")'
+        for name in schema.modalities
+    ]
+    where = " or ".join(f"{column} > 0" for column in ("text_characters", *rows))
+    names = ", ".join(map(repr, blank))
+    where = f"({where}) and id not in ({names},)" if names else where
+    command = f"python -m data_prep filter {shlex.quote(str(path))} --where {shlex.quote(where)} --out NEW"
+    return f"Leave out all such samples: {command}"
 
 
 def _check_files(path: Path, schema: StoreSchema) -> Iterator[tuple[str, str]]:

@@ -51,11 +51,14 @@ class Tally:
 
 @dataclass
 class TableScan:
-    """What one pass over the table found; `has_text` and `is_train` are bool [N], None where that cannot be told."""
+    """What one pass over the table found; `has_text` and `is_train` are bool [N], None where that cannot be told; `blank`:
+    places of the texts of blanks alone.
+    """
 
     defects: list[Defect] = field(default_factory=list)
     has_text: npt.NDArray[np.bool_] | None = None
     is_train: npt.NDArray[np.bool_] | None = None
+    blank: list[int] = field(default_factory=list)
 
 
 def scan_table(file: Path, schema: StoreSchema) -> TableScan:
@@ -111,7 +114,9 @@ def _scan_pieces(file: Path, table: pq.ParquetFile, schema: StoreSchema, scan: T
         if "id" in read:
             hashes.append(np.array([hash(name) for name in read["id"].to_pylist()], np.int64))
         if TEXT in read:
-            has_text.append(np.array([bool((text or "").strip()) for text in read[TEXT].to_pylist()], bool))
+            texts = read[TEXT].to_pylist()
+            has_text.append(np.array([bool((text or "").strip()) for text in texts], bool))
+            scan.blank += [start + place for place, text in enumerate(texts) if text and not text.strip()]
         if "split" in read:
             is_train.append(np.array([split == "train" for split in read["split"].to_pylist()], bool))
         start += len(piece)

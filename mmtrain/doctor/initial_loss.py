@@ -143,7 +143,7 @@ def initial_findings(
         found = f"{task}: {count} of {len(losses)} losses are NaN or Inf before the first step"
         return [Finding(CHECK, "problem", found, "see input_scale; mmtrain train --detect-anomaly names the operation")]
     mean, error = _mean_error(losses)
-    found = f"{task}: loss {mean:.3f} +- {error:.3f} at initialization; chance (class frequencies alone) is {chance:.3f}"
+    found = f"{task}: loss {mean:.3f} +- {error:.3f} at initialization; chance (class frequencies alone) is {chance:z.3f}"
     times = (mean - _ERRORS * error) / max(chance, indifferent)
     if times > _ABOVE:
         fix = "see input_scale; look for a scale behind the head"

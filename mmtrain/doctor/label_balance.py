@@ -8,7 +8,7 @@ import numpy.typing as npt
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.doctor.case import Case
-from mmtrain.doctor.finding import Finding
+from mmtrain.doctor.finding import Finding, worst
 from mmtrain.parts import training_labels
 
 CHECK = "label_balance"
@@ -20,24 +20,28 @@ Labels = npt.NDArray[np.float64]
 def check_label_balance(case: Case) -> list[Finding]:
     """Every task in every stream, then every task over its streams."""
     run, findings = case.run, []
+    of_tasks = {task: _task_findings(case, task) for task in run.objective.losses}
     for stream in run.train_streams:
         for task, schema in stream.tasks.items():
             val = next((other for other in run.val_streams if other.name == stream.name), None)
             train_values = training_labels(task, [stream])
             val_values = training_labels(task, [val]) if val is not None else train_values[:0]
-            findings += stream_balance(f"{stream.name}/{task}", schema, train_values, val_values, num_samples=len(stream))
-    for task, loss in run.objective.losses.items():
-        schema = next(stream.tasks[task] for stream in run.train_streams if task in stream.tasks)
-        weighted = any(getattr(loss, key, None) not in (None, 1.0) for key in _WEIGHTS.values())
-        findings += task_balance(
-            task,
-            schema,
-            _labels(task, run.train_streams),
-            _labels(task, run.val_streams),
-            is_weighted=weighted,
-            metric=case.experiment.selection.metric,
-        )
-    return findings
+            found = stream_balance(f"{stream.name}/{task}", schema, train_values, val_values, num_samples=len(stream))
+            is_hopeless = worst(of_tasks[task]) == "problem"
+            findings += [finding for finding in found if not (is_hopeless and finding.severity == "ok")]
+    return [*findings, *(finding for found in of_tasks.values() for finding in found)]
+
+
+def _task_findings(case: Case, task: str) -> list[Finding]:
+    run, loss = case.run, case.run.objective.losses[task]
+    return task_balance(
+        task,
+        next(stream.tasks[task] for stream in run.train_streams if task in stream.tasks),
+        _labels(task, run.train_streams),
+        _labels(task, run.val_streams),
+        is_weighted=any(getattr(loss, key, None) not in (None, 1.0) for key in _WEIGHTS.values()),
+        metric=case.experiment.selection.metric,
+    )
 
 
 _WEIGHTS = {"binary": "pos_weight", "multilabel": "pos_weights", "multiclass": "class_weights"}  # of a built loss

@@ -4,7 +4,7 @@ import numpy as np
 
 from mmtrain.doctor.case import Case, unchanged
 from mmtrain.doctor.finding import Finding
-from mmtrain.tuning.lr import range_test
+from mmtrain.tuning.lr import range_test, steadier
 from mmtrain.tuning.lr_curve import LrCurve
 
 CHECK = "lr_range"
@@ -45,20 +45,19 @@ def range_findings(curve: LrCurve, lr: float) -> list[Finding]:
     if curve.diverged and lr >= last:
         found = f"training.optimizer.lr is {lr:g}, and the loss diverges at {last:.2g} of a range test"
         return [Finding(CHECK, "problem", found, lower)]
-    least = int(np.argmin(curve.smoothed))
+    least = curve.least()
     here = float(np.interp(np.log(lr), np.log(curve.lrs), curve.smoothed))
-    if lr > curve.lrs[least] and here > _RISEN * curve.smoothed[least]:
+    if lr > curve.lrs[least] and here > _RISEN * curve.smoothed[least] and curve.stands_out(here):
         found = (
             f"training.optimizer.lr is {lr:g}, where the loss of a range test has risen to {here:.3g} again, from "
             f"{curve.smoothed[least]:.3g} at {curve.lrs[least]:.2g}"
         )
         return [Finding(CHECK, "warning", found, lower)]
+    if curve.is_noisy:
+        found = f"too noisy to tell whether the loss falls in {len(curve.lrs)} steps of a range test"
+        return [Finding(CHECK, "note", found, f"mmtrain tune lr CONFIG: {steadier(_STEPS)}")]
     if best is None:
-        return [
-            Finding(
-                CHECK, "note", f"the loss fell nowhere in {len(curve.lrs)} steps of a range test", f"see overfit; {tune}"
-            )
-        ]
+        return [Finding(CHECK, "note", f"the loss fell nowhere in {len(curve.lrs)} steps of a range test", tune)]
     end = f"it diverges at {last:.2g}" if curve.diverged else f"it does not diverge up to {last:.2g}"
     found = f"training.optimizer.lr is {lr:g}; the loss falls fastest at {best:.2g}, and {end} ({len(curve.lrs)} steps)"
     return [_beside(found, lr=lr, best=best, lower=lower, tune=tune)]

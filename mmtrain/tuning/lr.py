@@ -49,7 +49,10 @@ def tune_lr(
         if accelerator.is_main_process:
             _write(curve, best, out, title=f"{experiment.name}: learning-rate range test")
         stretch = f" ({'diverged' if curve.diverged else 'no divergence'} after {len(curve.lrs)} steps)"
-        if best is None:
+        if curve.is_noisy:
+            see = f"see {out / 'lr-range.png'}, {steadier(steps)}"
+            run.say(f"too noisy to tell whether the loss falls{stretch}: no suggestion; {see}")
+        elif best is None:
             run.say(f"the loss never fell{stretch}: no suggestion; see {out / 'lr-range.png'}, try another --start or --end")
         else:
             run.say(f"the loss falls fastest at lr {best:.2e}{stretch}; drawn in {out / 'lr-range.png'}")
@@ -101,6 +104,11 @@ def override_words(lr: float, *, peak: float, text_lr: float | None) -> list[str
     return [f"training.optimizer.{key}={value:.3g}" for key, value in words.items()]
 
 
+def steadier(steps: int) -> str:
+    """What to write where a range test of `steps` is too noisy."""
+    return f"try a larger batch.size, or --steps {4 * steps} --smoothing 0.95"
+
+
 def _has_text(run: Run) -> bool:
     return any(str(group["name"]).startswith("text.") for group in run.optimizer.param_groups)
 
@@ -119,6 +127,7 @@ def _write(curve: LrCurve, best: float | None, out: Path, *, title: str) -> None
     if best is not None:
         axis.axvline(best, color="gray", linestyle=":", label=f"suggestion {best:.2e}")
     axis.set_xscale("log")
+    axis.set_ylim(curve.drawn())
     axis.set_xlabel("learning rate")
     axis.set_ylabel("objective")
     axis.set_title(title)

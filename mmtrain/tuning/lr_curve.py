@@ -7,6 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 _DIVERGED = 4.0  # a smoothed loss this many times the best one
+_ERRORS = 3.0  # times the noise of a smoothed loss, from which on a fall or rise is told from it
+_DEVIATION = 1.4826  # of a normal variable, over its median absolute deviation
+_MARGIN = 0.05  # of the drawn losses, above and below them
 
 
 @dataclass
@@ -37,16 +40,58 @@ class LrCurve:
         self.diverged = self.smoothed[-1] > best + (_DIVERGED - 1) * abs(best)
 
     def suggestion(self) -> float | None:
-        """The lr at which the smoothed loss falls fastest in log(lr), before its least value; None where it never falls.
+        """The lr at which the smoothed loss falls fastest in log(lr), before its least value; None where no fall stands out
+        from the noise.
 
         The first 1 / (1 - smoothing) points are left out: their averages are of too few losses.
         """
-        first = round(1 / (1 - self.smoothing))
-        if len(self.lrs) < first + 2:
+        if not self._is_long or self.fall() <= _ERRORS * self.noise():
             return None
-        slopes = self.slopes()[first : max(int(np.argmin(self.smoothed)), first) + 1]
+        first = self._num_first
+        slopes = self.slopes()[first : self.least() + 1]
         steepest = int(np.argmin(slopes))
         return self.lrs[first + steepest] if slopes[steepest] < 0 else None
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the noise hides if the loss falls."""
+        return self._is_long and abs(self.fall()) < _ERRORS * self.noise()
+
+    def least(self) -> int:
+        """The place of the least smoothed loss, behind the first points where there are more."""
+        first = self._num_first if self._is_long else 0
+        return first + int(np.argmin(self.smoothed[first:]))
+
+    def fall(self) -> float:
+        """From the mean of the first losses, made at rates that teach nothing yet, down to the least smoothed one."""
+        return float(np.mean(self.losses[: self._num_first])) - self.smoothed[self.least()]
+
+    def noise(self) -> float:
+        """Standard deviation of a smoothed loss, if the losses scatter about it independently: theirs times
+        sqrt((1 - b) / (1 + b)). By medians, which the few losses of a divergence do not move.
+        """
+        scatter = np.median(np.abs(np.subtract(self.losses, self.smoothed)))
+        return float(_DEVIATION * scatter * math.sqrt((1 - self.smoothing) / (1 + self.smoothing)))
+
+    def stands_out(self, loss: float) -> bool:
+        """Whether a smoothed loss lies above the least one by more than noise."""
+        return loss - self.smoothed[self.least()] > _ERRORS * self.noise()
+
+    def drawn(self) -> tuple[float, float] | None:
+        """Bounds of the losses before they diverge, with a margin; None where nothing has to be cut."""
+        if not self.diverged or len(self.losses) < 2:
+            return None
+        low, high = min(self.losses), max(*self.losses[: self.least() + 1], *self.smoothed[:-1])
+        margin = _MARGIN * (high - low) or 1.0
+        return low - margin, high + margin
+
+    @property
+    def _num_first(self) -> int:
+        return round(1 / (1 - self.smoothing))
+
+    @property
+    def _is_long(self) -> bool:
+        return len(self.lrs) >= self._num_first + 2
 
     def slopes(self) -> npt.NDArray[np.float64]:
         """d smoothed / d log(lr) at every point, by central differences."""

@@ -49,6 +49,34 @@ def test_no_suggestion_where_nothing_falls():
     assert curve_of([1.0, 0.9]).suggestion() is None
 
 
+def test_a_low_first_loss_hides_no_fall():
+    """1 at first, then 4, and 2 from the place 40 on: the smoothed curve never comes below its first point."""
+    curve = curve_of([1.0] + [4.0] * 39 + [2.0] * 20, smoothing=0.8)
+    assert min(curve.smoothed) == 1.0
+    assert curve.suggestion() == pytest.approx(curve.lrs[40])
+    assert curve.least() == 59
+    assert curve.fall() == pytest.approx(17 / 5 - curve.smoothed[59])  # the mean of 1, 4, 4, 4, 4
+    assert not curve.is_noisy
+
+
+def test_what_noise_hides_is_no_fall():
+    """b = 1/2: the noise is that of the losses times sqrt(1/3); losses of 3 +- 1 in turn scatter about theirs by 2/3."""
+    curve = curve_of([2.0, 4.0] * 30, smoothing=0.5)
+    assert curve.noise() == pytest.approx(1.4826 * (2 / 3) / math.sqrt(3), rel=1e-6)
+    assert curve.is_noisy
+    assert curve.suggestion() is None
+    falling = curve_of([(2.0, 4.0)[number % 2] - max(0, number - 30) / 5 for number in range(60)], smoothing=0.5)
+    assert not falling.is_noisy
+    assert falling.suggestion() in falling.lrs[29:]
+
+
+def test_the_picture_ends_where_the_losses_diverge():
+    curve = curve_of([4.0, 5.0, 1.0, 2.0, 77.0])
+    assert curve.diverged
+    assert curve.drawn() == pytest.approx((1 - 0.2, 5 + 0.2))
+    assert curve_of([4.0, 5.0, 1.0, 2.0]).drawn() is None
+
+
 def test_divergence_is_four_times_the_best():
     curve = LrCurve(0.0)
     for loss in (1.0, 0.5, 2.0):

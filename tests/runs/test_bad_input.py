@@ -107,7 +107,10 @@ def test_a_file_that_is_not_there(complaint, tmp_path):
 def test_a_task_that_the_store_lacks(complaint, without_text, tmp_path):
     message = complaint("train", "-c", without_text(), "streams.clips.tasks=[funny, mood, pitch]")
     assert "store 'clips' (" in message
-    assert message.endswith("has no task 'pitch'; its tasks: funny, mood")
+    assert message.endswith("has no task 'pitch'. Known: funny, mood")
+    message = complaint("train", "-c", without_text(), "streams.clips.tasks=[funy, mood]")
+    assert message.startswith("streams.clips.tasks: store 'clips' (")
+    assert message.endswith("has no task 'funy'; did you mean 'funny'? Known: funny, mood")
     assert not (tmp_path / "runs").exists()
 
 

@@ -336,6 +336,8 @@ def test_the_command_finds_what_is_wrong_with_a_store(faulty: Path, tmp_path: Pa
         "    fix: divide anew: python -m data_prep split STORE --out NEW --stratify mood",
     ):
         assert expected in life.out, life.out
+    assert "label_balance: ok: clips/same" not in life.out  # beside a problem of the same task
+    assert "label_balance: ok: clips/mood" in life.out
     record = json.loads((tmp_path / "found.json").read_text())
     assert (record["experiment"], record["worst"]) == ("x", "problem")
     assert set(record["findings"][0]) == {"check", "severity", "found", "fix"}

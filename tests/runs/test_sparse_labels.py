@@ -8,7 +8,7 @@ import yaml
 
 from mmtrain.data.schema import FeatureSpec, TaskSchema
 from mmtrain.data.writer import StoreWriter
-from mmtrain.errors import ConfigError
+from mmtrain.errors import ConfigError, DataError
 from mmtrain.simulation import simulate_experiment
 from mmtrain.training import train_experiment
 
@@ -36,6 +36,18 @@ def test_a_stream_without_training_labels_needs_no_reference(fields: Path, tmp_p
     file = sparse(fields, tmp_path, unlabelled="train")
     found = train_experiment(file, ["curriculum.sampler={name: dynamic_difficulty, reference: chance}"])
     assert np.isfinite(found.evaluations["val/funny@bare/loss"]).all()
+
+
+def test_a_task_without_any_training_label_is_refused_by_its_streams(fields: Path, tmp_path: Path) -> None:
+    file = sparse(fields, tmp_path, unlabelled="train")
+    values = yaml.safe_load(file.read_text())
+    del values["datasets"]["full"], values["streams"]["full"]
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(DataError) as caught:
+        train_experiment(file)
+    said = str(caught.value)
+    assert said.startswith("task 'funny': no training sample carries a label in streams.")
+    assert said.endswith(f"bare (store 'bare', {tmp_path / 'bare'}); take it out of streams.<name>.tasks, or label some")
 
 
 def test_one_stream_with_validation_labels_has_no_metric_apart(fields: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from lives import live_together
 from mmtrain.cli import main
 from mmtrain.engine.run import Run
 from mmtrain.tuning import lr as tuning
-from mmtrain.tuning.lr_curve import ramp
+from mmtrain.tuning.lr_curve import LrCurve, ramp
 
 WORDS = {"epochs": 1, "steps_per_epoch": 3, "eval_every": None}
 
@@ -27,7 +27,9 @@ def tune(*arguments: object) -> int:
 def test_it_writes_its_outputs_and_nothing_else(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(fields.parent.rglob("*"))
     out = fields.parent / "out"
-    assert tune(fields, "--out", out, "--steps", "40", "--start", "1e-5", "training.optimizer.lr=0.002") == 0
+    assert (
+        tune(fields, "--out", out, "--steps", "40", "--start", "1e-5", "training.optimizer.lr=0.002", "batch.size=32") == 0
+    )
     assert sorted(fields.parent.rglob("*")) == sorted([*before, out, out / "lr-range.json", out / "lr-range.png"])
     found = json.loads((out / "lr-range.json").read_text())
     assert found["lr"] == pytest.approx([ramp(1e-5, 1.0, 40, number) for number in range(len(found["lr"]))])
@@ -119,6 +121,26 @@ def test_refusals(fields: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert tune(fields) == 2
     assert "pip install 'mmtrain[plot]'" in capsys.readouterr().err
+
+
+def test_noise_and_divergence_are_said_and_drawn(
+    fields: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    curve, bounds = LrCurve(0.8), []
+    for number in range(61):
+        curve.add(ramp(1e-7, 1.0, 61, number), 77.0 if number == 60 else 4.7 if number % 2 else 2.4)
+    whole = Axes.set_ylim
+    monkeypatch.setattr(tuning, "range_test", lambda *_, **__: curve)
+    monkeypatch.setattr(Axes, "set_ylim", lambda axis, *given, **how: bounds.append(given) or whole(axis, *given, **how))
+    assert tune(fields, "--out", fields.parent / "out", "--steps", "61") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "too noisy to tell whether the loss falls (diverged after 61 steps): no suggestion" in said
+    assert "try a larger batch.size, or --steps 244 --smoothing 0.95" in said
+    assert curve.diverged
+    assert (curve.drawn(),) in bounds
+    assert curve.drawn() == pytest.approx((2.4 - 0.115, 4.7 + 0.115))
 
 
 def test_a_loss_that_never_falls_is_said(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data_prep.filtering import filter_store
 from mmtrain.data.check import check_store
 from mmtrain.data.check_table import MAX_SHOWN
 from mmtrain.data.schema import FeatureSpec, TaskSchema
+from mmtrain.data.store import FeatureStore
 from mmtrain.data.writer import StoreWriter
 
 HEADER = 512  # bytes of a feature file before its values
@@ -170,8 +173,27 @@ def test_a_sample_with_nothing_in_it(tmp_path):
         writer.add(id="bare", split="train", group="c", text="  ")
     assert check_store(tmp_path / "store") == [
         "store 'clips', sample 'bare', column 'text': the text is empty and it has no rows in audio: "
-        "the sample has nothing to learn from"
+        "the sample has nothing to learn from. Leave out all such samples: python -m data_prep filter "
+        f"{tmp_path}/store --where "
+        + shlex.quote("(text_characters > 0 or audio.rows > 0) and id not in ('bare',)")
+        + " --out NEW"
     ]
+
+
+@pytest.mark.parametrize("modality", ["audio", "audio-2", "in"])
+def test_the_command_for_samples_with_nothing_in_them_leaves_them_out(tmp_path, modality):
+    with StoreWriter(tmp_path / "store", name="clips", modalities={modality: FeatureSpec(dim=1)}) as writer:
+        writer.add(id="silent", split="train", group="a", text="words")
+        writer.add(id="wordless", split="train", group="b", text=" ", features={modality: np.ones((1, 1))})
+        for number, text in enumerate(("", "  ", " \t")):
+            writer.add(id=f"it's {number}", split="train", group="c", text=text)
+    lines = check_store(tmp_path / "store")
+    assert len(lines) == 3
+    words = shlex.split(lines[0].partition("python -m data_prep ")[2])
+    assert words[:2] == ["filter", str(tmp_path / "store")]
+    filter_store(Path(words[1]), where=words[words.index("--where") + 1], out=tmp_path / "new")
+    assert FeatureStore(tmp_path / "new").column("id").to_pylist() == ["silent", "wordless"]
+    assert check_store(tmp_path / "new") == []
 
 
 def test_many_defects_are_named_in_part_and_counted(tmp_path):

@@ -273,6 +273,7 @@ def test_the_first_loss_against_chance():
     assert (indifferent_loss("multiclass", 4), indifferent_loss("regression", 1)) == (math.log(4), 1.0)
     assert initial(0.72).severity == "ok"
     assert "loss 0.720 +- 0.001 at initialization; chance (class frequencies alone) is 0.693" in initial(0.72).found
+    assert initial(0.72, chance=-1e-17).found.endswith("chance (class frequencies alone) is 0.000")
     assert initial(0.7, chance=0.2).severity == "ok"  # it knows no frequencies yet
     assert initial(1.5).severity == "note"
     assert initial(4.0).severity == "warning"
@@ -412,8 +413,27 @@ def test_where_the_rate_stands_in_the_range():
     assert only(range_findings(diverging, 0.01)).severity == "ok"
     risen = only(range_findings(curve(*falls[:6], 0.9), 1.0))
     assert (risen.severity, "has risen to 0.9 again" in risen.found) == ("warning", True)
-    assert only(range_findings(curve(1.0, 1.1, 1.2, 1.3), 1e-6)).severity == "note"
+    nowhere = only(range_findings(curve(1.0, 1.1, 1.2, 1.3), 1e-6))
+    assert (nowhere.severity, nowhere.found) == ("note", "the loss fell nowhere in 4 steps of a range test")
+    assert nowhere.fix == "mmtrain tune lr CONFIG draws the curve"
     assert only(range_findings(LrCurve(0.8), 1.0)).severity == "problem"
+
+
+def test_noise_decides_nothing_of_the_range():
+    """Batches of two streams alternate, and the first one lies below almost all that follow."""
+    noisy = LrCurve(0.8)
+    for number in range(60):
+        noisy.add(1e-6 * 1.26**number, 4.7 if number % 2 else 2.4)
+    finding = only(range_findings(noisy, 1e-3))
+    assert (finding.severity, finding.found) == (
+        "note",
+        "too noisy to tell whether the loss falls in 60 steps of a range test",
+    )
+    assert finding.fix == "mmtrain tune lr CONFIG: try a larger batch.size, or --steps 240 --smoothing 0.95"
+    low = LrCurve(0.8)  # a lonely low loss at the beginning is no least one, from which the others would have risen
+    for number in range(60):
+        low.add(1e-6 * 1.26**number, (1.3 if not number else 4.0) - max(0, number - 40) * 0.1)
+    assert only(range_findings(low, 1.0)).severity == "ok"
 
 
 def test_time_to_finish_memory_and_disk():

@@ -87,6 +87,7 @@ def test_without_splits_groups_are_divided(tmp_path):
         ("id,split,mood\na,dev,1\n", "sample 'a': split 'dev'; write one of train, val, test"),
         ("id,split,mood\na,train,high\n", "line 2, sample 'a', column 'mood': 'high' is not a finite number"),
         ("id,split,mood\na,train,inf\n", "'inf' is not a finite number"),
+        ("id,split,mood\na,train,nan\n", "'nan' is not a finite number; an empty cell is a missing label"),
         ("id,mood,mood\na,1,2\n", "line 1: the column 'mood' stands there twice; give each a name of its own"),
         ("id,split,mood\na,train\n", "line 2: not as many cells as the 3 columns"),
         ("id,split,mood\na,train,1,2\n", "line 2: not as many cells as the 3 columns"),
@@ -152,7 +153,7 @@ def test_labels(task, cell, label):
 @pytest.mark.parametrize(
     ("task", "cell", "message"),
     [
-        (TaskSchema(kind="binary"), "2", "'2' is not one of 0, 1"),
+        (TaskSchema(kind="binary"), "2", "'2' is not one of 0, 1; an empty cell is a missing label"),
         (NAMED, "maybe", "'maybe' is not one of no, yes"),
         (STARS, "0", "'0' is not one of 1, 2, 3"),
         (TAGS, "x|w", "write names of x, y, z with | between, or - for none of them"),
