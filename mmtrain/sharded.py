@@ -20,7 +20,8 @@ def put_back_parts(model: nn.Module) -> None:
 
 def is_part(tensor: Tensor) -> bool:
     """Whether each process holds some rows of it alone."""
-    return hasattr(tensor, "full_tensor")
+    kind = type(tensor)  # asked first, of every weight in every step: what a tensor lacks is slow to be told
+    return kind is not Tensor and kind is not nn.Parameter and hasattr(tensor, "full_tensor")
 
 
 def local(tensor: Tensor) -> Tensor:
