@@ -73,7 +73,8 @@ def test_a_run_stops_with_a_sentence_and_is_resumed(
     assert len(life.err.splitlines()) == 1
     assert life.err.startswith(f"error: checkpoint {run}/checkpoints/step-{step:08d} could not be written: "), life
     assert "File too large" in life.err
-    assert life.err.endswith(f" bytes are free there now. {newest}; make room and continue with --resume\n")
+    limited = "a file may not be so large there (`ulimit -f`, or a quota)"
+    assert life.err.endswith(f" bytes are free there now; {limited}. {newest}; make room and continue with --resume\n")
     assert checkpoints(whole, "run") == left
     life = train(whole, "run", "--resume")
     assert life.code == 0, life.err
