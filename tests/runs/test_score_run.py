@@ -171,6 +171,7 @@ def test_a_comparison_leaves_a_page_where_it_can(
     monkeypatch.setattr("mmtrain.extras.find_spec", lambda name: None if name == "vl_convert" else name)
     assert code_of(*words) == 0
     assert "no compare.html: a page needs pip install 'mmtrain[report]'" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_comparison_that_cannot_be_written_is_said(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +179,6 @@ def test_a_comparison_that_cannot_be_written_is_said(runs: Path, tmp_path: Path,
     out = tmp_path / "file" / "compare.json"
     assert code_of("compare", runs / "one", runs / "two", "--out", out) == 2
     assert f"error: {out} cannot be written (Not a directory); name another file by --out" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_calibration_that_is_damaged_or_of_another_checkpoint(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
