@@ -146,8 +146,9 @@ class Stream:
         read = self.store.read(self.modalities, indices)
         for modality, rows in read.items():
             self._check_finite(modality, rows, indices)
+        features = {modality: rows.split() for modality, rows in read.items()}
         return [
-            self._sample(index, {modality: rows.of(place) for modality, rows in read.items() if len(rows.of(place))})
+            self._sample(index, {modality: rows[place] for modality, rows in features.items() if len(rows[place])})
             for place, index in enumerate(indices.tolist())
         ]
 
@@ -158,7 +159,7 @@ class Stream:
     def _check_finite(self, modality: str, rows: Ragged, indices: npt.NDArray[np.int64]) -> None:
         if rows.values.dtype == np.uint8 or np.isfinite(rows.values).all():
             return
-        bad = next(index for place, index in enumerate(indices.tolist()) if not np.isfinite(rows.of(place)).all())
+        bad = next(index for index, own in zip(indices.tolist(), rows.split(), strict=True) if not np.isfinite(own).all())
         raise DataError(
             f"store '{self.store.name}', sample '{self.store.sample_id(bad)}': NaN or Inf in {modality}. "
             f"Run `mmtrain data check {self.store.path}`, or leave such samples out with batch.on_bad_sample: skip"

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,47 +21,47 @@ class Ragged:
     values: npt.NDArray[np.number]  # [R, D], of pixels [R, 3, H, W]
     cuts: Sequence[int]  # B + 1 places between them
 
-    def of(self, place: int) -> npt.NDArray[np.number]:
-        """The rows [T, D] of one of them."""
-        return self.values[self.cuts[place] : self.cuts[place + 1]]
+    def split(self) -> list[npt.NDArray[np.number]]:
+        """The rows [T, D] of each sample, as views."""
+        values = self.values
+        return [values[begin:end] for begin, end in pairwise(self.cuts)]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What is wanted of one file: rows [begin, end) for the samples at some places of the batch."""
+class _Part(NamedTuple):
+    """What is wanted of one file: rows of the samples at some places of the batch, [n] each."""
 
     file: ShardFile
-    places: list[int]
-    begins: list[int]
-    ends: list[int]
+    places: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
 
 
 class Request:
     """Rows that are read: what is in memory at once; the rest of all modalities is announced before the first is filled."""
 
     def __init__(self, schema: ModalitySchema, parts: Sequence[_Part], num_samples: int) -> None:
-        counts = [0] * num_samples
+        counts = np.zeros(num_samples + 1, np.int64)
         for part in parts:
-            for place, begin, end in zip(part.places, part.begins, part.ends, strict=True):
-                counts[place] = end - begin
-        self._cuts: list[int] = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+            counts[part.places + 1] = part.counts
+        cuts = counts.cumsum()
+        self._cuts: list[int] = cuts.tolist()
         dtype = np.dtype(schema.dtype).newbyteorder("<")
         self._values: npt.NDArray[np.number] = np.empty((self._cuts[-1], *schema.row_shape), dtype)
-        bytes_, width = self._values.reshape(-1).view(np.uint8).data, schema.dim * dtype.itemsize
+        bytes_, bounds = self._values.reshape(-1).view(np.uint8).data, (cuts * (schema.dim * dtype.itemsize)).tolist()
         self._left = []
         for part in parts:
-            targets = [bytes_[self._cuts[place] * width : self._cuts[place + 1] * width] for place in part.places]
-            if left := part.file.read_cached(part.begins, targets):
-                self._left.append((part.file, [part.begins[place] for place in left], [targets[place] for place in left]))
+            targets = [bytes_[bounds[place] : bounds[place + 1]] for place in part.places.tolist()]
+            if left := part.file.read_cached(part.file.pieces(part.begins, targets)):
+                self._left.append((part.file, left))
 
     def announce(self) -> None:
-        for file, begins, targets in self._left:
-            file.announce(begins, targets)
+        for file, pieces in self._left:
+            file.announce(pieces)
 
     def fill(self) -> Ragged:
         """The rows, read-only. Errors: DataError where a file cannot be read."""
-        for file, begins, targets in self._left:
-            file.read(begins, targets)
+        for file, pieces in self._left:
+            file.read(pieces)
         self._values.flags.writeable = False
         return Ragged(self._values, self._cuts)
 
@@ -91,21 +93,28 @@ class ModalityFiles:
         Errors: DataError where the rows of a sample lie outside of its file.
         """
         if len(self._files) == 1:
-            return Request(self._schema, [self._part(0, indices, list(range(len(indices))), describe)], len(indices))
+            return Request(self._schema, [self._part(0, indices, np.arange(len(indices)), describe)], len(indices))
         which = np.searchsorted(self._firsts, indices, side="right") - 1
         parts = []
         for number in dict.fromkeys(which.tolist()):
             places = np.flatnonzero(which == number)
-            parts.append(self._part(number, indices[places], places.tolist(), describe))
+            parts.append(self._part(number, indices[places], places, describe))
         return Request(self._schema, parts, len(indices))
 
-    def _part(self, number: int, indices: npt.NDArray[np.int64], places: list[int], describe: Callable[[int], str]) -> _Part:
+    def _part(
+        self,
+        number: int,
+        indices: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        describe: Callable[[int], str],
+    ) -> _Part:
         file, local = self._files[number], indices - self._firsts[number]
         begins, ends = file.offsets[local], file.offsets[local + 1]
         outside = (begins < 0) | (begins > ends) | (ends > file.rows)
-        for place in np.flatnonzero(outside).tolist():
+        if outside.any():
+            place = outside.argmax()
             raise DataError(
                 f"{describe(int(indices[place]))}: offsets {begins[place]}:{ends[place]} lie outside the "
                 f"{file.rows} rows. Run `mmtrain data check {self._folder}`"
             )
-        return _Part(file, places, begins.tolist(), ends.tolist())
+        return _Part(file, places, begins, ends - begins)

@@ -25,6 +25,8 @@ _MAX_HEADER = 1 << 20
 _CAN_ANNOUNCE = hasattr(os, "posix_fadvise")  # macOS has none
 _NO_WAIT = getattr(os, "RWF_NOWAIT", None)  # Linux has it
 
+Piece = tuple[int, memoryview]  # a position in a file, in bytes, and the bytes that what stands there is read into
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -97,47 +99,46 @@ class ShardFile:
             raise DataError(f"{file} cannot be read ({error.strerror})") from None
         weakref.finalize(self, os.close, self._descriptor)
 
-    def read_cached(self, begins: Sequence[int], targets: Sequence[memoryview]) -> list[int]:
-        """Fill the targets whose bytes the system holds in memory; the places of the others, which are left to `read`.
+    def pieces(self, begins: npt.NDArray[np.int64], targets: Sequence[memoryview]) -> list[Piece]:
+        """What fills the bytes of each target: the rows from a beginning on."""
+        return list(zip((self._start + begins * self._row_bytes).tolist(), targets, strict=True))
+
+    def read_cached(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Read the pieces that the system holds in memory. Those that are left are for `read`.
 
         So a warm read does without announcing, which costs as many calls of the system as reading.
         """
-        left: list[int] = []
-        start, width, descriptor = self._start, self._row_bytes, self._descriptor
         if _NO_WAIT is None:
-            return list(range(len(targets)))
-        for place, (begin, target) in enumerate(zip(begins, targets, strict=True)):
+            return pieces
+        left: list[Piece] = []
+        preadv, descriptor = os.preadv, self._descriptor
+        for number, (position, target) in enumerate(pieces):
             try:
-                if os.preadv(descriptor, [target], start + begin * width, _NO_WAIT) != len(target):
-                    left.append(place)
+                if preadv(descriptor, (target,), position, _NO_WAIT) != len(target):
+                    left.append((position, target))
             except BlockingIOError:
-                left.append(place)
+                left.append((position, target))
             except OSError:  # a file system that cannot tell; an error of the disk comes again in `read`
-                return left + list(range(place, len(targets)))
+                return [*left, *pieces[number:]]
         return left
 
-    def announce(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
-        """Let the disk begin with what `read` is to fill soon, so that it works on all that is announced at a time."""
+    def announce(self, pieces: Sequence[Piece]) -> None:
+        """Let the disk begin with what `read` is to read soon, so that it works on all that is announced at a time."""
         if not _CAN_ANNOUNCE:
             return
-        start, width, descriptor = self._start, self._row_bytes, self._descriptor
-        for begin, target in zip(begins, targets, strict=True):
+        for position, target in pieces:
             if len(target):  # a length of 0 would mean up to the end of the file
-                os.posix_fadvise(descriptor, start + begin * width, len(target), os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(self._descriptor, position, len(target), os.POSIX_FADV_WILLNEED)
 
-    def read(self, begins: Sequence[int], targets: Sequence[memoryview]) -> None:
-        """Fill the bytes of each target with the rows from a beginning on.
-
-        Errors: DataError where the file has become shorter, or cannot be read.
-        """
-        start, width = self._start, self._row_bytes
+    def read(self, pieces: Sequence[Piece]) -> None:
+        """Errors: DataError where the file has become shorter, or cannot be read."""
         try:
-            for begin, target in zip(begins, targets, strict=True):
-                self._read_whole(target, start + begin * width)
+            for position, target in pieces:
+                self._read_whole(position, target)
         except OSError as error:
             raise DataError(f"{self.file} cannot be read ({error.strerror})") from None
 
-    def _read_whole(self, target: memoryview, position: int) -> None:
+    def _read_whole(self, position: int, target: memoryview) -> None:
         """The system gives at most 2 GiB at a time."""
         while len(target):
             count = os.preadv(self._descriptor, [target], position)

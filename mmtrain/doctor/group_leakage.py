@@ -117,8 +117,7 @@ def _row_keys(stores: Sequence[FeatureStore], modality: str, deadline: Deadline)
                 if deadline.passed:
                     return keys, False
                 chosen = indices[begin : begin + _CHUNK]
-                rows = store.read([modality], chosen)[modality]
-                found = [(rows.of(place), int(index)) for place, index in enumerate(chosen)]
+                found = zip(store.read([modality], chosen)[modality].split(), chosen.tolist(), strict=True)
                 keys += [
                     (_hash(own), split, store.sample_id(index)) for own, index in found if own.size and np.ptp(own) != 0
                 ]

@@ -121,7 +121,7 @@ def test_many_samples_are_read_as_one_by_one_in_any_order(tmp_path, dtype, shard
     store = FeatureStore(tmp_path / "store")
     for indices in ([5, 0, 3, 2, 1, 4], [2, 2, 1, 2], [1], [4, 1], []):
         read = store.read(["audio"], indices)["audio"]
-        assert [read.of(place).tobytes() for place in range(len(indices))] == [written[i].tobytes() for i in indices]
+        assert [rows.tobytes() for rows in read.split()] == [written[i].tobytes() for i in indices]
         assert read.values.shape == (sum(len(written[i]) for i in indices), 3)
         assert read.values.dtype == dtype
         assert not read.values.flags.writeable
@@ -137,10 +137,11 @@ def test_a_file_that_is_cut_while_it_is_open_is_named(tmp_path):
     opened = ShardFile(file, schema, schema.shards[0])
     os.truncate(file, 512 + 4 * 8)  # four of the six rows
     target = np.zeros((2, 2), np.float32)
-    opened.read([1], [target.reshape(-1).view(np.uint8).data])
+    bytes_ = target.reshape(-1).view(np.uint8).data
+    opened.read(opened.pieces(np.array([1]), [bytes_]))
     assert target.tolist() == [[1, 1], [1, 1]]
     with pytest.raises(DataError, match=rf"{file} ends at byte {512 + 4 * 8}: it was cut while it was open"):
-        opened.read([3], [target.reshape(-1).view(np.uint8).data])
+        opened.read(opened.pieces(np.array([3]), [bytes_]))
 
 
 def test_only_what_is_not_in_memory_is_announced_and_read_twice(tmp_path, monkeypatch):
@@ -158,7 +159,7 @@ def test_only_what_is_not_in_memory_is_announced_and_read_twice(tmp_path, monkey
     monkeypatch.setattr(os, "preadv", preadv)
     monkeypatch.setattr(os, "posix_fadvise", lambda *words: announced.append(words[1:3]))
     read = store.read(["audio"], [2, 0, 1])["audio"]
-    assert [read.of(place).tolist() for place in range(3)] == [store.rows("audio", number).tolist() for number in (2, 0, 1)]
+    assert [rows.tolist() for rows in read.split()] == [store.rows("audio", number).tolist() for number in (2, 0, 1)]
     first = (512, store.rows("audio", 0).nbytes)
     assert announced == [first]
     assert waited == [first] * 3, "by the batch, and by each of the two reads of the sample alone"
