@@ -71,7 +71,7 @@ def cases(small: Path, tiny: Path) -> list[Case]:
     return [
         Case("BERT of 4 layers of 256", {"dim": 64, "text": text, "sequences": audio, "fusion": plain}, 16, 10, 7),
         Case("BERT of 2 layers of 128", {"dim": 64, "text": tiny_text, "sequences": audio, "fusion": plain}, 8, 10, 9),
-        Case("BERT of 2 layers of 128", {"dim": 64, "text": tiny_text, "sequences": audio, "fusion": plain}, 2, 25, 9),
+        Case("BERT of 2 layers of 128", {"dim": 64, "text": tiny_text, "sequences": audio, "fusion": plain}, 2, 25, 21),
         Case("one linear layer of 8", {"dim": 8, "sequences": audio, "fusion": plain}, 16, 50, 40),
     ]
 

@@ -16,7 +16,7 @@ from mmtrain.curriculum.reports import EvalReport, WindowReport
 from mmtrain.curriculum.samplers.protocol import Sampler
 from mmtrain.curriculum.schedules.protocol import Schedule
 from mmtrain.curriculum.streams import Integers
-from mmtrain.curriculum.weighting.protocol import Weighting
+from mmtrain.curriculum.weighting.protocol import ByGradients, ByLosses, Learned, Weighting
 
 
 class Curriculum:
@@ -50,6 +50,10 @@ class Curriculum:
     ) -> None:
         self._planner, self._sampler, self._schedule, self._weighting = planner, sampler, schedule, weighting
         self._pacer, self._tasks, self._tasks_of, self.window = pacer, tuple(tasks), dict(tasks_of), window
+        # the weighting as what it is, asked once: `isinstance` of a protocol takes longer than planning a batch
+        self.learned = weighting if isinstance(weighting, Learned) else None
+        self.by_losses = weighting if isinstance(weighting, ByLosses) else None
+        self.by_gradients = weighting if isinstance(weighting, ByGradients) else None
         self.step = 0  # where the window under way starts, in optimizer steps of this stage
         self._state = planner.start()
         self._pending: tuple[WindowPlan, PlanState] | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmtrain.curriculum.weighting.protocol import ByGradients, ByLosses, Learned
+from mmtrain.curriculum.weighting.protocol import ByGradients, ByLosses
 from mmtrain.engine.gradients import combine_gradients
 from mmtrain.engine.loading import StepInput
 from mmtrain.engine.passes import Forward, Passes, add_up
@@ -34,13 +34,12 @@ def backward(run: Run, inputs: StepInput, forward: Forward) -> Backward:
 
     A task that is not active, or has no label in the global batch on a sample that weighs something, counts nothing.
     """
-    weighting = run.curriculum.weighting
     silent = inputs.silent | {task for task, count in inputs.counts.items() if not count}
     tasks = [task for task in run.curriculum.active_tasks(inputs.step) if task not in silent]
-    if tasks and isinstance(weighting, ByGradients):
-        return _by_gradients(run, inputs, forward, weighting, tasks)
-    if tasks and isinstance(weighting, ByLosses):
-        return _by_losses(run, inputs, forward, weighting, tasks)
+    if tasks and run.curriculum.by_gradients is not None:
+        return _by_gradients(run, inputs, forward, run.curriculum.by_gradients, tasks)
+    if tasks and run.curriculum.by_losses is not None:
+        return _by_losses(run, inputs, forward, run.curriculum.by_losses, tasks)
     return _by_weights(run, inputs, forward, tasks)
 
 
@@ -74,9 +73,9 @@ def _by_weights(run: Run, inputs: StepInput, forward: Forward, tasks: Sequence[s
     if in_parts:
         mean_gradients_of_whole(run.model)
         penalties = _penalize(run)
-    weighting = run.curriculum.weighting
-    if tasks and isinstance(weighting, Learned):  # its gradient comes from sums: the same on every process, without DDP
-        value = weighting.objective(global_losses(run.accelerator, parts, tasks))
+    learned = run.curriculum.learned
+    if tasks and learned is not None:  # its gradient comes from sums: the same on every process, without DDP
+        value = learned.objective(global_losses(run.accelerator, parts, tasks))
         run.accelerator.backward(value)
         objective = _once(run, value.detach())
     return Backward(objective, penalties, aux, samples, weights)

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from mmtrain.curriculum.weighting.protocol import ByGradients
 from mmtrain.engine.anomaly import detecting_anomaly
 from mmtrain.engine.backward import backward
 from mmtrain.engine.companions import GlobalCompanions
@@ -72,8 +71,8 @@ def _update(run: Run, step: int, *, norm: float) -> None:
         run.clipping.clip(gradients, norm=norm)
     run.optimizer.step()
     run.lr_schedule.step()
-    if isinstance(run.curriculum.weighting, ByGradients):
-        run.curriculum.weighting.learn()
+    if run.curriculum.by_gradients is not None:
+        run.curriculum.by_gradients.learn()
     if run.average is not None:
         run.average.take(run.accelerator.unwrap_model(run.model), finished=step + 1)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -26,9 +27,10 @@ class Throughput:
         self.samples += samples
         for batch in batches:
             for name, (_, mask) in batch.inputs.items():
-                lengths = mask.numpy().sum(axis=1)
-                self.real[name] = self.real.get(name, 0) + int(lengths.sum())
-                self.total[name] = self.total.get(name, 0) + int((lengths > 0).sum()) * mask.shape[1]
+                is_real = mask.numpy()
+                present = int(np.count_nonzero(is_real.any(axis=1)))
+                self.real[name] = self.real.get(name, 0) + int(np.count_nonzero(is_real))
+                self.total[name] = self.total.get(name, 0) + present * mask.shape[1]
 
     def join(self, other: "Throughput") -> None:
         """Add what another has counted."""
