@@ -183,7 +183,9 @@ def test_a_sum_of_gradients_is_the_step_of_fixed_weights(
         "regularizers": regularizers,
     }
     plain, summed = small_run(**changes, **NO_CLIP), small_run(**changes, **weighted("conflict_free", over=over), **NO_CLIP)
-    monkeypatch.setattr(summed.curriculum, "_weighting", Aggregation(aggregator=Sum(), over=over))
+    weighting = Aggregation(aggregator=Sum(), over=over)
+    monkeypatch.setattr(summed.curriculum, "_weighting", weighting)
+    monkeypatch.setattr(summed.curriculum, "by_gradients", weighting)
     results = []
     for run in (plain, summed):
         torch.manual_seed(11)
