@@ -4,6 +4,8 @@ Run `python -m benchmarks.bench_scale`. Two numbers of it are measured here: how
 instead), and the bytes a sample of an open stream. The rest is arithmetic; no GPU is asked.
 """
 
+import gc
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -19,7 +21,8 @@ from benchmarks.bench_overhead import TASKS, Case, build, write_bert, write_stor
 from benchmarks.cost_model import A100, MACHINES, STATE, Work, step
 from mmtrain.curriculum.reports import WindowReport
 from mmtrain.data.dataset import Stream
-from mmtrain.data.schema import StoreSchema
+from mmtrain.data.mapped_table import write_mapped
+from mmtrain.data.schema import FileRecord, StoreSchema
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.run import Run
 
@@ -52,27 +55,37 @@ def seconds_a_step(run: Run, steps: int) -> float:
 
 
 def bytes_a_sample(folder: Path) -> dict[str, float]:
-    """What an open training stream with texts holds for each sample of the store: the table, and arrays beside it."""
-    small, large = folder / "store", folder / "large"
+    """What an open training stream with texts holds for each sample of the store: table and arrays, decoded and mapped."""
+    small, large, cache = folder / "store", folder / "large", folder / "cache"
     large.mkdir()
     table = pq.read_table(small / "samples.parquet")
     pq.write_table(pa.concat_tables([table] * COPIES), large / "samples.parquet")
     count = COPIES * table.num_rows
     schema = StoreSchema.model_validate_json((small / "dataset.json").read_bytes())
-    whole = schema.model_copy(update={"samples": count, "modalities": {}})
-    (large / "dataset.json").write_text(whole.model_dump_json())
+    sha256 = hashlib.sha256((large / "samples.parquet").read_bytes()).hexdigest()
+    record = FileRecord(bytes=(large / "samples.parquet").stat().st_size, sha256=sha256)
+    update = {"samples": count, "modalities": {}, "files": {"samples.parquet": record}}
+    (large / "dataset.json").write_text(schema.model_copy(update=update).model_dump_json())
+    file = write_mapped(large, cache=cache, sha256=sha256)
+    found = {"decoded": held(FeatureStore(large)) / count, "mapped": held(FeatureStore(large, cache=cache)) / count}
+    texts = FeatureStore(large).column("text").nbytes / count
+    print(f"{count:,} samples, texts of {texts:.0f} bytes, {len(TASKS)} tasks")
+    found["file"] = file.stat().st_size / count
+    shutil.rmtree(large)
+    return found
+
+
+def held(store: FeatureStore) -> int:
+    """Bytes of a process's own memory by which it grows with a stream over the store."""
+    gc.collect()
     before = pa.total_allocated_bytes()
     tracemalloc.start()
-    store = FeatureStore(large)
     stream = Stream("clips", store, split="train", tasks=list(TASKS), modalities=["text"])
     kept = [stream.lengths(), *(stream.labelled(task) for task in TASKS)]  # of the plan and of the loader
     arrays, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    found = {"table": (pa.total_allocated_bytes() - before) / count, "arrays": arrays / count}
-    texts = store.column("text").nbytes / count
-    print(f"{count:,} samples, texts of {texts:.0f} bytes, {len(TASKS)} tasks, {len(kept[0]):,} of them trained on")
-    shutil.rmtree(large)
-    return found
+    assert len(kept) == 1 + len(TASKS)
+    return arrays + pa.total_allocated_bytes() - before
 
 
 def print_steps(work: Work, rate: float) -> None:
@@ -109,9 +122,10 @@ def main() -> None:
         rate = float(sys.argv[sys.argv.index("--rate") + 1])
     work = Work(**BERT, rest=rest)
     print(
-        f"a process holds {weights['table']:.0f} bytes a sample of the table and {weights['arrays']:.0f} of arrays; ", end=""
+        f"a process holds {weights['decoded']:.0f} bytes a sample with the table in its memory, {weights['mapped']:.0f} ",
+        end="",
     )
-    print(f"for 1e9 samples {sum(weights.values()):.0f} GB, in each of the processes of a node\n")
+    print(f"with a mapped one, whose file has {weights['file']:.0f}: for 1e9 samples so many GB\n")
     print(f"a process reads {rate:,.0f} samples a second; beside the encoder {rest / 1e6:.2f} M parameters")
     print(f"BERT-base: {work.parameters / 1e6:.1f} M parameters, {work.flops / 1e9:.1f} GFLOP a sample\n")
     print_steps(work, rate)

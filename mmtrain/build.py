@@ -8,7 +8,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 from torch import nn
 
-from mmtrain.compatibility import group_warnings
+from mmtrain.compatibility import group_warnings, table_notes
 from mmtrain.config import Experiment, dump_yaml
 from mmtrain.data.bad_samples import bad_sample_notes
 from mmtrain.data.dataset import Stream
@@ -149,7 +149,9 @@ def _begin(
 def _notes(experiment: Experiment, parts: Parts, accelerator: Accelerator, initial: InitialWeights | None) -> Iterator[str]:
     """What is to be said of the data, the processes and the weights that the run begins with."""
     yield from bad_sample_notes(parts.stores)
-    yield from group_warnings(parts.stores)
+    if accelerator.is_main_process:  # the others print nothing, and it takes a while
+        yield from group_warnings(parts.stores)
+        yield from table_notes(parts.stores)
     micro_tasks = tuple(experiment.pretext) if experiment.batch.micro is not None else ()
     yield from process_notes(parts.model, accelerator.num_processes, micro_tasks=micro_tasks)
     if experiment.batch.tokens is not None:

@@ -159,6 +159,21 @@ def data_check(store: Store) -> None:
     typer.echo(f"{store}: no defect found")
 
 
+@data_app.command("map")
+def data_map(
+    store: Store,
+    cache: Annotated[Path, typer.Option("--cache", help="The key `cache` of the experiments that read the store.")] = Path(
+        "cache"
+    ),
+) -> None:
+    """Decode the sample table of a large store into a file that all processes of a machine share, and start from at once."""
+    from mmtrain.data.mapped_table import write_mapped
+    from mmtrain.data.store import FeatureStore
+
+    file = write_mapped(store, cache=cache, sha256=FeatureStore(store).table_hash)
+    typer.echo(f"{store}: the sample table is in {file} ({file.stat().st_size / 2**20:,.1f} MiB); runs find it there")
+
+
 @data_app.command("info")
 def data_info(store: Store) -> None:
     """Describe a store: samples per split and task, label balance, lengths."""

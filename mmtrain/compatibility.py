@@ -19,6 +19,9 @@ from mmtrain.data.store import FeatureStore
 from mmtrain.engine.processes import from_first_process
 from mmtrain.errors import DataError
 
+_MOST_COMPARED = 10_000_000  # samples of a store whose groups are compared at the start of a run
+_MUCH_TABLE = 1 << 30  # bytes of a sample table that several processes had better share
+
 
 def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
     """The store of every dataset, seen through its fold where it has one, and without bad samples if they are to be skipped.
@@ -30,12 +33,14 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
     for name, dataset in experiment.datasets.items():
         if name not in used:
             continue  # of another stage, say
-        store = FeatureStore(dataset.store)
+        store = FeatureStore(dataset.store, cache=Path(experiment.cache))
         left_out = _bad_samples(experiment, name, store) if experiment.batch.on_bad_sample == "skip" else {}
         splits = None
         if dataset.fold is not None:
             splits = fold_splits(store, read_folds(Path(dataset.fold.file), store), dataset.fold.number)
-        stores[name] = FeatureStore(dataset.store, splits=splits, left_out=left_out) if splits or left_out else store
+        if splits or left_out:
+            store = FeatureStore(dataset.store, splits=splits, left_out=left_out, cache=Path(experiment.cache))
+        stores[name] = store
     return stores
 
 
@@ -180,9 +185,18 @@ def _rate(rate: float | None) -> str:
 
 
 def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
-    """A sentence for each store that has a group on two sides of its split: its scores would be too good."""
+    """A sentence for each store that has a group on two sides of its split: its scores would be too good.
+
+    And one for each that is too large to be looked through at every start: that takes 160 bytes a sample for a while.
+    """
     warnings = []
     for name, store in stores.items():
+        if len(store) > _MOST_COMPARED:
+            warnings.append(
+                f"dataset '{name}': with {len(store):,} samples it was not looked whether a group stands in more than one "
+                f"split; `mmtrain data check {store.path}` does"
+            )
+            continue
         (group, names), (split, splits) = codes(store.table["group"]), codes(store.table["split"])
         is_in = np.zeros((len(splits), len(names)), bool)
         is_in[split, group] = True
@@ -193,3 +207,14 @@ def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
                 f"'{names[int(straddling[0])]}'), so scores will be too good. `mmtrain data check {store.path}` names them"
             )
     return warnings
+
+
+def table_notes(stores: Mapping[str, FeatureStore]) -> list[str]:
+    """A sentence for each store whose sample table takes much memory in every process."""
+    held = {name: store.table.nbytes for name, store in stores.items() if not store.is_mapped}
+    return [
+        f"dataset '{name}': its sample table takes {size / 2**30:.1f} GiB in each process; `mmtrain data map "
+        f"{stores[name].path}` makes a file that all of a machine share"
+        for name, size in held.items()
+        if size > _MUCH_TABLE
+    ]

@@ -50,7 +50,8 @@ class Experiment(Section):
     cache: str = Field(
         default="cache",
         min_length=1,
-        description="Folder of what frozen text encoders made of texts (`model.text.cache`); may be deleted at any time.",
+        description="Folder of what frozen text encoders made of texts (`model.text.cache`) and of sample tables to map "
+        "(`mmtrain data map`); may be deleted at any time.",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Of initial weights, dropout, order of samples and augmentation."

@@ -32,10 +32,18 @@ def equals(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
     return is_value
 
 
+def pieces(column: pa.ChunkedArray) -> list[pa.Array]:
+    """A column as it lies in memory or in its file, one piece behind the other; an empty one of a column without a sample.
+
+    Columns of strings are read like this: joined, their bytes may be too many for one array.
+    """
+    return column.chunks or [pa.array([], column.type)]
+
+
 def codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """A column [N] of strings as numbers from 0, in the order in which they come, and the string of each number, or null."""
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return integers(encoded.indices), encoded.dictionary
+    chunks = pieces(column.dictionary_encode(null_encoding="encode"))  # of one dictionary
+    return np.concatenate([integers(chunk.indices) for chunk in chunks]), chunks[0].dictionary
 
 
 def _read(column: pa.Array | pa.ChunkedArray, held_as: pa.DataType, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

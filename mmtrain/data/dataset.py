@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmtrain.data.batch import Mask
-from mmtrain.data.columns import integers
+from mmtrain.data.columns import integers, pieces
 from mmtrain.data.keys import group_key, text_key
 from mmtrain.data.ragged import Ragged
 from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS, TaskSchema
@@ -107,7 +107,8 @@ class Stream:
         return {column: self._written(column) for column in self.texts} | found
 
     def _written(self, column: str) -> Mask:
-        return integers(pc.utf8_length(pc.utf8_trim_whitespace(self.store.column(column).cast(pa.string())))) > 0
+        texts = pieces(self.store.column(column).cast(pa.string()))  # one by one: trimming copies
+        return np.concatenate([integers(pc.utf8_length(pc.utf8_trim_whitespace(piece))) > 0 for piece in texts])
 
     def labels(self, task: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Labels of this stream's samples by position, [N] or [N, C], and where there is one, [N]."""

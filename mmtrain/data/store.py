@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from mmtrain.data.columns import equals, integers
+from mmtrain.data.columns import equals, integers, pieces
 from mmtrain.data.labels import decode_labels, describe_labels
+from mmtrain.data.mapped_table import mapped_file, open_mapped
 from mmtrain.data.normalize import Normalizer
 from mmtrain.data.ragged import ModalityFiles, Ragged, Request
 from mmtrain.data.schema import TEXT, StoreSchema, TaskSchema
@@ -42,14 +43,20 @@ class FeatureStore:
     """One dataset on disk. Opening it reads dataset.json and the sample table's footer, no feature bytes.
 
     `splits`: the split of every sample, [N], instead of the column `split` (a fold of cross-validation). `left_out`: index
-    -> what is wrong, of samples that are in no split.
+    -> what is wrong, of samples that are in no split. `cache`: the folder in which `mmtrain data map` may have left the
+    sample table as a file to map; None: it is decoded into memory.
     """
 
     def __init__(
-        self, path: str | Path, *, splits: Sequence[str] | None = None, left_out: Mapping[int, str] | None = None
+        self,
+        path: str | Path,
+        *,
+        splits: Sequence[str] | None = None,
+        left_out: Mapping[int, str] | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.path = Path(path)
-        self._splits = splits
+        self._splits, self._cache = splits, cache
         self.left_out = dict(sorted((left_out or {}).items()))
         self.schema = read_schema(self.path)
         self._files = {name: ModalityFiles(self.path, modality) for name, modality in self.schema.modalities.items()}
@@ -68,20 +75,34 @@ class FeatureStore:
 
     @cached_property
     def table(self) -> pa.Table:
-        """samples.parquet with one chunk per column."""
+        """samples.parquet: mapped where there is such a file, else in memory."""
         file = self.path / "samples.parquet"
-        try:
-            with pq.ParquetFile(file, memory_map=True) as source:  # read_table would import pyarrow.dataset, and that pandas
-                table = source.read().combine_chunks()
-        except FileNotFoundError:
-            raise DataError(f"{file} is missing") from None
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file}: not a readable parquet file ({error})") from None
+        table = self._mapped if self._mapped is not None else self._decoded(file)
         if table.num_rows != len(self):
             raise DataError(f"{file} has {table.num_rows} samples, dataset.json says {len(self)}")
         if self._splits is not None:
             table = table.set_column(table.column_names.index("split"), "split", pa.array(self._splits, pa.string()))
         return table
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the sample table is a file that is shared with other processes."""
+        return self._mapped is not None
+
+    @cached_property
+    def _mapped(self) -> pa.Table | None:
+        record = self.schema.files.get("samples.parquet")
+        return None if self._cache is None or record is None else open_mapped(mapped_file(self._cache, record.sha256))
+
+    @staticmethod
+    def _decoded(file: Path) -> pa.Table:
+        try:
+            with pq.ParquetFile(file, memory_map=True) as source:  # read_table would import pyarrow.dataset, and that pandas
+                return source.read().combine_chunks()
+        except FileNotFoundError:
+            raise DataError(f"{file} is missing") from None
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{file}: not a readable parquet file ({error})") from None
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of samples.parquet."""
@@ -117,7 +138,7 @@ class FeatureStore:
             raise DataError(f"{self.path / 'dataset.json'}: files: there is no entry of samples.parquet")
         return record.sha256
 
-    @cached_property
+    @property
     def text_lengths(self) -> npt.NDArray[np.int64]:
         """Characters of each sample's text, [N]."""
         return integers(self.column("text_characters"))
@@ -185,12 +206,12 @@ class FeatureStore:
 
         Errors: DataError naming the first sample whose label is out of range.
         """
-        task = self.task(name)
-        column = self.column(name).combine_chunks()
+        task, column = self.task(name), self.column(name)
         try:
-            values, labelled, wrong = decode_labels(task, column)
+            parts = zip(*(decode_labels(task, piece) for piece in pieces(column)), strict=True)
         except TypeError as error:
             raise DataError(f"store '{self.name}', column '{name}': {error}") from None
+        values, labelled, wrong = (np.concatenate(part) for part in parts)
         if wrong.any():
             index = int(np.flatnonzero(wrong)[0])
             raise DataError(

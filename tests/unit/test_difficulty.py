@@ -100,9 +100,9 @@ def test_a_sample_without_a_number_is_named(store: FeatureStore) -> None:
         read(column("hard"), validation)
 
 
-def test_a_stream_without_any_text(store: FeatureStore) -> None:
+def test_a_stream_without_any_text(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = stream(store)
-    store.__dict__["text_lengths"] = np.zeros(6, np.int64)
+    monkeypatch.setattr(FeatureStore, "text_lengths", np.zeros(6, np.int64))
     with pytest.raises(DataError, match=r"no training sample of stream 'clips' \(store 'clips'\) has a text. Use another"):
         read({"name": "text_length"}, silent)
 
