@@ -63,6 +63,7 @@ def test_all_is_as_in_memory(path: Path, cache: Path) -> None:
         assert (plain.is_mapped, mapped.is_mapped) == (False, True)
         assert mapped.table.equals(plain.table)
         assert mapped.column("id").num_chunks == 4
+        assert mapped_file(cache, plain.table_hash).stat().st_mode & 0o777 == 0o644, "others may read it"
         for task in TASKS:
             for one, other in zip(plain.labels(task), mapped.labels(task), strict=True):
                 assert (one.dtype, one.tolist()) == (other.dtype, other.tolist())
@@ -121,6 +122,17 @@ def test_a_file_that_was_cut_is_refused(path: Path, cache: Path, length: int) ->
     file = mapped_file(cache, FeatureStore(path).table_hash)
     os.truncate(file, length if length >= 0 else file.stat().st_size - 1)
     with pytest.raises(DataError, match=rf"{file} is damaged \(.*\); delete it, and `mmtrain data map STORE` makes it anew"):
+        FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
+
+
+def test_offsets_that_lead_out_of_the_file_are_refused(path: Path, cache: Path) -> None:
+    file = mapped_file(cache, FeatureStore(path).table_hash)
+    bytes_, offsets = file.read_bytes(), np.arange(0, 8, 2, dtype="<i4")  # of the first three ids
+    assert bytes_.count(offsets.tobytes()) > 0
+    offsets_after = offsets.copy()
+    offsets_after[3] = 2**31 - 1
+    file.write_bytes(bytes_.replace(offsets.tobytes(), offsets_after.tobytes(), 1))
+    with pytest.raises(DataError, match=rf"{file} is damaged"):
         FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
 
 
