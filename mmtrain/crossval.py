@@ -23,8 +23,9 @@ from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
 from mmtrain.objectives.objective import Objective
-from mmtrain.parts import build_objective, build_streams, check_needed
+from mmtrain.parts import build_streams, check_needed
 from mmtrain.run_checks import is_finished
+from mmtrain.run_objective import build_objective
 from mmtrain.training import build_accelerator, train_loaded
 from mmtrain.watched_metrics import check_metric, watched_metrics
 

@@ -6,9 +6,10 @@ from mmtrain.engine.checkpoint import newest_valid, read_checkpoint
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.saving import require_identity, stray_links
 from mmtrain.engine.state import RunState
-from mmtrain.parts import build_objective, build_streams, steps_of_epoch, stream_specs
+from mmtrain.parts import build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import with_references
 from mmtrain.run_files import identity, recorded_source
+from mmtrain.run_objective import build_objective
 
 
 def is_finished(experiment: Experiment) -> bool:
