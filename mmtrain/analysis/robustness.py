@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from accelerate.utils import gather_object
 
-from mmtrain.analysis.output import digits, write_analysis
+from mmtrain.analysis.output import write_analysis
 from mmtrain.config import Experiment
 from mmtrain.data.augment.protocol import Kind
 from mmtrain.data.dataset import Sample, Stream
@@ -17,7 +17,7 @@ from mmtrain.evaluation.perturbation import PERTURBATIONS
 from mmtrain.evaluation.perturbation.protocol import has
 from mmtrain.evaluation.primary import primary_statistic
 from mmtrain.evaluation.robustness import SUBSET, Area, Look, Reading, Value, look_at, plan_looks, read_levels
-from mmtrain.evaluation.table import TextTable
+from mmtrain.evaluation.table import TextTable, digits
 from mmtrain.trained import load_trained
 
 _NOTE = (
