@@ -84,6 +84,7 @@ def fold_experiment(experiment: Experiment, number: int) -> Experiment:
 
 
 def folds_file(experiment: Experiment, dataset: str) -> Path:
+    """Which fold each sample of a dataset is in."""
     return experiment.folder / "folds" / f"{dataset}.parquet"
 
 

@@ -19,6 +19,7 @@ _LOSSES = ("loss", "loss_q05", "loss_q25", "loss_q50", "loss_q75", "loss_q95")
 
 
 def learning_section(record: RunRecord) -> Section:
+    """Losses with their spread and metrics by evaluation, and the training loss between them."""
     evaluations = record.log.evaluations
     if not evaluations and not len(record.log.steps):
         return Section("Learning curves", [Missing("No step is logged yet")])

@@ -25,6 +25,7 @@ def provenance(record: RunRecord) -> str:
 
 
 def summary_section(record: RunRecord) -> Section:
+    """Results, streams and settings, and the sources that the run can be made from again."""
     parts: list[Part] = [_state(record), *_results(record), _stream_table(record), _setting_table(record)]
     if record.log.evaluations:
         parts.append(_metric_table(record.log.evaluations))
