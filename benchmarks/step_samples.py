@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from transformers import BertConfig
 
+from benchmarks.letter_bert import LETTERS, VOCABULARY, write_bert
+
 CLIPS, EVALUATED, LONGEST = 256, 64, 500
 LENGTHS = {0.0: 8, 0.25: 52, 0.5: 128, 0.9: 207, 0.99: 260, 1.0: LONGEST}  # by share of the texts that are not longer
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-VOCABULARY = {piece: number for number, piece in enumerate(PIECES)}
 RATE = 1e-5  # of learning
 TASKS = ("binary", "mature", "gory", "slapstick", "sarcasm")
 
@@ -66,14 +65,11 @@ def draw_clips() -> list[tuple[str, Clip]]:
 
 def write_inputs(folder: Path) -> None:
     """The store, and for each size a BERT of random weights."""
-    from transformers import BertModel, BertTokenizer
-
     from mmtrain.data.schema import FeatureSpec, TaskSchema
     from mmtrain.data.writer import StoreWriter
 
     for name, size in SIZES.items():
-        BertTokenizer(vocab=VOCABULARY, do_lower_case=True, model_max_length=512).save_pretrained(folder / name)
-        BertModel(size.bert()).save_pretrained(folder / name)
+        write_bert(folder / name, size.bert())
     widths = {"video": 1024, "audio": 128}
     modalities = {name: FeatureSpec(dim=dim, rows_per_second=1.0, extractor="random") for name, dim in widths.items()}
     tasks = {task: TaskSchema(kind="binary") for task in TASKS}
