@@ -11,11 +11,11 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
+from data_prep.cli_import import app as import_app
+from data_prep.cli_import import exports as export_app
 from data_prep.cli_options import Out, Overwrite
 from data_prep.cli_stores import app as stores_app
 from data_prep.failures import MediaError, describe_report, report_of
-from data_prep.import_cli import app as import_app
-from data_prep.import_cli import exports as export_app
 from data_prep.options import read_knobs, read_pairs, read_rates
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
