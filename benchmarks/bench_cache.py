@@ -21,6 +21,7 @@ import torch
 import yaml
 
 from benchmarks.bench_weighting import write_minilm
+from benchmarks.letter_bert import LETTERS
 from mmtrain.build import build_run
 from mmtrain.config import load_experiment
 from mmtrain.data.schema import FeatureSpec, TaskSchema
@@ -39,7 +40,7 @@ def write_store(folder: Path) -> None:
     modalities = {"audio": FeatureSpec(dim=64, rows_per_second=10.0, extractor="random")}
     with StoreWriter(folder, name="random", modalities=modalities, tasks={"funny": TaskSchema(kind="binary")}) as writer:
         for number in range(SAMPLES):
-            letters = "".join(numbers.choice(list("abcdefghijklmnopqrstuvwxyz"), size=int(numbers.integers(8, 63))))
+            letters = "".join(numbers.choice(list(LETTERS), size=int(numbers.integers(8, 63))))
             writer.add(
                 id=f"c{number}",
                 split="val" if number % 8 == 0 else "train",

@@ -30,7 +30,9 @@ import yaml
 from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
+from transformers import BertConfig
 
+from benchmarks.letter_bert import LETTERS, write_bert
 from mmtrain.build import build_run
 from mmtrain.config import load_experiment
 from mmtrain.curriculum.plan import WindowPlan
@@ -44,7 +46,7 @@ from mmtrain.engine.run import Run
 from mmtrain.engine.state import RunState
 from mmtrain.training import build_accelerator
 
-LETTERS, TOKENS, SAMPLES = "abcdefghijklmnopqrstuvwxyz", 128, 600
+TOKENS, SAMPLES = 128, 600
 TASKS = {
     "funny": TaskSchema(kind="binary"),
     "mood": TaskSchema(kind="multiclass", classes=("low", "even", "high")),
@@ -76,16 +78,11 @@ def cases(small: Path, tiny: Path) -> list[Case]:
     ]
 
 
-def write_bert(folder: Path, *, layers: int = 4, width: int = 256, tokens: int = TOKENS) -> None:
-    """Random weights and no dropout, so that weights compare; each letter of a text is a token."""
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=tokens).save_pretrained(folder)
+def write_small_bert(folder: Path, *, layers: int = 4, width: int = 256, tokens: int = TOKENS) -> None:
+    """Without dropout, so that weights compare."""
     size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 4 * width}
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    BertModel(BertConfig(vocab_size=30522, max_position_embeddings=tokens, **size, **dropout)).save_pretrained(folder)
+    write_bert(folder, BertConfig(vocab_size=30522, max_position_embeddings=tokens, **size, **dropout))
 
 
 def write_store(folder: Path) -> None:
@@ -202,8 +199,8 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_bert(folder / "small", layers=4, width=256)
-        write_bert(folder / "tiny", layers=2, width=128)
+        write_small_bert(folder / "small", layers=4, width=256)
+        write_small_bert(folder / "tiny", layers=2, width=128)
         write_store(folder / "store")
         for case in cases(folder / "small", folder / "tiny"):
             for threads in (1, 2):

@@ -25,7 +25,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from benchmarks.bench_overhead import write_bert
+from benchmarks.bench_overhead import write_small_bert
 from mmtrain.inference import export as exporting
 from mmtrain.inference.compression import method_named
 from mmtrain.inference.decision import Decisions
@@ -57,7 +57,7 @@ class Form:
 
 
 def build(folder: Path) -> Graph:
-    write_bert(folder, tokens=TOKENS)
+    write_small_bert(folder, tokens=TOKENS)
     lstm = BiLstmEncoderConfig(hidden=128, layers=2)
     config = ModelConfig(
         dim=256,

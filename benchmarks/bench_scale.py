@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.bench_overhead import TASKS, Case, build, write_bert, write_store
+from benchmarks.bench_overhead import TASKS, Case, build, write_small_bert, write_store
 from benchmarks.cost_model import A100, MACHINES, STATE, Work, step
 from mmtrain.curriculum.reports import WindowReport
 from mmtrain.data.dataset import Stream
@@ -32,7 +32,7 @@ COPIES = 500  # of the small store's table, to weigh a sample
 
 def loader_rate(folder: Path, *, steps: int = 60) -> tuple[float, int]:
     """Samples a second that one process reads, tokenizes and collates, and parameters of the model but its encoder."""
-    write_bert(folder / "bert", layers=1, width=128)
+    write_small_bert(folder / "bert", layers=1, width=128)
     write_store(folder / "store")
     text = {"name": "transformers", "path": str(folder / "bert"), "max_tokens": BERT["tokens"]}
     model = {"dim": 256, "text": text, "sequences": {"audio": {"name": "bilstm"}}, "fusion": {"name": "hca"}}

@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 
 ROUNDS, SAMPLES, BATCH = 5, 200, 8
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WANTED = 0.65
 
 # what ends each process behind its first step
@@ -112,17 +111,15 @@ def write_inputs(folder: Path) -> dict[str, list[str]]:
 def write(path: str) -> None:
     """In a process of its own, so that the one that measures stays small."""
     import yaml
-    from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers import BertConfig
 
+    from benchmarks.letter_bert import PIECES, write_bert
     from data_prep.synth import synthesize
     from mmtrain.data.store import FeatureStore
 
     folder = Path(path)
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=64).save_pretrained(folder / "bert")
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **size)).save_pretrained(folder / "bert")
+    write_bert(folder / "bert", BertConfig(vocab_size=len(PIECES), max_position_embeddings=64, **size))
     synthesize(folder / "store", samples=SAMPLES, modalities={"audio": 16}, tasks={"funny": "binary"})
     store = FeatureStore(folder / "store")
     (folder / "texts.txt").write_text("\n".join(store.text(index) or "nothing" for index in range(SAMPLES)))

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import torch
 import yaml
+from transformers import BertConfig
 
+from benchmarks.letter_bert import write_bert
 from data_prep.synth import synthesize
 from mmtrain.build import build_run
 from mmtrain.config import load_experiment
@@ -30,14 +32,8 @@ TASKS = {f"t{k}": kind for k, kind in enumerate(("binary", "multiclass", "regres
 
 def write_minilm(folder: Path) -> None:
     """The shape of all-MiniLM-L6 without its weights, and a tokenizer of letters."""
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=512).save_pretrained(folder)
     size = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-    BertModel(BertConfig(vocab_size=30522, **size)).save_pretrained(folder)
+    write_bert(folder, BertConfig(vocab_size=30522, **size))
 
 
 def build(folder: Path, name: str, weighting: dict[str, str]) -> Run:

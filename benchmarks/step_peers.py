@@ -1,44 +1,15 @@
 """Those that bench_step measures mmtrain beside: HICCAP as a good user of Hugging Face writes it, and as its authors did."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
+from benchmarks.step_samples import RATE, Clip, Size
 from mmtrain.models.hiccap_legacy import VARIANTS, HiccapLegacy, Padded, pad
-
-RATE = 1e-5
-
-
-class Size(NamedTuple):
-    """HICCAP at one width; LSTM units in the paper's proportion to it, or nearly."""
-
-    dim: int
-    layers: int
-    heads: int
-    hidden: int
-
-    def bert(self) -> BertConfig:
-        return BertConfig(
-            hidden_size=self.dim,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            intermediate_size=4 * self.dim,
-        )
-
-
-class Clip(NamedTuple):
-    """What a sample holds."""
-
-    ids: list[int]
-    video: np.ndarray  # [T, 1024]
-    audio: np.ndarray  # [T, 128]
-    labels: Sequence[float]  # by task
 
 
 class Attention(nn.Module):

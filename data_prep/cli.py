@@ -11,10 +11,11 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
+from data_prep.cli_import import app as import_app
+from data_prep.cli_import import exports as export_app
+from data_prep.cli_options import Out, Overwrite
 from data_prep.cli_stores import app as stores_app
 from data_prep.failures import MediaError, describe_report, report_of
-from data_prep.import_cli import app as import_app
-from data_prep.import_cli import exports as export_app
 from data_prep.options import read_knobs, read_pairs, read_rates
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
@@ -48,7 +49,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     manifest: Annotated[
         Path, typer.Argument(help="CSV, JSONL or Parquet: id, split, group, text, audio, video, ...; or a folder of media.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+    out: Out,
     audio: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +87,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Media may lie outside of the manifest's folder.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn a manifest and its media into a feature store; the same command goes on with one that was stopped.
 
@@ -141,7 +142,7 @@ def extract_command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 @app.command()
 def synth(  # noqa: PLR0913, PLR0917 - one parameter per option
-    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+    out: Out,
     samples: Annotated[int, typer.Option(help="Number of samples.")] = 600,
     task: Annotated[list[str] | None, typer.Option(help="name=binary|multiclass|multilabel|regression, repeatable.")] = None,
     modality: Annotated[
@@ -171,7 +172,7 @@ def synth(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     name: Annotated[str, typer.Option(help="Name of the data set.")] = "synth",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a synthetic store whose labels can be learned from every modality, as strongly as asked for.
 

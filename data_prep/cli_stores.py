@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
+from data_prep.cli_options import Out, Overwrite
 from mmtrain.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None)
 
 Source = Annotated[Path, typer.Argument(help="Folder of the store that is read.")]
-Out = Annotated[Path, typer.Option(help="Folder of the new store.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")]
 
 
 @app.command("merge")

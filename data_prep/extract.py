@@ -1,7 +1,7 @@
 """A manifest and its media files to a feature store; a file that cannot be read is named, never replaced by zeros."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +75,9 @@ def extract(  # noqa: PLR0913 - one keyword per option of the command
         unread, flaws = _extract_all(read, samples, workers, console)
         failures = [*read.failures, *unread]
         _stop_beyond(allow_failures, failures, read, out, flaws=flaws)
+        provenance = describe_extraction(read, extractors, wanted, used, text=text, shard=shard)
         left_out = {failure.id for failure in failures if failure.modality != "manifest"}
-        try:
-            with StoreWriter(
-                out,
-                name=read.name,
-                modalities={modality: extractor.spec for modality, extractor in extractors.items()},
-                tasks=read.tasks,
-                columns=columns,
-                licence=read.licence,
-                provenance=describe_extraction(read, extractors, wanted, used, text=text, shard=shard),
-                overwrite=overwrite,
-            ) as writer:
-                for entry in read.entries:
-                    if entry.id not in left_out:
-                        samples.add(writer, entry)
-        except OSError as error:
-            raise full_disk(out, error) from None
+        _write(out, read, samples, left_out, columns=columns, provenance=provenance, overwrite=overwrite)
     return failures, flaws
 
 
@@ -108,6 +94,35 @@ def _extract_all(read: Manifest, samples: Samples, workers: int, console: Consol
             continue
         flaws += [Failure(entry.id, "text", str(samples.text_file(entry)), flaw) for flaw in result.flaws]
     return failures, flaws
+
+
+def _write(
+    out: Path,
+    read: Manifest,
+    samples: Samples,
+    left_out: Collection[str],
+    *,
+    columns: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    overwrite: bool,
+) -> None:
+    """The store of what was extracted. Errors: DataError where the disk refuses it."""
+    try:
+        with StoreWriter(
+            out,
+            name=read.name,
+            modalities={modality: extractor.spec for modality, extractor in samples.extractors.items()},
+            tasks=read.tasks,
+            columns=columns,
+            licence=read.licence,
+            provenance=provenance,
+            overwrite=overwrite,
+        ) as writer:
+            for entry in read.entries:
+                if entry.id not in left_out:
+                    samples.add(writer, entry)
+    except OSError as error:
+        raise full_disk(out, error) from None
 
 
 def _check_files(read: Manifest, wanted: Mapping[str, str], *, sound_of_video: bool) -> None:

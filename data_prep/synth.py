@@ -24,6 +24,7 @@ _CONTRAST = 24.0  # of 255: what a row's 1 is in pixels
 _WORD_STRENGTH = 0.8  # how often a carrying word tells the truth at signal 1; else it is drawn blindly
 
 Rate = float | Mapping[str, float]
+DrawRows = Callable[[int, int], dict[str, npt.NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
@@ -80,77 +81,94 @@ def synthesize(  # noqa: PLR0913 - one keyword per knob, each with a default
         difficulty=_by_name("difficulty", difficulty, 0.0, tasks),
         noise=_by_name("noise", noise, 0.0, tasks),
     )
-    shares = _by_name("imbalance", imbalance or {}, math.nan, tasks)
+    shares = dict(imbalance or {})
+    _check_rates("imbalance", shares, list(tasks))
     sides = np.array(_split_groups(groups, ratios))[np.arange(samples) % groups]
     random = np.random.default_rng(seed)
     planted = {
-        task: with_noise(
-            plant(random, kind, sides, shares[task] if task in (imbalance or {}) else None),
-            knobs.noise[task],
-            seed=seed,
-            task=task,
-        )
+        task: with_noise(plant(random, kind, sides, shares.get(task)), knobs.noise[task], seed=seed, task=task)
         for task, kind in tasks.items()
     }
     kept = _keep(random, samples, [knobs.missing[source] for source in sources])
-    pictures = {key: rows for key, rows in modalities.items() if not isinstance(rows, int)}
-    widths = {key: rows if isinstance(rows, int) else 3 for key, rows in modalities.items()}
-    rows = _rows(random, widths, planted, knobs)
+    content = _Content(random, planted, knobs, kept, modalities, _rows(random, modalities, planted, knobs), max_rows)
     writer = StoreWriter(
         path,
         name=name,
         modalities={key: _spec(rows, dtype) for key, rows in modalities.items()},
         tasks={task: item.schema for task, item in planted.items()},
         licence="CC0-1.0",
-        provenance={"made_by": "python -m data_prep synth", "seed": seed, **vars(knobs), "imbalance": dict(imbalance or {})},
+        provenance={"made_by": "python -m data_prep synth", "seed": seed, **vars(knobs), "imbalance": shares},
         overwrite=overwrite,
     )
     with writer:
         for index in range(samples):
-            text = _text(random, {task: item.bins[index] for task, item in planted.items()}, knobs)
-            drawn = rows(index, int(random.integers(1, max_rows + 1)))
             writer.add(
                 id=f"{name}-{index:06d}",
                 split=str(sides[index]),
                 group=f"group-{index % groups:05d}",
-                text=text if kept[index, 0] else "",
-                features={
-                    key: _paint(random, drawn[key], pictures[key]) if key in pictures else drawn[key]
-                    for key, keep in zip(drawn, kept[index, 1:], strict=True)
-                    if keep
-                },
-                labels={
-                    task: item.labels[index] for task, item in planted.items() if random.random() >= knobs.unlabelled[task]
-                },
+                **content.of(index),
             )
     return Path(path)
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What the samples hold, drawn one after the other."""
+
+    random: np.random.Generator
+    planted: Mapping[str, Planted]  # by task
+    knobs: _Knobs
+    kept: npt.NDArray[np.bool_]  # [N, M], the text first
+    modalities: Mapping[str, int | FrameShape]
+    draw: DrawRows
+    max_rows: int
+
+    def of(self, index: int) -> dict[str, Any]:
+        """Text, features and labels of the next sample, `index`."""
+        text = _text(self.random, {task: item.bins[index] for task, item in self.planted.items()}, self.knobs)
+        features: dict[str, npt.NDArray[Any]] = {}
+        drawn = self.draw(index, int(self.random.integers(1, self.max_rows + 1)))
+        for (name, rows), is_kept in zip(drawn.items(), self.kept[index, 1:], strict=True):
+            shape = self.modalities[name]
+            if is_kept:
+                features[name] = rows if isinstance(shape, int) else _paint(self.random, rows, shape)
+        labels = {
+            task: item.labels[index]
+            for task, item in self.planted.items()
+            if self.random.random() >= self.knobs.unlabelled[task]
+        }
+        return {"text": text if self.kept[index, 0] else "", "features": features, "labels": labels}
+
+
 def _by_name(knob: str, given: Rate, default: float, names: Iterable[str], *, most: float = 1.0) -> dict[str, float]:
-    """A knob's number for each name. Errors: DataError for an unknown name, or a number out of range."""
+    """A knob's number for each name. Errors: DataError, see `_check_rates`."""
     known = list(names)
     asked = given if isinstance(given, Mapping) else dict.fromkeys(known, given)
+    _check_rates(knob, asked, known, most=most)
+    return {name: float(asked.get(name, default)) for name in known}
+
+
+def _check_rates(knob: str, asked: Mapping[str, float], known: Sequence[str], *, most: float = 1.0) -> None:
+    """Errors: DataError for an unknown name, or a number out of range."""
     for name, rate in asked.items():
         if name not in known:
             raise DataError(f"synth: {knob} of '{name}', which there is not; there are {', '.join(known)}")
         if not 0 <= rate <= most or not math.isfinite(rate):
             wanted = "a number from 0 to 1" if most == 1 else "a number, 0 or more"
             raise DataError(f"synth: the {knob} of '{name}' is {rate}; write {wanted}")
-    return {name: float(asked.get(name, default)) for name in known}
 
 
 def _rows(
-    random: np.random.Generator, modalities: Mapping[str, int], planted: Mapping[str, Planted], knobs: _Knobs
-) -> Callable[[int, int], dict[str, npt.NDArray[np.float64]]]:
-    """A function of a sample's index and number of rows that draws its rows [T, D] in every modality."""
+    random: np.random.Generator, modalities: Mapping[str, int | FrameShape], planted: Mapping[str, Planted], knobs: _Knobs
+) -> DrawRows:
+    """A function of a sample's index and number of rows that draws its rows [T, D] in every modality; of pixels [T, 3]."""
+    widths = {name: width if isinstance(width, int) else 3 for name, width in modalities.items()}
     codes = [(1 - knobs.difficulty[task]) * item.codes for task, item in planted.items()]
-    directions = {
-        modality: [_directions(random, code.shape[1], dim) for code in codes] for modality, dim in modalities.items()
-    }
+    directions = {modality: [_directions(random, code.shape[1], dim) for code in codes] for modality, dim in widths.items()}
 
     def draw(index: int, num_rows: int) -> dict[str, npt.NDArray[np.float64]]:
         features = {}
-        for modality, dim in modalities.items():
+        for modality, dim in widths.items():
             told = [code[index] @ weight for code, weight in zip(codes, directions[modality], strict=True)]
             mean = knobs.signal[modality] * _ROW_STRENGTH * np.sum(told, axis=0)
             features[modality] = mean + random.standard_normal((num_rows, dim))

@@ -12,7 +12,8 @@ import typer
 from mmtrain import cli_inference
 from mmtrain.cli_ablate import ablate_app
 from mmtrain.cli_analysis import attention, compare, datamap, evaluate, plot, report
-from mmtrain.cli_tune import ExperimentFile, Overrides, doctor, tune_app
+from mmtrain.cli_options import ExperimentFile, Overrides
+from mmtrain.cli_tune import doctor, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 from mmtrain.quick_start import uncollected
 
@@ -203,7 +204,7 @@ def data_probe(
 
 @curriculum_app.command("simulate")
 def curriculum_simulate(
-    config: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
+    config: ExperimentFile,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", help="The picture to write.")] = Path("curriculum.png"),
     steps: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mmtrain.cli_tune import Overrides
+from mmtrain.cli_options import Overrides
 
 Matrix = Annotated[Path, typer.Argument(help="Matrix file (YAML): experiment, axes, baseline, seeds, metric.")]
 

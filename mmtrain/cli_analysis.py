@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
+from mmtrain.cli_options import Checkpoint, Weights
 from mmtrain.errors import UserError
 from mmtrain.quick_start import uncollected
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
-Checkpoint = Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")]
-Weights = Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")]
 
 
 def evaluate(

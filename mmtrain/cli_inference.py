@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
+from mmtrain.cli_options import Checkpoint, Weights
 from mmtrain.errors import ConfigError
 
 Run = Annotated[Path, typer.Argument(help="A run folder, or one that `mmtrain pack` or `compress` wrote.")]
-Checkpoint = Annotated[str, typer.Option(help="best, last, or a folder name below checkpoints/.")]
-Weights = Annotated[str, typer.Option(help="trained, or their average: of a run with training.average.")]
 
 
 def predict(  # noqa: PLR0913 - one parameter per option

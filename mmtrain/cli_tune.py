@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, e.g. batch.size=16.")]
-ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).")]
+from mmtrain.cli_options import ExperimentFile, Overrides
 
 tune_app = typer.Typer(help="Find settings by trying them.", no_args_is_help=True)
 

@@ -22,11 +22,8 @@ from mmtrain.engine.look_once import look_once
 from mmtrain.engine.run_folder import RunFolder, write_whole
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.evaluation.fold_table import FoldRow, fold_rows, fold_table
-from mmtrain.objectives.objective import Objective
-from mmtrain.parts import build_objective, build_streams, check_needed
-from mmtrain.run_checks import is_finished
+from mmtrain.run_checks import check_run, is_finished
 from mmtrain.training import build_accelerator, train_loaded
-from mmtrain.watched_metrics import check_metric, watched_metrics
 
 Choice = Literal["best", "last"]
 Stores = dict[str, FeatureStore]
@@ -87,6 +84,7 @@ def fold_experiment(experiment: Experiment, number: int) -> Experiment:
 
 
 def folds_file(experiment: Experiment, dataset: str) -> Path:
+    """Which fold each sample of a dataset is in."""
     return experiment.folder / "folds" / f"{dataset}.parquet"
 
 
@@ -180,17 +178,6 @@ def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], numb
                         f"warning: {run.name}: no {side} sample of stream '{own.name}' has {names} of task '{task}'"
                     )
     return notes
-
-
-def check_run(run: Experiment, stores: Mapping[str, FeatureStore]) -> tuple[list[Stream], list[Stream], Objective]:
-    """The streams of both sides and what is minimized; all that a run refuses of its labels is refused."""
-    tasks = common_tasks(run, stores)
-    train, val = (build_streams(run, stores, split) for split in ("train", "val"))
-    check_needed(run, train)
-    objective = build_objective(run, tasks, train)
-    for where, metric in watched_metrics(run, objective.task_names):
-        check_metric(where, metric, tasks, objective, val)
-    return train, val, objective
 
 
 def classes_in(stream: Stream, task: str) -> set[int]:

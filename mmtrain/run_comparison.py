@@ -17,8 +17,8 @@ from mmtrain.evaluation.comparison import ByTask, Estimate
 from mmtrain.evaluation.prediction_file import read_predictions
 from mmtrain.evaluation.predictions import PretextPredictions
 from mmtrain.evaluation.pretext_metrics import primary_metric
-from mmtrain.evaluation.statistics import FEW_GROUPS
-from mmtrain.evaluation.table import TextTable
+from mmtrain.evaluation.standards import FEW_GROUPS
+from mmtrain.evaluation.table import TextTable, digits
 from mmtrain.report import require_report
 from mmtrain.trained import check_asked
 
@@ -134,15 +134,15 @@ def _row(row: ComparedMetric) -> tuple[str, ...]:
     return (
         row.metric,
         row.run,
-        _number(row.value.mean),
-        _number(row.baseline.mean),
-        _number(row.difference.mean) + (" *" if row.is_different else "  "),
+        digits(row.value.mean),
+        digits(row.baseline.mean),
+        digits(row.difference.mean) + (" *" if row.is_different else "  "),
         _interval(row.difference),
         _p(row.difference.p),
         _p(row.p_permutation),
         _p(row.p_holm),
         _p(own.p_mcnemar if own else float("nan")),
-        _number(row.d_z),
+        digits(row.d_z),
         f"{own.odds_ratio:.2f} ({own.only_run}:{own.only_baseline})" if own else "-",
         ("few: " if row.has_few_groups else "") + str(row.difference.num),
     )
@@ -164,12 +164,8 @@ def legend(found: RunComparison) -> list[str]:
     return lines
 
 
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"
-
-
 def _interval(found: Estimate) -> str:
-    return f"[{_number(found.low)}, {_number(found.high)}]"
+    return f"[{digits(found.low)}, {digits(found.high)}]"
 
 
 def _p(value: float) -> str:

@@ -137,6 +137,7 @@ def identity(
 
 
 def open_logs(folder: RunFolder) -> Logs:
+    """The run's lines of JSON, to be written on; a line that was cut off is mended."""
     metrics, curriculum, timing = (JsonLines(file).mend() for file in (folder.metrics, folder.curriculum, folder.timing))
     return Logs(metrics=metrics, curriculum=curriculum, timing=timing)
 
@@ -154,6 +155,7 @@ def check_trackers(experiment: Experiment) -> None:
 
 
 def open_trackers(experiment: Experiment, folder: RunFolder, console: Console) -> list[Tracker]:
+    """Those that the experiment asks for."""
     trackers: list[Tracker] = []
     tracking = experiment.tracking
     if tracking.wandb != "disabled":

@@ -16,7 +16,7 @@ from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 from mmtrain.evaluation.reliability import calibration
 from mmtrain.evaluation.split_metrics import split_metrics
-from mmtrain.evaluation.statistics import FEW_GROUPS, FEWEST_GROUPS
+from mmtrain.evaluation.standards import FEW_GROUPS, FEWEST_GROUPS
 from mmtrain.evaluation.table import ShareRow, TaskRow, calibration_table, shares_table, summary_table
 
 _LEGEND = "* the whole 95 % interval (bootstrap over groups) is better than the baseline: the constant learned in training"

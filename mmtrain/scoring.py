@@ -14,11 +14,12 @@ from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.truncation import truncation_note
 from mmtrain.evaluation.calibration import TaskCalibration, ThresholdRule, bound_notes, calibrated, fit
 from mmtrain.evaluation.calibration_file import CalibrationFile
-from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 from mmtrain.evaluation.pretext_metrics import table_metrics
+from mmtrain.evaluation.standards import PRIMARY
 from mmtrain.evaluation.table import Labels, ShareRow, TaskRow, task_rows
-from mmtrain.parts import Parts, build_streams, training_labels
+from mmtrain.parts import Parts, build_streams
+from mmtrain.run_objective import training_labels
 from mmtrain.score_files import Score, write_calibration, write_score
 from mmtrain.trained import Trained, load_trained
 

@@ -14,8 +14,9 @@ from mmtrain.curriculum.simulate import recorded_curve, simulate, synthetic_curv
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.errors import ConfigError
 from mmtrain.extras import require
-from mmtrain.parts import build_objective, build_streams, steps_of_epoch, stream_specs
+from mmtrain.parts import build_streams, steps_of_epoch, stream_specs
 from mmtrain.references import with_references
+from mmtrain.run_objective import build_objective
 from mmtrain.watched_metrics import check_metric
 
 

@@ -77,16 +77,13 @@ def grid_of(plan: Plan, rows: Sequence[VariantRow], row_axis: str, column_axis: 
     """None where a combination of the two has no run yet, or an axis has one value."""
     axes = list(plan.matrix.axes)
     first, second = axes.index(row_axis), axes.index(column_axis)
-    known = {(values[first], values[second]) for values in _values(rows)}
-    sides = [[name for name in plan.matrix.axes[axis] if any(pair[side] == name for pair in known)] for side, axis in
-             ((0, row_axis), (1, column_axis))]  # fmt: skip
     found = _values(rows)
-    cells = np.array(
-        [
-            [_mean(found, {first: row, second: column}) for column in sides[1]]
-            for row in sides[0]
-        ]
-    )  # fmt: skip
+    known = {(values[first], values[second]) for values in found}
+    sides = [
+        [name for name in plan.matrix.axes[axis] if any(pair[side] == name for pair in known)]
+        for side, axis in enumerate((row_axis, column_axis))
+    ]
+    cells = np.array([[_mean(found, {first: row, second: column}) for column in sides[1]] for row in sides[0]])
     if min(map(len, sides)) < 2 or np.isnan(cells).any():
         return None
     left = cells - cells.mean(axis=0, keepdims=True) - cells.mean(axis=1, keepdims=True) + cells.mean()

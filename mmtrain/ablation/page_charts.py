@@ -135,12 +135,15 @@ def _curve(file: Path, written: int, metric: str) -> Mapping[int, float]:  # noq
 
 
 def is_lower(metric: str) -> bool:
+    """Whether less is better of `split/task/metric`."""
     return is_lower_better(metric.rpartition("/")[2])
 
 
 def number(name: str) -> alt.Tooltip:
+    """A column of numbers as a chart's tooltip shows it."""
     return alt.Tooltip(field=name, type="quantitative", title=name, format=".5~g")
 
 
 def shown(values: Sequence[float]) -> list[Value]:
+    """Values of a chart's column: what is NaN is not there."""
     return [None if np.isnan(value) else value for value in values]

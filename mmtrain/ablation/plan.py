@@ -11,10 +11,10 @@ from mmtrain.ablation.stage_chain import SHARED, Link, chain_of, digest_of, word
 from mmtrain.compatibility import common_tasks, open_stores, stores_key
 from mmtrain.config import Experiment, Staged, load
 from mmtrain.config_yaml import COMMAND_LINE
-from mmtrain.crossval import check_run
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError, UserError
+from mmtrain.run_checks import check_run
 from mmtrain.run_files import identity
 from mmtrain.tuning.search_space import overrides_of
 from mmtrain.watched_metrics import check_metric

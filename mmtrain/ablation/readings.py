@@ -83,5 +83,6 @@ def _refuse_unfinished(statuses: Sequence[Status], variants: Sequence[Variant], 
 
 
 def reading_job(plan: Plan, run: PlannedRun) -> Job:
+    """The command that reads the test split for a run."""
     command = (sys.executable, "-m", "mmtrain.cli", "evaluate", str(run.folder.path), "--split", "test")
     return Job(run.label, command, run.folder.path, plan.folder / "logs" / f"{run.label}.test.log")

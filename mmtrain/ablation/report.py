@@ -35,6 +35,7 @@ def write_report(report: Report) -> None:
 
 
 def print_report(report: Report, console: Console) -> None:
+    """Print the tables, what is to be said of them, and where they are written."""
     for table in text_tables(report):
         console.print(table.rich())
     for line in [*legend(report), *open_ends(report)]:
@@ -47,6 +48,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def markdown(report: Report) -> str:
+    """For ablation.md."""
     ends = open_ends(report)
     texts = [table.markdown() for table in text_tables(report)]
     texts += ["\n".join(f"- {line}" for line in legend(report)), ""]

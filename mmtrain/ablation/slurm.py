@@ -22,20 +22,9 @@ _PATIENCE = 60.0  # seconds for an answer of Slurm's
 _DECIDED = {"array": "a", "job-name": "J", "output": "o", "error": "e", "dependency": "d", "chdir": "D"}
 # those of sbatch whose value, where they have one, never is the next word
 _ALONE = (
-    *(
-        "contiguous",
-        "exclusive",
-        "get-user-env",
-        "help",
-        "hold",
-        "ignore-pbs",
-        "nice",
-        "no-kill",
-        "no-requeue",
-        "overcommit",
-    ),
-    *("oversubscribe", "parsable", "propagate", "quiet", "reboot", "requeue", "spread-job", "stepmgr", "test-only", "usage"),
-    *("use-min-nodes", "verbose", "version", "wait"),
+    *("contiguous", "exclusive", "get-user-env", "help", "hold", "ignore-pbs", "nice", "no-kill", "no-requeue"),
+    *("overcommit", "oversubscribe", "parsable", "propagate", "quiet", "reboot", "requeue", "spread-job", "stepmgr"),
+    *("test-only", "usage", "use-min-nodes", "verbose", "version", "wait"),
 )
 _LETTERS_ALONE = "hHIkOQsuvVW"
 

@@ -36,6 +36,7 @@ class Link:
 
 
 def digest_of(values: Any) -> str:
+    """Eight hexadecimal digits by which plain values are told apart."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -69,6 +69,7 @@ class Attempts:
 
 
 def attempts_of(plan: Plan) -> Attempts:
+    """How the starts of a matrix's runs ended."""
     return Attempts(plan.folder / "attempts.jsonl")
 
 
@@ -92,6 +93,7 @@ def shared_statuses(plan: Plan) -> list[Status]:
 
 
 def status_of(plan: Plan, run: PlannedRun) -> Status:
+    """One run's."""
     return statuses(plan, [run])[0]
 
 

@@ -50,6 +50,7 @@ class Task:
 
 
 def write_tasks(file: Path, tasks: Sequence[Task]) -> None:
+    """A line of JSON for each task of an array, in order."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{json.dumps(asdict(task))}\n" for task in tasks), encoding="utf-8")
 
@@ -135,6 +136,7 @@ def _job() -> str:
 
 
 def main(file: str, number: str) -> int:
+    """Supervise the task `number` of a file of tasks, and write the table behind it; gives its exit code."""
     tasks = list(read_jsonl(Path(file)))
     task, matrix = Task(**tasks[int(number)]), Path(file).parents[2]
     code = supervise(task, matrix)

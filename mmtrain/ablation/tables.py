@@ -17,6 +17,7 @@ COST_HEADS = ("parameters", "trained", "training s", "samples/s", "peak MiB")
 
 
 def text_tables(report: Report) -> list[TextTable]:
+    """The comparison on the validation split, on the test split where it was read, the costs and the shared stages."""
     finished = sum(status.is_finished for status in report.statuses)
     matrix = report.plan.matrix
     title = f"{matrix.name}: {matrix.metric}, {finished} of {len(report.statuses)} runs finished"
@@ -91,6 +92,7 @@ def over(row: VariantRow) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mmtrain.analysis.output import digits
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.evaluation.data_map import TaskMap, is_mapped, map_tasks
 from mmtrain.evaluation.data_map_file import write_data_map
 from mmtrain.evaluation.prediction_file import read_predictions
 from mmtrain.evaluation.predictions import Predictions
-from mmtrain.evaluation.table import TextTable
+from mmtrain.evaluation.table import TextTable, digits
 
 _HOW = "training.train_predictions: true has a run write predictions/train-epoch-*.parquet"
 

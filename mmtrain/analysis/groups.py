@@ -8,11 +8,11 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from mmtrain.analysis.output import digits, write_json
+from mmtrain.analysis.output import write_json
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.evaluation.breakdown import Breakdown, Part, break_down
 from mmtrain.evaluation.prediction_file import read_predictions
-from mmtrain.evaluation.table import TextTable
+from mmtrain.evaluation.table import TextTable, digits
 
 _WORST = 10
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mmtrain.analysis.output import digits, write_analysis
+from mmtrain.analysis.output import write_analysis
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.evaluation.importance import Importance, Swap, importance_of
 from mmtrain.evaluation.predictions import Predictions
-from mmtrain.evaluation.table import TextTable
+from mmtrain.evaluation.table import TextTable, digits
 from mmtrain.trained import load_trained
 
 _NOTE = (

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmtrain.analysis.output import digits, write_analysis
+from mmtrain.analysis.output import write_analysis
 from mmtrain.data.dataset import Stream
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.errors import ConfigError, DataError
 from mmtrain.evaluation.counting import class_moments
 from mmtrain.evaluation.probe import Rows, fitted_classes
-from mmtrain.evaluation.statistics import FEW_GROUPS, grouped_bootstrap
-from mmtrain.evaluation.table import TextTable
+from mmtrain.evaluation.standards import FEW_GROUPS
+from mmtrain.evaluation.statistics import grouped_bootstrap
+from mmtrain.evaluation.table import TextTable, digits
 from mmtrain.trained import Trained, load_trained
 
 _NOTE = (

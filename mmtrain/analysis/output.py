@@ -5,17 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from mmtrain.engine.jsonl import plain
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.evaluation.table import TextTable
-
-
-def digits(value: float) -> str:
-    """A number of a table; what is not defined is a dash."""
-    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def write_json(folder: Path, name: str, values: Mapping[str, Any], *, indent: int | None = 1) -> Path:

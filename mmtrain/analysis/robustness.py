@@ -1,13 +1,13 @@
 """`mmtrain evaluate RUN --robustness`: a run's model on a split whose samples lack modalities, or have worse ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from accelerate.utils import gather_object
 
-from mmtrain.analysis.output import digits, write_analysis
+from mmtrain.analysis.output import write_analysis
 from mmtrain.config import Experiment
 from mmtrain.data.augment.protocol import Kind
 from mmtrain.data.dataset import Sample, Stream
@@ -17,8 +17,8 @@ from mmtrain.evaluation.perturbation import PERTURBATIONS
 from mmtrain.evaluation.perturbation.protocol import has
 from mmtrain.evaluation.primary import primary_statistic
 from mmtrain.evaluation.robustness import SUBSET, Area, Look, Reading, Value, look_at, plan_looks, read_levels
-from mmtrain.evaluation.table import TextTable
-from mmtrain.trained import load_trained
+from mmtrain.evaluation.table import TextTable, digits
+from mmtrain.trained import Trained, load_trained
 
 _NOTE = (
     "area: under the curve from level 0, by the trapezoid rule; relative: divided by the clean value times the highest "
@@ -48,23 +48,11 @@ def measure_robustness(
 
     def evaluate(look: Look) -> tuple[Mapping[str, Value], int]:
         nonlocal done
-        empty = 0
-
-        def alter(sample: Sample, stream: Stream) -> Sample:
-            nonlocal empty
-            altered = sample if look.alter is None else look.alter(sample, stream)
-            empty += not any(has(altered, modality) for modality in kinds)
-            return altered
-
-        found = trained.predict(
-            alter=alter, progress=lambda batch, batches: bar.count(done * batches + batch, total * batches)
+        found = _evaluate(
+            trained, look, kinds, progress=lambda batch, batches: bar.count(done * batches + batch, total * batches)
         )
         done += 1
-        values = {}
-        for item in found:
-            metric, statistic = primary_statistic(item)
-            values[item.task] = (metric, statistic(np.arange(len(item))))
-        return values, sum(gather_object([empty])) if trained.accelerator.num_processes > 1 else empty
+        return found
 
     with ProgressBar(trained.console, f"{split}, robustness", total=total) as bar:
         readings, areas = look_at(looks, evaluate)
@@ -81,6 +69,25 @@ def measure_robustness(
         tables = [_subset_table(readings), *_curve_tables(readings, areas)]
         write_analysis(folder, name, values, tables=tables, notes=[_NOTE], console=trained.console)
     return readings, areas
+
+
+def _evaluate(
+    trained: Trained, look: Look, modalities: Collection[str], *, progress: Callable[[int, int], None]
+) -> tuple[Mapping[str, Value], int]:
+    """Each task's metric of a look, and how many of its samples have none of the modalities."""
+    empty = 0
+
+    def alter(sample: Sample, stream: Stream) -> Sample:
+        nonlocal empty
+        altered = sample if look.alter is None else look.alter(sample, stream)
+        empty += not any(has(altered, modality) for modality in modalities)
+        return altered
+
+    values = {}
+    for item in trained.predict(alter=alter, progress=progress):
+        metric, statistic = primary_statistic(item)
+        values[item.task] = (metric, statistic(np.arange(len(item))))
+    return values, sum(gather_object([empty])) if trained.accelerator.num_processes > 1 else empty
 
 
 def modality_kinds(experiment: Experiment) -> dict[str, Kind]:

@@ -149,10 +149,9 @@ class Curriculum:
         """What curriculum.jsonl says of the window last finished; empty before the first.
 
         `step`: finished steps at its end; `passes`: how often each stream has been walked through, with the fraction;
-        `pools`: samples in the pool of each stream's pass under way, or of its last;
-        `active`: at how many of the window's steps each task was trained; `weights`: of the losses or
-        gradients at its last step, 0 where a task is not active, and `conflicts`: see WindowReport; `events`: changes that
-        took effect in it.
+        `pools`: samples in the pool of each stream's pass under way, or of its last; `active`: at how many of the window's
+        steps each task was trained; `weights`: of the losses or gradients at its last step, 0 where a task is not active,
+        and `conflicts`: see WindowReport; `events`: changes that took effect in it.
         """
         return dict(self._record)
 

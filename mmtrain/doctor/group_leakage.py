@@ -10,7 +10,7 @@ from mmtrain.data.keys import text_key
 from mmtrain.data.store import FeatureStore
 from mmtrain.doctor.case import Case, Deadline
 from mmtrain.doctor.finding import Finding, Severity
-from mmtrain.evaluation.statistics import FEW_GROUPS
+from mmtrain.evaluation.standards import FEW_GROUPS
 
 CHECK = "group_leakage"
 _SHARE = 0.1  # of the time

@@ -13,7 +13,7 @@ from mmtrain.doctor.case import Case
 from mmtrain.doctor.finding import Finding, Severity
 from mmtrain.evaluation.evaluate import Arrays, evaluate_samples
 from mmtrain.objectives.losses.task_loss import TaskLoss
-from mmtrain.parts import training_labels
+from mmtrain.run_objective import training_labels
 
 CHECK = "initial_loss"
 _SHARE = 0.1  # of the time

@@ -52,24 +52,12 @@ def _rows(store: FeatureStore, modality: str, deadline: Deadline) -> npt.NDArray
 def scale_findings(where: str, rows: npt.NDArray[np.float64], *, is_normalized: bool, path: str) -> list[Finding]:
     """What rows [R, D] are like, and a finding for each thing that hinders learning."""
     if not len(rows):
-        return [
-            Finding(
-                CHECK,
-                "warning",
-                f"{where}: no training sample that was looked at has a row of it",
-                f"mmtrain data info {path}",
-            )
-        ]
+        words = f"{where}: no training sample that was looked at has a row of it"
+        return [Finding(CHECK, "warning", words, f"mmtrain data info {path}")]
     if not np.isfinite(rows).all():
         count = int((~np.isfinite(rows)).any(axis=1).sum())
-        return [
-            Finding(
-                CHECK,
-                "problem",
-                f"{where}: {count} of {len(rows)} rows hold NaN or Inf",
-                "batch.on_bad_sample: skip, or extract again",
-            )
-        ]
+        words = f"{where}: {count} of {len(rows)} rows hold NaN or Inf"
+        return [Finding(CHECK, "problem", words, "batch.on_bad_sample: skip, or extract again")]
     size, deviation = float(np.sqrt(np.mean(np.square(rows)))), rows.std(axis=0)
     zero = float(np.mean(~rows.any(axis=1)))
     state = "on" if is_normalized else "off"
@@ -94,9 +82,8 @@ def scale_findings(where: str, rows: npt.NDArray[np.float64], *, is_normalized: 
     if zero > _ZERO_SHARE:
         words = f"{where}: {zero:.1%} of the rows are all zero: padding that passes for data, unless zero means something"
         findings.append(Finding(CHECK, "warning", words, "import or extract again without padding rows"))
-    return (findings or [Finding(CHECK, "ok", found)]) + _outliers(
-        where, rows, np.where(constant, np.inf, deviation), normalize
-    )
+    findings = findings or [Finding(CHECK, "ok", found)]
+    return findings + _outliers(where, rows, np.where(constant, np.inf, deviation), normalize)
 
 
 def _dead_columns(

@@ -9,7 +9,7 @@ from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.doctor.case import Case
 from mmtrain.doctor.finding import Finding, worst
-from mmtrain.parts import training_labels
+from mmtrain.run_objective import training_labels
 
 CHECK = "label_balance"
 _FREQUENT = 0.9  # share of the most frequent class from which on an accuracy of 0.9 says nothing

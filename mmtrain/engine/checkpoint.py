@@ -33,6 +33,7 @@ class Checkpoint:
 
 
 def step_folder(root: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies, or would."""
     return root / f"step-{step:08d}"
 
 

@@ -15,8 +15,11 @@ def load_model_state(model: nn.Module, tensors: Tensors, *, origin: str) -> None
     held = model.state_dict()
     expected = {name: tuple(value.shape) for name, value in held.items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
-    problems = [f"{name}: the checkpoint has {found[name]}, the model {shape}" for name, shape in expected.items()
-                if name in found and found[name] != shape]  # fmt: skip
+    problems = [
+        f"{name}: the checkpoint has {found[name]}, the model {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
     problems += [f"{name}: only in the model" for name in expected if name not in found]
     problems += [f"{name}: only in the checkpoint" for name in found if name not in expected]
     if problems:

@@ -115,6 +115,7 @@ def _joined(parts: Sequence[Arrays]) -> Arrays:
 
 
 def tasks_of(arrays: Arrays) -> list[str]:
+    """The tasks that have columns, in order."""
     return [key.removesuffix("/loss") for key in arrays if key.endswith("/loss")]
 
 

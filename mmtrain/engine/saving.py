@@ -1,5 +1,6 @@
 """A run to a checkpoint and back: what the loop saves, and how a new process takes it up."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def put_back(run: Run, checkpoint: Checkpoint, *, origin: str) -> RunState:
     )
 
 
-def require_identity(checkpoint: Checkpoint, identity: Any) -> None:
+def require_identity(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
     """Errors: CheckpointError with every key that differs between the checkpoint's config and data and today's."""
     changes = list(_differences(checkpoint.state["identity"], dict(identity), ""))
     if changes:

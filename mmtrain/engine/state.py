@@ -151,6 +151,7 @@ def random_state() -> dict[str, Tensor]:
 
 
 def load_random_state(states: dict[str, Tensor]) -> None:
+    """Put back what `random_state` gave."""
     torch.set_rng_state(states["torch"])
     if torch.cuda.is_available() and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
@@ -177,6 +178,7 @@ def put_back_random_state(tensors: Tensors, *, rank: int, seed: int) -> None:
 
 
 def require_version(checkpoint: Checkpoint, *, origin: str) -> None:
+    """Errors: CheckpointError where other code wrote it."""
     found = checkpoint.state.get("version")
     if found != VERSION:
         raise CheckpointError(f"{origin}: written in state version {found}, this code reads version {VERSION}")

@@ -12,7 +12,8 @@ from mmtrain.errors import DataError
 from mmtrain.evaluation.comparison import ByTask, Estimate, Pair, difference, estimate, holm, paired
 from mmtrain.evaluation.decisions import Decisions, decisions
 from mmtrain.evaluation.moments import Floats, Index, Moments
-from mmtrain.evaluation.statistics import FEW_GROUPS, resample
+from mmtrain.evaluation.standards import FEW_GROUPS
+from mmtrain.evaluation.statistics import resample
 
 _NAN = float("nan")
 LEVEL = 0.05  # below this, a corrected p is marked

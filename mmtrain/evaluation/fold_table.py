@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmtrain.evaluation.table import ALL, TextTable
+from mmtrain.evaluation.table import ALL, TextTable, digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,7 @@ def fold_table(rows: Sequence[FoldRow], *, title: str) -> TextTable:
     for row in rows:
         defined = [value for value in row.values if np.isfinite(value)]
         least, greatest = (min(defined), max(defined)) if defined else (float("nan"), float("nan"))
-        interval = f"[{_number(row.low)}, {_number(row.high)}]"
-        ends = (_number(row.mean), interval, _number(least), _number(greatest))
+        interval = f"[{digits(row.low)}, {digits(row.high)}]"
+        ends = (digits(row.mean), interval, digits(least), digits(greatest))
         drawn.append((row.task, row.stream, row.metric, *ends, f"{row.num_defined} of {len(row.values)}"))
     return TextTable(title, header, tuple(drawn), 3)
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"

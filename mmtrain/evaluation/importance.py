@@ -78,7 +78,6 @@ def importance_of(
     permuted: Sequence[Predictions],
     *,
     num_swapped: int,
-    num_resamples: int = 1000,
     seed: int,
 ) -> Importance:
     """One task's, from predictions of the same samples as they are and with the modality swapped, one for each repeat."""
@@ -93,7 +92,7 @@ def importance_of(
         return sign * (whole(index) - without(index))
 
     everything = np.arange(len(clean))
-    interval = grouped_bootstrap(drop, clean.sources, num_resamples=num_resamples, seed=seed)
+    interval = grouped_bootstrap(drop, clean.sources, seed=seed)
     return Importance(
         modality=modality,
         task=clean.task,

@@ -17,13 +17,6 @@ from mmtrain.evaluation.predictions import Floats, TaskPredictions, no_predictio
 from mmtrain.evaluation.ranking import average_ranks
 
 Values = Iterator[tuple[str, float]]
-# the metric that stands for a task in tables
-PRIMARY: dict[TaskKind, str] = {
-    "binary": "average_precision",
-    "multiclass": "accuracy",
-    "multilabel": "macro_average_precision",
-    "regression": "pearson",
-}
 _LOWER = ("mae", "rmse", "hamming_distance", "median_rank", "_loss", "alignment", "uniformity")
 LOSS_STATISTICS = ("loss", "loss_std", "loss_cv", *(f"loss_q{percent:02d}" for percent in (5, 25, 50, 75, 95)))
 _NAN = math.nan

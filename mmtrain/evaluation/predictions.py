@@ -87,13 +87,13 @@ class TaskPredictions:
 
 
 def no_predictions(
-    kind: TaskKind, *, task: str = "none", classes: tuple[str, ...] = ("a", "b"), convention: str | None = None
+    kind: TaskKind, *, classes: tuple[str, ...] = ("a", "b"), convention: str | None = None
 ) -> TaskPredictions:
     """Predictions of no sample, which have every metric of a kind, each NaN."""
     classes = classes if kind in ("multiclass", "multilabel") else ()
     outputs, blank = (0, len(classes)) if classes else (0,), np.zeros(0, np.str_)
     return TaskPredictions(
-        task=task,
+        task="none",
         kind=kind,
         classes=classes,
         ids=blank,

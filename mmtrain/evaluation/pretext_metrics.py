@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmtrain.evaluation.geometry import geometry_names, geometry_statistic
-from mmtrain.evaluation.metrics import PRIMARY
 from mmtrain.evaluation.predictions import Predictions, PretextPredictions, TaskPredictions
 from mmtrain.evaluation.retrieval import retrieval_chance, retrieval_names, retrieval_statistic
+from mmtrain.evaluation.standards import PRIMARY
 
 Index = npt.NDArray[np.int64]
 

@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 from mmtrain.evaluation.moments import Floats, Index, Moments
 
-FEW_GROUPS = 30  # below this, a table says that an interval is of few groups
-FEWEST_GROUPS = 10  # below this nobody has looked how often an interval holds the truth, and nothing is concluded from it
-
 
 @dataclass(frozen=True)
 class Interval:

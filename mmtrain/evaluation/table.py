@@ -13,7 +13,8 @@ from mmtrain.evaluation.predictions import Predictions, PretextPredictions, Task
 from mmtrain.evaluation.pretext_metrics import pretext_baseline, pretext_statistic, primary_metric
 from mmtrain.evaluation.reliability import Calibration
 from mmtrain.evaluation.resampling import loss_statistic, statistic_of
-from mmtrain.evaluation.statistics import FEW_GROUPS, FEWEST_GROUPS, grouped_bootstrap
+from mmtrain.evaluation.standards import FEW_GROUPS, FEWEST_GROUPS
+from mmtrain.evaluation.statistics import grouped_bootstrap
 
 Labels = npt.NDArray[np.float64]
 ALL = "all"
@@ -162,9 +163,9 @@ def summary_table(rows: Sequence[TaskRow], *, title: str = "Test") -> TextTable:
             row.task,
             row.stream,
             row.metric,
-            _number(row.value),
-            f"[{_number(row.low)}, {_number(row.high)}]",
-            _number(row.baseline) + (" *" if row.beats_baseline else "  "),
+            digits(row.value),
+            f"[{digits(row.low)}, {digits(row.high)}]",
+            digits(row.baseline) + (" *" if row.beats_baseline else "  "),
             str(row.num_samples),
             ("few: " if row.has_few_groups else "") + str(row.num_groups),
         )
@@ -182,7 +183,7 @@ def calibration_table(predictions: Sequence[TaskPredictions], found: Mapping[str
         after_ece, after_brier = (after.ece, after.brier) if after is not None else (float("nan"),) * 2
         temperature = float("nan") if item.temperature is None else item.temperature
         numbers = (temperature, threshold, before.ece, after_ece, before.brier, after_brier)
-        drawn.append((item.task, *map(_number, numbers)))
+        drawn.append((item.task, *map(digits, numbers)))
     header = ("task", "temperature", "threshold", "ECE", "scaled", "Brier", "scaled")
     return TextTable("Calibration, fitted on validation", header, tuple(drawn), 1)
 
@@ -190,7 +191,7 @@ def calibration_table(predictions: Sequence[TaskPredictions], found: Mapping[str
 def loss_table(losses: Mapping[str, Mapping[str, float]]) -> TextTable:
     """Per task what `loss_statistics` says of its samples."""
     header = ("task", *LOSS_STATISTICS)
-    drawn = tuple((task, *(_number(values[name]) for name in LOSS_STATISTICS)) for task, values in losses.items())
+    drawn = tuple((task, *(digits(values[name]) for name in LOSS_STATISTICS)) for task, values in losses.items())
     return TextTable("Loss of a sample", header, drawn, 1)
 
 
@@ -206,16 +207,17 @@ def gap_table(rows: Sequence[GapRow], *, title: str = "Training against validati
     drawn = tuple(
         (
             row.task,
-            _number(row.train_loss),
-            _number(row.val_loss),
+            digits(row.train_loss),
+            digits(row.val_loss),
             row.metric,
-            _number(row.train_value),
-            _number(row.val_value),
+            digits(row.train_value),
+            digits(row.val_value),
         )
         for row in rows
     )
     return TextTable(title, header, drawn, 1)
 
 
-def _number(value: float) -> str:
+def digits(value: float) -> str:
+    """A number of a table; what is not defined is a dash."""
     return "-" if np.isnan(value) else f"{value:.3f}"

@@ -160,14 +160,12 @@ def _bytes(model: TrainedModel) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in model.stored().values())
 
 
-def pace(
-    before: TrainedModel, after: TrainedModel, samples: Sequence[Sample], *, batch_size: int, rounds: int = ROUNDS
-) -> Pace:
+def pace(before: TrainedModel, after: TrainedModel, samples: Sequence[Sample], *, batch_size: int) -> Pace:
     """Seconds of the clock for the same samples, from what a store holds to logits; the first of a pair takes turns."""
     for model in (before, after):
         model.logits(samples[:batch_size], batch_size=batch_size)  # what is made once
     rates: dict[int, list[float]] = {0: [], 1: []}
-    for number in range(rounds):
+    for number in range(ROUNDS):
         for side in (0, 1) if number % 2 else (1, 0):
             started = time.perf_counter()
             (before, after)[side].logits(samples, batch_size=batch_size)
@@ -179,7 +177,7 @@ def pace(
         threads=torch.get_num_threads(),
         batch_size=batch_size,
         samples=len(samples),
-        rounds=rounds,
+        rounds=ROUNDS,
         before=statistics.median(rates[0]),
         after=statistics.median(rates[1]),
         ratio=middle,

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -63,43 +63,60 @@ def load(
     method = None if compression is None else method_named(compression.method)
     chosen = _precision(precision, method, experiment)
     if is_package:
-        if (checkpoint, weights) != ("best", "trained"):
-            raise ConfigError(
-                f"{folder} is a package, which holds the weights of one checkpoint; leave --checkpoint and --weights out"
-            )
         experiment = _with_own_text(experiment, folder)
-        tensors, origin = _read_weights(folder / WEIGHTS), str(folder)
-        measured = _read_json(folder / METRICS) or {}
-        calibration = CalibrationFile(path=folder / CALIBRATION, checkpoint=PACKED, weights=weights)
-    else:
-        found, saved = read_named(RunFolder(folder), checkpoint)
-        require_version(saved, origin=str(found))
-        try:
-            tensors = saved_weights(saved, weights, origin=checkpoint)
-        except ConfigError as error:
-            raise ConfigError(f"--weights: {error}") from None
-        origin = str(found)
-        measured = _measured(folder, step=int(saved.state["step"]), weights=weights)
-        calibration = CalibrationFile(path=RunFolder(folder).calibration(weights), checkpoint=found.name, weights=weights)
+    saved = (_read_package if is_package else _read_run)(folder, checkpoint=checkpoint, weights=weights)
     target = torch.device(device) if device is not None else _usual_device()
     model = build_architecture(experiment, signature)
-    tensors = without_pretext(tensors, experiment)
+    tensors = without_pretext(saved.tensors, experiment)
     if compression is None or method is None:
-        load_model_state(model, tensors, origin=origin)
+        load_model_state(model, tensors, origin=saved.origin)
     else:
-        method.restore(model, tensors, compression.layers, origin=origin)
+        method.restore(model, tensors, compression.layers, origin=saved.origin)
     return TrainedModel(
         model=model.to(target),
         experiment=experiment,
         signature=signature,
         collate=_collator(experiment, signature),
-        decisions=decisions_of(calibration, {task: experiment.task(task).threshold for task in signature.tasks}),
+        decisions=decisions_of(saved.calibration, {task: experiment.task(task).threshold for task in signature.tasks}),
         source=folder,
         identity=identity_of(tensors),
-        measured=measured,
+        measured=saved.measured,
         autocast=autocast_of(chosen, target),
         compression=compression,
     )
+
+
+class _Saved(NamedTuple):
+    """What a folder has of one model, beside its config and signature."""
+
+    tensors: Tensors
+    origin: str  # where they are from
+    measured: dict[str, Any]  # by split, their metrics
+    calibration: CalibrationFile
+
+
+def _read_package(folder: Path, *, checkpoint: str, weights: str) -> _Saved:
+    """Errors: ConfigError where a choice is made that there is not in a package."""
+    if (checkpoint, weights) != ("best", "trained"):
+        raise ConfigError(
+            f"{folder} is a package, which holds the weights of one checkpoint; leave --checkpoint and --weights out"
+        )
+    calibration = CalibrationFile(path=folder / CALIBRATION, checkpoint=PACKED, weights=weights)
+    return _Saved(_read_weights(folder / WEIGHTS), str(folder), _read_json(folder / METRICS) or {}, calibration)
+
+
+def _read_run(folder: Path, *, checkpoint: str, weights: str) -> _Saved:
+    """Errors: ConfigError where there is no such checkpoint, or it has no such weights."""
+    run = RunFolder(folder)
+    found, saved = read_named(run, checkpoint)
+    require_version(saved, origin=str(found))
+    try:
+        tensors = saved_weights(saved, weights, origin=checkpoint)
+    except ConfigError as error:
+        raise ConfigError(f"--weights: {error}") from None
+    measured = _measured(folder, step=int(saved.state["step"]), weights=weights)
+    calibration = CalibrationFile(path=run.calibration(weights), checkpoint=found.name, weights=weights)
+    return _Saved(tensors, str(found), measured, calibration)
 
 
 def _precision(asked: Precision | None, method: Method | None, experiment: Experiment) -> Precision:

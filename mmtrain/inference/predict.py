@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 
 from mmtrain.data.dataset import Sample
-from mmtrain.data.schema import TEXTS
+from mmtrain.data.schema import SECOND_TEXT, TEXT, TEXTS
 from mmtrain.data.store import FeatureStore
 from mmtrain.engine.run_folder import write_whole
 from mmtrain.errors import ConfigError, DataError
@@ -134,15 +134,9 @@ def _predict_part(
 ) -> None:
     samples, kept, bad = _read(model, store, indices, asked)
     logits, joint = model.logits(samples, batch_size=asked.batch_size)
-    read = [name for name in model.modalities if name not in TEXTS]
-    missing = [
-        ", ".join([name for name in TEXTS if name in model.modalities and not _text_of(sample, name).strip()]
-                  + [name for name in read if name not in sample.features])
-        for sample in samples
-    ]  # fmt: skip
     columns = {"id": pa.array([sample.id for sample in samples], pa.string())}
     columns |= {name: store.column(name).take(kept).combine_chunks().cast(kind) for name, kind in further.items()}
-    columns["missing"] = pa.array(missing, pa.string())
+    columns["missing"] = pa.array([", ".join(_lacking(model, sample)) for sample in samples], pa.string())
     answers = answer_columns(model.signature, model.decisions, logits)
     taken = sorted(set(answers) & {*columns, EMBEDDING})
     if taken:
@@ -157,8 +151,11 @@ def _predict_part(
     partial.replace(_part(folder, number))
 
 
-def _text_of(sample: Sample, name: str) -> str:
-    return sample.text if name == TEXTS[0] else sample.second_text
+def _lacking(model: TrainedModel, sample: Sample) -> list[str]:
+    """What the model reads and the sample has not, texts first."""
+    texts = {TEXT: sample.text, SECOND_TEXT: sample.second_text}
+    blank = [name for name, text in texts.items() if name in model.modalities and not text.strip()]
+    return blank + [name for name in model.modalities if name not in texts and name not in sample.features]
 
 
 def _read(

@@ -1,10 +1,8 @@
 """From the words of a command to a file of answers: a store, a table of media, or one clip."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-import pyarrow as pa
 from rich.console import Console
 
 from mmtrain.data.store import FeatureStore
@@ -15,6 +13,7 @@ from mmtrain.errors import ConfigError, PeerError
 from mmtrain.inference.load import load
 from mmtrain.inference.predict import Predicting, check_out, predict_store
 from mmtrain.inference.raw import TIMES, Extraction, Media, extracted, media_manifest
+from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.training import join_processes
 
 
@@ -34,28 +33,9 @@ def predict_source(
     if processes.num_processes > 1 and (is_manifest or isinstance(source, Media)):
         raise ConfigError("predict: media are extracted by one process; make a store of them, and write --store")
     model = load(run, checkpoint=checkpoint, weights=weights, device=processes.device)
+    further = TIMES if isinstance(source, Media) and source.window is not None else {}
     with ExitStack() as stack:
-        further: Mapping[str, pa.DataType] = {}
-        if isinstance(source, Media):
-            further = TIMES if source.window is not None else {}
-            manifest = stack.enter_context(media_manifest(source))
-        if is_manifest or isinstance(source, Media):
-            table = source if isinstance(source, Path) else manifest
-            chosen = extraction or Extraction()
-            outside = chosen.allow_outside or isinstance(source, Media)
-            store = stack.enter_context(
-                extracted(
-                    model,
-                    table,
-                    chosen,
-                    beside=asked.out,
-                    skip_bad=asked.skip_bad,
-                    allow_outside=outside,
-                    console=Console(stderr=True),
-                )
-            )
-        else:
-            store = FeatureStore(source)
+        store = _opened(stack, model, asked, source, is_manifest=is_manifest, how=extraction or Extraction())
         console = stdout_console() if processes.is_main_process else None
         with ProgressBar(console, "predict", total=1) as progress:
             try:
@@ -70,3 +50,22 @@ def predict_source(
             samples = "sample" if count - bad == 1 else "samples"
             listed = f"; {bad} bad samples are left out, see {asked.out}.bad.jsonl" if bad else ""
             console.print(f"{count - bad} {samples}: {asked.out}{listed}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _opened(
+    stack: ExitStack, model: TrainedModel, asked: Predicting, source: Path | Media, *, is_manifest: bool, how: Extraction
+) -> FeatureStore:
+    """The store, or one made of the media, which goes when `stack` is left."""
+    if isinstance(source, Path) and not is_manifest:
+        return FeatureStore(source)
+    table = stack.enter_context(media_manifest(source)) if isinstance(source, Media) else source
+    made = extracted(
+        model,
+        table,
+        how,
+        beside=asked.out,
+        skip_bad=asked.skip_bad,
+        allow_outside=how.allow_outside or isinstance(source, Media),
+        console=Console(stderr=True),
+    )
+    return stack.enter_context(made)

@@ -17,6 +17,7 @@ _TITLE = "Attention"
 
 
 def attention_section(record: RunRecord) -> Section:
+    """The maps of every sample that `mmtrain attention` recorded."""
     folder = record.run.path / "evaluation" / "attention"
     files = sorted(folder.glob("*.json"))
     parts: list[Part] = []

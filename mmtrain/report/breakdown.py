@@ -14,6 +14,7 @@ _FORMATS = dict.fromkeys(("loss", "deviation", "metric"), ".4f")
 
 
 def breakdown_section(record: RunRecord) -> Section:
+    """Each task by stream and by group."""
     parts: list[Part] = []
     for split, tasks in record.predictions.items():
         analyzed = (record.values(f"evaluation/{split}-groups.json") or {}).get("tasks", {})

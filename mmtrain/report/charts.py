@@ -41,7 +41,6 @@ def line_chart(
     scale: Literal["linear", "log"] = "linear",
     threshold: float | None = None,
     events: Events | None = None,
-    is_wide: bool = False,
 ) -> Chart:
     """A line for each name over its steps; `threshold`: a level that is marked; `events`: steps that are.
 
@@ -82,7 +81,7 @@ def line_chart(
     layers = [*([_event_rules(base)] if events else []), curves]
     if threshold is not None:
         layers.append(alt.Chart(ROWS).mark_rule(color=NEUTRAL, strokeDash=[4, 3]).encode(y=alt.datum(threshold)))
-    return Chart(title=title, summary=summary, columns=columns, drawing=vega_lite(alt.layer(*layers)), is_wide=is_wide)
+    return Chart(title=title, summary=summary, columns=columns, drawing=vega_lite(alt.layer(*layers)))
 
 
 def _event_rules(base: alt.Chart) -> alt.Chart:

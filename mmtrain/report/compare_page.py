@@ -36,6 +36,7 @@ def write_compare_page(
 
 
 def compare_page(records: Sequence[RunRecord], *, tables: Sequence[DataTable] = (), notes: Sequence[str] = ()) -> str:
+    """The page, whole; `tables` and `notes`: of the differences between the runs."""
     names = run_names(records)
     named = dict(zip(names, records, strict=True))
     sections = [

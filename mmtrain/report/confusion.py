@@ -14,6 +14,7 @@ _MOST_CLASSES = 40
 
 
 def confusion_section(record: RunRecord) -> Section:
+    """Every task with classes, split by split."""
     parts: list[Part] = []
     for split, tasks in record.predictions.items():
         for item in tasks.values():

@@ -9,6 +9,7 @@ _TITLE = "Throughput and memory"
 
 
 def cost_section(record: RunRecord) -> Section:
+    """Rates, padding and memory by window and by epoch."""
     windows = [item for item in record.log.timing if item["kind"] == "window"]
     epochs = [item for item in record.log.timing if item["kind"] == "epoch"]
     if not windows:

@@ -20,6 +20,7 @@ _KINDS = ("always right", "mostly right", "mostly wrong", "always wrong")
 
 
 def data_map_section(record: RunRecord) -> Section:
+    """Every task of evaluation/data_map.parquet."""
     try:
         table = pq.read_table(record.run.path / _FILE)
     except (OSError, pa.ArrowException):

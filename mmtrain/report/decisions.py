@@ -17,6 +17,7 @@ _TITLE = "Curriculum"
 
 
 def curriculum_section(record: RunRecord) -> Section:
+    """What was asked for and drawn by window, what the tasks lost and counted, and the decisions."""
     windows = record.log.windows
     if not windows:
         return Section(_TITLE, [Missing("No window of the curriculum is finished yet")])

@@ -6,11 +6,12 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from mmtrain.evaluation.standards import PRIMARY
 from mmtrain.report.charts import line_chart
 from mmtrain.report.drawing import PALETTE, ROWS, vega_lite
 from mmtrain.report.parts import Chart, Missing, Part, Section, Value
 from mmtrain.report.run_log import Line, Record, over_steps
-from mmtrain.report.run_record import PRIMARY, RunRecord
+from mmtrain.report.run_record import RunRecord
 from mmtrain.report.thinning import spread_out
 
 _SPLITS = ("val", "train")
@@ -18,6 +19,7 @@ _LOSSES = ("loss", "loss_q05", "loss_q25", "loss_q50", "loss_q75", "loss_q95")
 
 
 def learning_section(record: RunRecord) -> Section:
+    """Losses with their spread and metrics by evaluation, and the training loss between them."""
     evaluations = record.log.evaluations
     if not evaluations and not len(record.log.steps):
         return Section("Learning curves", [Missing("No step is logged yet")])

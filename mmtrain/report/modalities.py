@@ -16,6 +16,7 @@ _SUBSET = "subset"
 
 
 def robustness_section(record: RunRecord) -> Section:
+    """What `mmtrain evaluate --robustness` found, split by split."""
     parts: list[Part] = []
     for split in HELD_OUT:
         values = record.values(f"evaluation/{split}-robustness.json")
@@ -84,6 +85,7 @@ def _level(row: Mapping[str, Any]) -> float:
 
 
 def importance_section(record: RunRecord) -> Section:
+    """What `mmtrain evaluate --importance` found, split by split."""
     parts: list[Part] = []
     for split in HELD_OUT:
         values = record.values(f"evaluation/{split}-importance.json")

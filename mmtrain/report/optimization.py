@@ -13,6 +13,7 @@ _BINS = 100
 
 
 def gradient_section(record: RunRecord) -> Section:
+    """Norms before clipping, by step and by group, and how often they were clipped."""
     norms = record.log.line("grad_norm")
     if norms is None:
         return Section("Gradients", [Missing("No step with a finite gradient is logged yet")])
@@ -63,6 +64,7 @@ def _share_above(steps: Floats, norms: Floats, threshold: float) -> Line:
 
 
 def rate_section(record: RunRecord) -> Section:
+    """The learning rate of each group over the steps."""
     lines = record.log.lines("lr/")
     if not lines:
         return Section("Learning rate", [Missing("No step is logged yet")])

@@ -18,6 +18,7 @@ Curve = tuple[str, Floats, Floats, float]  # class, x, y, area
 
 
 def ranking_section(record: RunRecord) -> Section:
+    """ROC and precision-recall curves of every task with classes."""
     parts: list[Part] = []
     for split, tasks in record.predictions.items():
         for item in tasks.values():

@@ -7,6 +7,7 @@ _TITLE = "Test reads"
 
 
 def readings_section(record: RunRecord) -> Section:
+    """A row for each line of test_reads.jsonl."""
     reads = record.values("test_reads.jsonl")
     if not reads:
         if record.run.predictions("test").is_file():

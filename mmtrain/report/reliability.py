@@ -15,6 +15,7 @@ _TITLE = "Calibration"
 
 
 def calibration_section(record: RunRecord) -> Section:
+    """Reliability curves before and after the temperature, and what was fitted."""
     parts: list[Part] = []
     for split in HELD_OUT:
         found = (record.values(f"evaluation/{split}.json") or {}).get("calibration") or {}

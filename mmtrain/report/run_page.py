@@ -58,6 +58,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 
 def run_sections(record: RunRecord) -> list[Section]:
+    """All sections of a run's page, in order."""
     return [section(record) for section in SECTIONS]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from mmtrain.data.schema import SPLITS, TaskKind
+from mmtrain.data.schema import SPLITS
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.errors import ConfigError
@@ -17,13 +17,6 @@ from mmtrain.evaluation.predictions import Predictions
 from mmtrain.report.charts import Limits
 from mmtrain.report.run_log import RunLog, read_run_log
 
-# the metric that stands for a task: as in the tables of an evaluation, without the libraries that compute them
-PRIMARY: Mapping[TaskKind, str] = {
-    "binary": "average_precision",
-    "multiclass": "accuracy",
-    "multilabel": "macro_average_precision",
-    "regression": "pearson",
-}
 HELD_OUT = tuple(split for split in SPLITS if split != "train")
 
 

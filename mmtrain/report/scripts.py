@@ -24,11 +24,13 @@ def vega_script() -> str:
 
 @cache
 def page_script() -> str:
+    """The page's own script."""
     return inline(_asset("page.js"))
 
 
 @cache
 def style() -> str:
+    """The page's style sheet."""
     return _asset("page.css")
 
 

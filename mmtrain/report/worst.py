@@ -16,6 +16,7 @@ _MOST_LABELS = 6
 
 
 def worst_section(record: RunRecord) -> Section:
+    """The samples with the highest losses, task by task."""
     if not record.predictions:
         return Section(_TITLE, [Missing("No predictions yet", record.command("evaluate --split val"))])
     texts = _Texts(record)

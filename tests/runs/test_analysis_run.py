@@ -81,10 +81,13 @@ def test_a_dropped_modality_is_a_mask_of_false(trained: Path, capsys: pytest.Cap
     clean = value["subset", "text+audio+video", None].value
     assert value["drop", "video", 1.0].value == value["subset", "text+audio", None].value
     assert value["drop", "video", 0.0].value == value["noise", "audio", 0.0].value == clean
-    # by a loop over the stores: who of val has no video
+    # by a loop over the stores: who of val has no video, or no audio
     found = load_trained(trained, split="val")
     samples = [stream.sample(position) for stream in found.streams for position in range(len(stream))]
-    assert value["subset", "video", None].num_without_any == sum("video" not in sample.features for sample in samples) > 0
+    for name in ("video", "audio"):
+        count = sum(name not in sample.features for sample in samples)
+        assert value["subset", name, None].num_without_any == count > 0
+    assert value["subset", "text+audio+video", None].num_without_any == 0
     assert value["noise", "audio", 1.0].repeats == 2
     assert value["noise", "audio", 1.0].value != clean
     assert value["typos", "text", 1.0].value != clean

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 import mmtrain
 from mmtrain.cli import main
+from mmtrain.data.dataset import Sample
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import CheckpointError, ConfigError, DataError
 from mmtrain.inference import predict as predicting
@@ -197,6 +198,12 @@ def test_a_stopped_prediction_goes_on_to_the_same_file(
     assert [clips.sample_id(index) for index in (0, 20, 40, 40, 60, 80)] == seen
     assert asked.out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.parquet", "whole.parquet"]
+
+
+def test_a_text_of_blanks_alone_is_missing(model: TrainedModel):
+    sample = Sample(id="a", index=0, text=" \n", features={"audio": np.ones((1, 6), np.float32)}, labels={})
+    assert predicting._lacking(model, sample) == ["text", "video"]
+    assert predicting._lacking(model, replace(sample, text="fish", features={})) == ["audio", "video"]
 
 
 def test_parts_of_another_question_are_not_used(model: TrainedModel, clips: FeatureStore, tmp_path: Path):

@@ -14,10 +14,10 @@ from data_prep.synth import synthesize
 from mmtrain.build import build_run
 from mmtrain.compatibility import open_stores
 from mmtrain.config import load_experiment
-from mmtrain.crossval import check_run
 from mmtrain.data.schema import FeatureSpec, TaskSchema
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import DataError
+from mmtrain.run_checks import check_run
 from mmtrain.training import build_accelerator
 
 NOBODY = "model.fusion: {} needs '{}', and no training sample of the streams clips has it (the model reads {})"

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from mmtrain.evaluation.baselines import baseline
-from mmtrain.evaluation.metrics import PRIMARY, is_lower_better, metrics
+from mmtrain.evaluation.metrics import is_lower_better, metrics
 from mmtrain.evaluation.predictions import TaskPredictions
+from mmtrain.evaluation.standards import PRIMARY
 from mmtrain.evaluation.table import (
     GapRow,
     ShareRow,

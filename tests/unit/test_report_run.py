@@ -13,12 +13,11 @@ from drawn_run import HOSTILE, write_run
 from mmtrain.cli import main
 from mmtrain.data.writer import StoreWriter
 from mmtrain.errors import ConfigError
-from mmtrain.evaluation.metrics import PRIMARY as OF_TABLES
 from mmtrain.report.charts import Limits
 from mmtrain.report.parts import Chart, DataTable, Missing, Section
 from mmtrain.report.pictures import named_charts, specification, write_pictures
 from mmtrain.report.run_page import SECTIONS, report_page, run_sections, write_report
-from mmtrain.report.run_record import PRIMARY, read_run
+from mmtrain.report.run_record import read_run
 from mmtrain.report.scripts import page_script, vega_script
 
 TITLES = [
@@ -247,10 +246,6 @@ def test_a_run_none_of_whose_gradients_was_finite_says_so(tmp_path: Path) -> Non
     file.write_text("".join(json.dumps(record | {"grad_norm": None}) + "\n" for record in records))
     found = {section.title: section for section in run_sections(read_run(run))}
     assert missing(found["Gradients"])[0].what == "No step with a finite gradient is logged yet"
-
-
-def test_the_metric_of_a_task_is_that_of_the_tables() -> None:
-    assert PRIMARY == OF_TABLES
 
 
 def test_pictures_are_as_wide_as_a_column_and_say_what_they_are(

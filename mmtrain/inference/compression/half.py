@@ -56,10 +56,14 @@ def _is_matrix(weight: torch.Tensor) -> bool:
 
 
 class BFloat16(Half):
+    """Eight significant bits, and the range of float32."""
+
     def __init__(self) -> None:
         super().__init__(name="bf16", precision="bf16", dtype=torch.bfloat16)
 
 
 class Float16(Half):
+    """Eleven significant bits, up to 65504."""
+
     def __init__(self) -> None:
         super().__init__(name="fp16", precision="fp16", dtype=torch.float16)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from mmtrain.data.batch import Batch, Mask, MaskedSequence
-from mmtrain.data.schema import SECOND_TEXT, TEXT, TaskSchema
+from mmtrain.data.schema import TEXTS, TaskSchema
 from mmtrain.data.tokenize import Tokenizer
 from mmtrain.errors import ConfigError
 from mmtrain.objectives.pretext.pairs import join_pairs
@@ -234,6 +234,5 @@ class MaskedModellingLoss:
 
     def chance(self, present: Mapping[str, Mask], *, companions: int) -> float:  # noqa: ARG002
         """Of one that says every token of a vocabulary of BERT's size is as likely, and every row zero."""
-        texts = (TEXT, SECOND_TEXT)
         having = [name for name in self._modalities if name in present and present[name].any()]
-        return float(np.mean([_CHANCE_OF_TEXT if name in texts else 1.0 for name in having]))
+        return float(np.mean([_CHANCE_OF_TEXT if name in TEXTS else 1.0 for name in having]))

@@ -111,8 +111,8 @@ class PairLoss:
     With N samples spoken for, and N_p of them with pair p out of P pairs with samples, sample i's part is
     l_i = sum over its pairs p of l_ip N / (P N_p), so that their sum over N is that mean. N, N_p and P are those of all
     processes. Reported is the mean of l_ip over the sample's own pairs in which it has a negative; a sample without any
-    has no loss to report. `by_chance`: the loss of a predictor that knows
-    nothing, among n samples. `exclude_alike`: samples of one group or with one text are no negatives of each other.
+    has no loss to report. `by_chance`: the loss of a predictor that knows nothing, among n samples. `exclude_alike`: samples
+    of one group or with one text are no negatives of each other.
     """
 
     scores: tuple[str, ...] = ()

@@ -115,13 +115,6 @@ class PretextLoss(Protocol):
         """
 
 
-class PretextModule(Protocol):
-    """An nn.Module among the model's heads; called in every forward pass, whichever task is active."""
-
-    def __call__(self, views: Views, spoken: Tensor | None, /) -> dict[str, Tensor]:
-        """`spoken` [B] bool: the samples that the task speaks for; None: all. Every parameter reaches an output."""
-
-
 class PretextRow(Protocol):
     """The config of a pretext task, as the table's rows have it."""
 
@@ -154,6 +147,9 @@ class PretextRow(Protocol):
     ) -> nn.Module:
         """For a model with encoders of `modalities`. `dim`: d of their rows; `joint_dim`: J; `input_dims`: D of each feature
         modality. Errors: ConfigError.
+
+        It stands among the model's heads and makes named tensors of (views, spoken) in every forward pass, whichever task is
+        active; `spoken` [B] bool: the samples that the task speaks for, None: all. Every parameter reaches an output.
         """
 
     def build_loss(self, *, modalities: Sequence[str], tasks: Mapping[str, TaskSchema]) -> PretextLoss:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from data_prep.cli_options import Out, Overwrite
 from data_prep.importers.target import Outcome, Target
 from data_prep.options import read_pairs, read_rates
 from mmtrain.errors import ConfigError
@@ -13,11 +14,9 @@ from mmtrain.errors import ConfigError
 app = typer.Typer(no_args_is_help=True, help="Foreign formats to feature stores.", rich_markup_mode=None)
 exports = typer.Typer(no_args_is_help=True, help="Feature stores to other formats.", rich_markup_mode=None)
 
-Out = Annotated[Path, typer.Option(help="Folder of the new store.")]
 Name = Annotated[str, typer.Option(help="Name of the data set (default: by the source).")]
 Licence = Annotated[str, typer.Option(help="Licence of the data, kept in the store.")]
 AllowFailures = Annotated[int, typer.Option(min=0, help="Leave out up to so many samples that cannot be imported.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")]
 
 
 @app.command("hiccap")
