@@ -1,5 +1,6 @@
 """The pages that go from a task to a result are run from top to bottom: files written, commands run, Python executed."""
 
+import csv
 import os
 import shlex
 import shutil
@@ -105,6 +106,10 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, tiny_bert) 
     names: dict = {}
     for block in blocks(page):
         run_block(block, tmp_path, names)
+    if page.stem == "tutorial":  # which says that Python gives the answer of the command
+        (answer,) = csv.DictReader((tmp_path / "answer.csv").read_text(encoding="utf-8").splitlines())
+        assert answer["funny"] == str(names["answer"]["funny"].label)
+        assert float(answer["funny.probability"]) == pytest.approx(names["answer"]["funny"].probability, abs=1e-6)
 
 
 def test_the_example_of_the_page_on_inference(tmp_path, monkeypatch) -> None:
