@@ -50,14 +50,17 @@ def test_every_comment_before_a_block_is_one_that_is_understood() -> None:
     assert [block.id for block in ALL if block.note and not any(block.noted(word) for word in words)] == []
 
 
+def test_the_tests_that_run_blocks_are_there() -> None:
+    for block in ALL:
+        file, _, test = block.noted("run by").partition("::")
+        assert not file or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{block.id}: {file} has no {test}"
+
+
 @of("python")
 def test_python_is_run(block: Block) -> None:
     left_out(block)
     code = compile(block.text, block.id, "exec")
-    file, _, test = block.noted("run by").partition("::")
-    if file:
-        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{block.id}: {file} has no {test}"
-    elif block.page not in WHOLE:  # that needs nothing of what stands around it; else it says `<!-- run by: FILE::TEST -->`
+    if not block.noted("run by") and block.page not in WHOLE:  # it needs nothing of what stands around it
         exec(code, {})  # noqa: S102
 
 
