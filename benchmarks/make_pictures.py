@@ -96,7 +96,7 @@ def draw_plan() -> Figure:
             upper.text(step, row + 0.46, str(position), ha="center", va="center", fontsize=8)
     upper.set(xlim=(-0.6, steps - 0.4), ylim=(8.05, -0.05), yticks=[], xticks=range(steps), xlabel="batch")
     upper.set_title(
-        "every batch has 8 samples; a number is a sample's place in its stream; a darker shade is every other pass"
+        "every batch has 8 samples; a number is a sample's place in its stream; a stronger shade is every other pass"
     )
     handles = [Rectangle((0, 0), 1, 1, color=COLORS[k], alpha=0.7) for k in range(len(sizes))]
     labels = [f"{name}: {size} samples, share {shares[name]:.0%}" for name, size in sizes.items()]

@@ -45,9 +45,9 @@ class Entry:
 class Sidecar(Section):
     """What `<manifest>.json` says beside `<manifest>.csv`."""
 
-    name: str = ""
-    licence: str = ""
-    tasks: dict[str, TaskSchema] = Field(default_factory=dict)
+    name: str = Field(default="", description="Of the data set; empty: the manifest's own.")
+    licence: str = Field(default="", description="Of the data, kept in the store; any words.")
+    tasks: dict[str, TaskSchema] = Field(default_factory=dict, description="By column, what its labels are.")
 
 
 @dataclass(frozen=True)

@@ -60,5 +60,5 @@ def _page(program: str) -> str:
 
 def _help(words: str, command: Any) -> str:
     command.rich_markup_mode = None  # plain text, without boxes
-    context = typer.Context(command, info_name=words, terminal_width=110, max_content_width=110)
+    context = typer.Context(command, info_name=words, terminal_width=88, max_content_width=88)
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())

@@ -34,13 +34,21 @@ def section_keys() -> list[str]:
     return [key for key, entry in Experiment.model_fields.items() if sections_below(entry.annotation)]
 
 
-def undescribed() -> list[str]:
+def describe_file(page: Page, path: str, section: Section) -> None:
+    """A section that is a whole file, or what stands at any of its keys: its table, and those below it."""
+    if path:
+        page.lines += [f"### `{path}`", ""]
+    _describe_one(page, path, section, level=2)
+
+
+def undescribed(*roots: Section) -> list[str]:
     """`Class.key` of every key without a description; of `name`, which chooses a row, the row's own words serve."""
     return [
         f"{section.__module__}.{section.__name__}.{key}"
-        for section in all_sections(Experiment)
+        for root in roots or (Experiment,)
+        for section in all_sections(root)
         for key, entry in section.model_fields.items()
-        if key != "name" and not entry.description
+        if (key != "name" or section is root) and not entry.description
     ]
 
 
@@ -62,6 +70,7 @@ def _index() -> str:
         "Every key of an experiment, generated from the classes that read it. `mmtrain config show FILE` prints a file with "
         "all defaults filled in, `mmtrain config schema` a JSON schema for editors. Beside these keys a file may have "
         "`base` (a file that it refines), `stages` and `stage`; a key is overridden on the command line as `batch.size=16`.",
+        "What is said of a number names its unit; shares, factors and probabilities have none.",
         "",
         *_table(Experiment, prefix="", links={key: f"{key}.md" for key in section_keys()}),
     ]
@@ -71,8 +80,12 @@ def _index() -> str:
 def _section_page(key: str) -> Page:
     page = Page(key)
     entry = Experiment.model_fields[key]
+    places = sections_below(entry.annotation)
+    if [(suffix, len(models)) for suffix, models in places] == [("", 1)]:  # the page is this section
+        _describe(page, key, places[0][1], level=1)
+        return page
     page.lines += [f"# `{key}`", "", entry.description or "", ""]
-    for suffix, models in sections_below(entry.annotation):
+    for suffix, models in places:
         _describe(page, f"{key}{suffix}", models, level=2)
     return page
 
@@ -97,10 +110,11 @@ def _describe_one(page: Page, path: str, section: Section, *, level: int) -> Non
     for key, entry in section.model_fields.items():
         for suffix, models in sections_below(entry.annotation):
             there = page.shown.get(tuple(models))
+            below = f"{path}.{key}{suffix}".removeprefix(".")
             if there is None:
-                _describe(page, f"{path}.{key}{suffix}", models, level=level + 1)
+                _describe(page, below, models, level=level + 1)
             else:
-                page.lines += [f"`{path}.{key}{suffix}` is read as [`{there}`](#{anchor(there)}).", ""]
+                page.lines += [f"`{below}` is read as [`{there}`](#{anchor(there)}).", ""]
 
 
 def _table(section: Section, *, prefix: str, links: dict[str, str] | None = None) -> list[str]:
@@ -133,7 +147,7 @@ def implementation(section: Section) -> type | None:
     names = (str(getattr(returned, "__name__", returned)).strip("\"'"), section.__name__.removesuffix("Config"))
     for name in names:
         there = vars(module).get(name)
-        if inspect.isclass(there) and there.__module__ == section.__module__ and there.__doc__:
+        if inspect.isclass(there) and there is not section and there.__module__ == section.__module__ and there.__doc__:
             return there
     return None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from documentation import command_reference, config_reference, shipped_configs
+from documentation import command_reference, config_reference, file_reference, shipped_configs
 from documentation.links import ROOT_PAGES, rewrite
 
 ROOT = Path(__file__).parents[1]
@@ -15,7 +15,8 @@ _SOURCES = {page: source for source, page in ROOT_PAGES.items()}
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the pages that stand in no file of docs/."""
     generated = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in ROOT_PAGES.items()}
-    generated |= config_reference.pages() | command_reference.pages() | {shipped_configs.PATH: shipped_configs.page(ROOT)}
+    generated |= config_reference.pages() | file_reference.pages() | command_reference.pages()
+    generated[shipped_configs.PATH] = shipped_configs.page(ROOT)
     for path, text in generated.items():
         files.append(File.generated(config, path, content=text))
     return files

@@ -23,7 +23,9 @@ class TrainingConfig(Section):
     epochs: int = Field(
         default=3, ge=1, description="Epochs of `steps_per_epoch` optimizer steps, an evaluation behind each."
     )
-    steps_per_epoch: int | None = Field(default=None, ge=1, description="Null: all streams' samples over the batch size.")
+    steps_per_epoch: int | None = Field(
+        default=None, ge=1, description="Optimizer steps of an epoch; null: all streams' samples over the batch size."
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="Of the forward pass; weights stay fp32. fp16 is for GPUs alone."
     )

@@ -38,7 +38,9 @@ class Matrix(Section):
         "each a list with one value of every axis in turn. The baseline is in it in any case.",
     )
     baseline: dict[str, str] = Field(description="By axis, the value of the variant that the others are compared with.")
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
+        default=(0,), min_length=1, description="Every variant is trained once with each."
+    )
     metric: str = Field(description="`val/loss`, or `val/<task>/<metric>`: what is compared.")
     also: tuple[str, ...] = Field(default=(), description="Metrics that are shown beside it.")
 

@@ -21,7 +21,7 @@ FrameShape = tuple[int, int, int]  # 3, H, W
 class TaskSchema(Section):
     """One question asked of a sample, as the store records its answers."""
 
-    kind: TaskKind
+    kind: TaskKind = Field(description="What an answer is: 0 or 1, one class, any of the classes, or a number.")
     classes: tuple[str, ...] = Field(default=(), description="Names of the classes; empty for regression.")
     unit: str = Field(default="", description="Unit of a regression label, for reports.")
 
@@ -50,7 +50,7 @@ class FeatureSpec(Section):
     shape: FrameShape | None = Field(default=None, description="(3, H, W) of pixels: red, green, blue; null of features.")
     rows_per_second: float | None = Field(default=None, gt=0, description="Rate of the rows; null if they have none.")
     extractor: str = Field(default="unknown", description="Name of what made the rows.")
-    extractor_version: str = ""
+    extractor_version: str = Field(default="", description="Version of what made the rows.")
 
     @classmethod
     def pixels(cls, height: int, width: int, **fields: Any) -> Self:
@@ -82,16 +82,16 @@ class Shard(Section):
 
     # no separator, and more than dots
     file: str = Field(pattern=r"^[^/\\\x00]*[^/\\\x00.][^/\\\x00]*$", description="Name inside the store's folder.")
-    first: int = Field(ge=0)
-    samples: int = Field(ge=0)
-    rows: int = Field(ge=0)
+    first: int = Field(ge=0, description="Position of its first sample in the store.")
+    samples: int = Field(ge=0, description="Samples in it.")
+    rows: int = Field(ge=0, description="Rows of all of them.")
 
 
 class Statistics(Section):
     """Mean and standard deviation of every dimension of a modality, over the rows of the samples of train."""
 
     rows: int = Field(gt=0, description="Rows they were measured over.")
-    mean: tuple[float, ...]
+    mean: tuple[float, ...] = Field(description="Of every dimension, in the rows' own units.")
     deviation: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="Of the population: divided by the rows.")
     normalize: bool = Field(description="Whether rows are read as (row - mean) / deviation.")
 
@@ -99,7 +99,7 @@ class Statistics(Section):
 class ModalitySchema(FeatureSpec):
     """A modality as it lies on disk."""
 
-    shards: tuple[Shard, ...]
+    shards: tuple[Shard, ...] = Field(description="Its files, in the order of samples.")
     statistics: Statistics | None = Field(default=None, description="Of features; pixels have none.")
 
     @model_validator(mode="after")
@@ -117,21 +117,21 @@ class ModalitySchema(FeatureSpec):
 class FileRecord(Section):
     """Size and hash of one data file."""
 
-    bytes: int = Field(ge=0)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0, description="Size in bytes.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of its bytes.")
 
 
 class StoreSchema(Section):
     """The whole of dataset.json."""
 
-    schema_version: Literal[1] = 1
-    name: str
+    schema_version: Literal[1] = Field(default=1, description="Of this format.")
+    name: str = Field(description="Of the data set.")
     samples: int = Field(ge=0, description="N: number of samples.")
     modalities: dict[str, ModalitySchema] = Field(default_factory=dict, description="Sequences of rows; text is a column.")
-    tasks: dict[str, TaskSchema] = Field(default_factory=dict)
-    files: dict[str, FileRecord]
-    licence: str = ""
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    tasks: dict[str, TaskSchema] = Field(default_factory=dict, description="By task, what its labels are.")
+    files: dict[str, FileRecord] = Field(description="Every data file, by name.")
+    licence: str = Field(default="", description="Of the data; any words.")
+    provenance: dict[str, Any] = Field(default_factory=dict, description="What made the store, from what.")
 
     @model_validator(mode="after")
     def _shards_cover_samples(self) -> "StoreSchema":

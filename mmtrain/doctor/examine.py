@@ -27,7 +27,7 @@ def examine(
     """
     for name in only:
         if name not in CHECKS:
-            raise ConfigError(f"--only {name}: there is no such check{nearest(name, CHECKS)}; there are {', '.join(CHECKS)}")
+            raise ConfigError(f"--only {name}: there is no such check{nearest(name, CHECKS)}")
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"--json {out}: there is no folder {out.parent}; make it, or write another")
     experiment = as_examined(load_experiment(file, list(overrides)))

@@ -23,19 +23,25 @@ Integers = npt.NDArray[np.int64]
 
 def check_padding(case: Case) -> list[Finding]:
     """The run's first window as its planner lays it out, then grouped by length, then with a wider window."""
-    section = case.experiment.curriculum
-    _, stop = case.run.settings.window_of(0)
+    section, settings = case.experiment.curriculum, case.run.settings
+    _, stop = settings.window_of(0)
     now = _shares(case, {}, stop)
+    grouped = "curriculum.group_by_length: true"
+    others = {} if section.group_by_length else {grouped: _shares(case, {"group_by_length": True}, stop)}
     wide = min(_WIDER * stop, _MOST)
-    others = {
-        "curriculum.group_by_length: true": _shares(case, {"group_by_length": True}, stop),
-        f"curriculum.window: {wide} (with evaluations on its borders)": _shares(
-            case, {"group_by_length": True, "window": wide}, wide
-        ),
-    }
-    if section.group_by_length:
-        del others["curriculum.group_by_length: true"]
+    if wide > stop:
+        words = wider_words(wide, window=section.window, steps_per_epoch=settings.steps_per_epoch)
+        words = words if section.group_by_length else f"{grouped}, {words}"
+        others[words] = _shares(case, {"group_by_length": True, "window": wide}, wide)
     return padding_findings(now, others, is_grouped=section.group_by_length)
+
+
+def wider_words(wide: int, *, window: int, steps_per_epoch: int) -> str:
+    """What to write for windows of `wide` steps, which end with an epoch at the latest."""
+    keys = [f"curriculum.window: {wide} (with evaluations on its borders)"] if wide > window else []
+    if wide > steps_per_epoch:
+        keys.append(f"training.steps_per_epoch: {wide} with fewer epochs, since a window ends with its epoch")
+    return ", ".join(keys)
 
 
 def _shares(case: Case, changes: Mapping[str, object], steps: int) -> dict[str, float]:

@@ -18,8 +18,8 @@ _FIXED = ("name", "runs", "stage", "selection", "training.precision", "training.
 class Range(Section):
     """Numbers from `low` to `high`, both included; whole ones where all of them are whole."""
 
-    low: int | float
-    high: int | float
+    low: int | float = Field(description="The least, in the key's own unit.")
+    high: int | float = Field(description="The most; above `low`.")
     log: bool = Field(default=False, description="Even in the logarithm.")
     step: int | float | None = Field(default=None, gt=0, description="Distance between values; null: any between.")
 
@@ -46,7 +46,7 @@ class Range(Section):
 class Choices(Section):
     """Any values, whole sections too: `{name: hca, heads: 8}`."""
 
-    choices: tuple[Any, ...] = Field(min_length=1)
+    choices: tuple[Any, ...] = Field(min_length=1, description="The values that are tried.")
 
     @property
     def first(self) -> Any:

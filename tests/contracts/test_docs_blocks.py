@@ -1,6 +1,7 @@
 """Every code block of docs/ holds: Python is run, YAML is an experiment or a part of one, commands parse."""
 
 import re
+import shlex
 import typing
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,14 +51,17 @@ def test_every_comment_before_a_block_is_one_that_is_understood() -> None:
     assert [block.id for block in ALL if block.note and not any(block.noted(word) for word in words)] == []
 
 
+def test_the_tests_that_run_blocks_are_there() -> None:
+    for block in ALL:
+        file, _, test = block.noted("run by").partition("::")
+        assert not file or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{block.id}: {file} has no {test}"
+
+
 @of("python")
 def test_python_is_run(block: Block) -> None:
     left_out(block)
     code = compile(block.text, block.id, "exec")
-    file, _, test = block.noted("run by").partition("::")
-    if file:
-        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{block.id}: {file} has no {test}"
-    elif block.page not in WHOLE:  # that needs nothing of what stands around it; else it says `<!-- run by: FILE::TEST -->`
+    if not block.noted("run by") and block.page not in WHOLE:  # it needs nothing of what stands around it
         exec(code, {})  # noqa: S102
 
 
@@ -126,6 +130,43 @@ def test_a_wrong_command_option_or_key_is_seen() -> None:
         check_command(["mmtrain", "train", "--confg", "x.yaml"])
     with pytest.raises(AssertionError, match="no such key"):
         check_command(["mmtrain", "train", "--config", "x.yaml", "training.epoch=2"])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
+def test_commands_in_sentences_have_what_they_need(page: Path) -> None:
+    for command in inline_commands(page.read_text(encoding="utf-8")):
+        check_inline(command)
+
+
+def inline_commands(markdown: str) -> list[list[str]]:
+    """Commands of ours between single backticks, as words; of a block none."""
+    spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", markdown, flags=re.M | re.S))
+    words = [
+        shlex.split(span.removesuffix("...")) for span in spans if re.match(r"(mmtrain|(python -m )?data_prep) \w", span)
+    ]
+    return [["python", "-m", *line] if line[0] == "data_prep" else line for line in words]
+
+
+def check_inline(words: list[str]) -> None:
+    """A command that names what it is for is whole; one that is only named by its options has those."""
+    command, arguments = find(words)
+    if arguments and not arguments[0].startswith("-"):
+        check_command(words)
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in arguments if word.startswith("--")} <= known, " ".join(words)
+
+
+def test_a_command_in_a_sentence_that_lacks_something_is_seen() -> None:
+    text = "`mmtrain train` or `data_prep split STORE --stratify x`, `mmtrain evaluate --spilt test`\n"
+    text += "```sh\nx `mmtrain no`\n```\n"
+    found = inline_commands(text)
+    assert found[1] == ["python", "-m", "data_prep", "split", "STORE", "--stratify", "x"]
+    check_inline(found[0])
+    with pytest.raises(Exception, match="out"):
+        check_inline(found[1])
+    with pytest.raises(AssertionError, match="--spilt"):
+        check_inline(found[2])
+    assert len(found) == 3
 
 
 def test_what_a_line_runs() -> None:

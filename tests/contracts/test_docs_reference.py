@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 from test_readme import ROWS
 
-from documentation import command_reference, config_reference
+from documentation import command_reference, config_reference, file_reference
 from documentation.keys import bounds, describe_default, describe_type, sections_below, yaml_text
 from mmtrain.config import Experiment
 from mmtrain.section import Name, Section
@@ -29,7 +29,33 @@ class Outer(Section):
 
 
 def test_every_key_has_a_description() -> None:
-    assert config_reference.undescribed() == []
+    files = [section for _, sections in file_reference.FILES.values() for section in sections.values()]
+    assert config_reference.undescribed() == config_reference.undescribed(*files) == []
+
+
+def test_what_is_counted_is_named() -> None:
+    """A whole number without its unit is read as steps by one and as epochs by the next."""
+    units = (
+        "bands|blocks|buckets|channels|checkpoints?|cycles|degrees|epochs|evaluations|features|folds?|heads|layers?|neighbors|"
+        "parts|passes|positions|rank|rows|samples|seed|spans|steps?|streams|times|tokens|units|vectors|waves|weights|widths?"
+    )
+    unsaid = [
+        f"{section.__name__}.{key}: {entry.description}"
+        for section in config_reference.all_sections(Experiment)
+        for key, entry in section.model_fields.items()
+        if "integer" in describe_type(entry.annotation) and not re.search(rf"\b({units})\b", entry.description or "", re.I)
+    ]
+    assert unsaid == []
+
+
+def test_the_files_beside_experiments_have_their_keys() -> None:
+    (page,) = file_reference.pages().values()
+    assert "| `seeds` | list of integer (>= 0, &lt; 2147483648) | at least 1 long | `[0]` | " in page
+    for _, sections in file_reference.FILES.values():
+        for root in sections.values():
+            for section in config_reference.all_sections(root):
+                assert all(f"\n| `{key}` |" in page for key in section.model_fields), section
+    assert page.count("Variants of one experiment") == 1  # a section builds no class whose words would stand below its own
 
 
 def test_no_component_is_passed_over() -> None:

@@ -1,15 +1,20 @@
 """The pages that go from a task to a result are run from top to bottom: files written, commands run, Python executed."""
 
+import csv
 import os
+import pickle
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from lives import cut, live
 from page_blocks import ROOT, WHOLE, Block, blocks, command_lines, own_command
@@ -105,6 +110,10 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, tiny_bert) 
     names: dict = {}
     for block in blocks(page):
         run_block(block, tmp_path, names)
+    if page.stem == "tutorial":  # which says that Python gives the answer of the command
+        (answer,) = csv.DictReader((tmp_path / "answer.csv").read_text(encoding="utf-8").splitlines())
+        assert answer["funny"] == str(names["answer"]["funny"].label)
+        assert float(answer["funny.probability"]) == pytest.approx(names["answer"]["funny"].probability, abs=1e-6)
 
 
 def test_the_example_of_the_page_on_inference(tmp_path, monkeypatch) -> None:
@@ -121,3 +130,89 @@ def test_the_example_of_the_page_on_inference(tmp_path, monkeypatch) -> None:
     text = block.text.replace('text="you never know what comes", ', "")  # a model of sound alone reads no text
     exec(compile(text, block.id, "exec"), names)  # noqa: S102 - our own page
     assert 0 < names["answers"]["funny"].probability < 1
+
+
+def run_by(page: str, test: str) -> list[Block]:
+    """The blocks of a page that say so."""
+    return [block for block in blocks(ROOT / "docs" / page) if block.noted("run by").endswith(f"::{test}")]
+
+
+def typed(block: Block, changes: dict[str, str]) -> Block:
+    """A block with what this place lacks put in its place: weights of a hub, and hours."""
+    for old, new in changes.items():
+        block = replace(block, text=block.text.replace(old, new))
+    return block
+
+
+def mosi_pickle(file: Path) -> None:
+    """What MMSA reads: rows behind which zeros stand, one of them with the -Inf that COVAREP makes."""
+    random = np.random.default_rng(0)
+
+    def split(name: str, count: int) -> dict[str, object]:
+        lengths, targets = random.integers(2, 9, count), random.uniform(-3, 3, count).astype(np.float32)
+        real = np.arange(9)[:, None] < lengths[:, None, None]
+        audio = np.where(real, targets[:, None, None] + random.standard_normal((count, 9, 4)), 0).astype(np.float32)
+        audio[0, 0, 0] = -np.inf
+        bert = np.zeros((count, 3, 9), np.float32)
+        bert[:, 1, :4] = 1
+        return {
+            "id": [f"{name}{number // 3}$_${number % 3}" for number in range(count)],
+            "raw_text": np.array(["a film"] * count),
+            "text": np.ones((count, 9, 6), np.float32),
+            "text_bert": bert,
+            "audio": audio,
+            "vision": np.where(real, 1, 0).repeat(5, axis=2).astype(np.float32),
+            "audio_lengths": lengths.tolist(),
+            "vision_lengths": lengths.tolist(),
+            "regression_labels": targets,
+        }
+
+    file.write_bytes(pickle.dumps({"train": split("a", 36), "valid": split("b", 18), "test": split("c", 18)}))
+
+
+def reviews(folder: Path) -> None:
+    """A data set as the Hugging Face hub keeps it."""
+    folder.mkdir(parents=True)
+    for split in ("train", "validation"):
+        table = pa.table({"sentence": ["a small film", "not a funny film"] * 12, "label": [0, 1] * 12})
+        pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+
+
+def test_what_comes_from_mmsa_and_from_the_hugging_face_trainer(tmp_path, monkeypatch, tiny_bert) -> None:
+    monkeypatch.chdir(tmp_path)
+    mosi_pickle(tmp_path / "unaligned_50.pkl")
+    reviews(tmp_path / "data" / "reviews")
+    changes = {"bert-base-uncased": str(tiny_bert), "dim: 768": "dim: 32", "max_tokens: 512": "max_tokens: 64"}
+    changes |= {"epochs: 40": "epochs: 2", "micro: 4": "micro: 16"}
+    own = run_by("migration.md", "test_what_comes_from_mmsa_and_from_the_hugging_face_trainer")
+    for block in sorted(
+        own, key=lambda block: block.language != "yaml"
+    ):  # files first: the page shows them behind what reads them
+        run_block(typed(block, changes), tmp_path, {})
+    assert (tmp_path / "runs/mosi/evaluation/test.json").is_file()
+    assert pq.read_table(tmp_path / "answers.parquet").num_rows == 48
+
+
+def test_the_commands_of_the_page_on_inference(tmp_path, monkeypatch, tiny_bert) -> None:
+    """On a run that hears and reads: what the page does with it, one block after the other."""
+    monkeypatch.chdir(tmp_path)
+    (make_clips,) = [block for block in blocks(ROOT / "docs" / "tutorial.md") if block.file == "make_clips.py"]
+    exec(compile(make_clips.text, make_clips.id, "exec"), {})  # noqa: S102 - our own page
+    (tmp_path / "mine").rename(tmp_path / "films")
+    shutil.copy("films/clips/film-00-0.mp4", "clip.mp4")
+    shutil.copy("clip.mp4", "film.mp4")
+    Path("clip.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\na fish\n", encoding="utf-8")
+    run_data_prep(["extract", "films/clips.csv", "--out", "stores/clips", "--task", "funny=binary", "--audio", "logmel"])
+    shutil.copytree("stores/clips", "stores/new")
+    Path("clips.yaml").write_text(
+        "name: clips\ndatasets: {clips: {store: stores/clips}}\nstreams: {clips: {dataset: clips, tasks: [funny]}}\n"
+        f"model: {{dim: 8, text: {{path: {tiny_bert}, max_tokens: 16}}, sequences: {{audio: {{name: linear}}}}}}\n"
+        "training: {epochs: 1}\n",
+        encoding="utf-8",
+    )
+    assert live(["train", "--config", "clips.yaml"], cwd=tmp_path).code == 0
+    for block in run_by("inference.md", "test_the_commands_of_the_page_on_inference"):
+        run_block(block, tmp_path, {})
+    for name in ("new.parquet", "films.csv", "clip.jsonl", "film.csv", "clips.onnx", "clips.pt2"):
+        assert (tmp_path / name).is_file()
+    assert {folder.name for folder in (tmp_path / "packages").iterdir()} == {"clips", "small"}

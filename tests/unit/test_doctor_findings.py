@@ -26,7 +26,7 @@ from mmtrain.doctor.input_scale import scale_findings
 from mmtrain.doctor.label_balance import class_counts, majority_share, stream_balance, task_balance
 from mmtrain.doctor.lr_range import range_findings
 from mmtrain.doctor.overfitting import Attempt, overfit_findings, rates_to_try
-from mmtrain.doctor.padding import micro_batches, padding_findings, padding_share
+from mmtrain.doctor.padding import micro_batches, padding_findings, padding_share, wider_words
 from mmtrain.doctor.throughput import Speed, disk_findings, in_words, speed_findings
 from mmtrain.engine.throughput import Throughput
 from mmtrain.objectives.losses.binary import BinaryLoss
@@ -223,6 +223,14 @@ def test_other_settings_are_named_where_they_gain():
     assert "audio 45%; curriculum.group_by_length is off; it would be audio 15%" in finding.found
     assert only(padding_findings({"audio": 0.2}, others, is_grouped=True)).severity == "ok"
     assert only(padding_findings({}, {}, is_grouped=True)).severity == "ok"
+
+
+def test_a_wider_window_is_one_that_the_run_would_have():
+    longer = "training.steps_per_epoch: 28 with fewer epochs, since a window ends with its epoch"
+    wider = "curriculum.window: 28 (with evaluations on its borders)"
+    assert wider_words(28, window=7, steps_per_epoch=28) == wider
+    assert wider_words(28, window=50, steps_per_epoch=7) == longer
+    assert wider_words(28, window=7, steps_per_epoch=7) == f"{wider}, {longer}"
 
 
 def test_logits_that_are_probabilities_are_seen():

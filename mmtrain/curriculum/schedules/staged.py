@@ -18,7 +18,9 @@ class PhaseConfig(Section):
 
     tasks: tuple[str, ...] = Field(min_length=1, description="Tasks of the stage.")
     start: float = Field(default=0.0, ge=0, description="Time since the stage began, in the schedule's `unit`.")
-    end: float | None = Field(default=None, gt=0, description="The first moment after; null: to the end of the stage.")
+    end: float | None = Field(
+        default=None, gt=0, description="The first moment after, in the same; null: to the end of the stage."
+    )
 
 
 class StagedConfig(Section):

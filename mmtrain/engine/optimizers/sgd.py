@@ -17,7 +17,7 @@ class SGDConfig(RatesSection):
     lr: float = Field(default=1e-2, gt=0, description="Peak learning rate of everything but the text encoder.")
     text_lr: float = Field(default=1e-3, gt=0, description="Peak learning rate of the text encoder's own weights.")
     weight_decay: float = Field(default=0.0, ge=0, description="Times a matrix, added to its gradient.")
-    momentum: Decay = Field(default=0.9, description="0: none.")
+    momentum: Decay = Field(default=0.9, description="Weight of the past in the step; 0: none.")
     nesterov: bool = Field(default=False, description="Step by g + momentum v instead of v.")
 
     @model_validator(mode="after")

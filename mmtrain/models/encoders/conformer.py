@@ -23,7 +23,7 @@ class ConformerEncoderConfig(Section):
 
     name: Literal["conformer"] = "conformer"
     layers: int = Field(default=2, gt=0, description="Blocks, one behind the other.")
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layers, in multiples of dim.")
     reach: int = Field(default=7, gt=0, description="Neighbors on each side in the convolution: kernel 2 reach + 1.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")

@@ -18,7 +18,7 @@ class TransformerEncoderConfig(Section):
 
     name: Literal["transformer"] = "transformer"
     layers: int = Field(default=2, gt=0, description="Blocks, one behind the other.")
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layer, in multiples of dim.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
 

@@ -30,7 +30,7 @@ class BottleneckFusionConfig(Section):
     name: Literal["bottleneck"] = "bottleneck"
     tokens: int = Field(default=4, gt=0, description="B: bottleneck tokens; the paper has 4.")
     layers: int = Field(default=2, ge=2, description="What one layer collects is read in the next: at least 2.")
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layers, in multiples of dim.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
 

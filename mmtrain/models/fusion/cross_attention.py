@@ -31,7 +31,7 @@ class CrossAttentionFusionConfig(Section):
     name: Literal["cross_attention"] = "cross_attention"
     layers: int = Field(default=2, gt=0, description="Blocks of each ordered pair; the paper has 4.")
     self_layers: int = Field(default=1, gt=0, description="Blocks of each modality over what it read; the paper has 3.")
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layers, in multiples of their rows'.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
     relative_time: RelativeTimeConfig | None = Field(

@@ -30,7 +30,7 @@ class EarlyConcatFusionConfig(Section):
 
     name: Literal["early_concat"] = "early_concat"
     layers: int = Field(default=1, gt=0, description="Transformer blocks over the joined rows.")
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layer, in multiples of dim.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
 

@@ -30,7 +30,7 @@ class HcaFusionConfig(Section):
         description="Every modality once; each reads the others in this order. null: text, then as listed. The joint vector "
         "is always as listed.",
     )
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Before each layer norm; a probability.")
     attention_dropout: float = Field(default=0.1, ge=0, lt=1, description="Of attention weights; a probability.")
 

@@ -33,7 +33,7 @@ class MisaFusionConfig(Section):
     similarity: float = Field(default=1.0, ge=0, description="alpha: strength of the moment discrepancy of shared parts.")
     difference: float = Field(default=0.3, ge=0, description="beta: strength of the orthogonality of private parts.")
     reconstruction: float = Field(default=1.0, ge=0, description="gamma: strength of the squared reconstruction error.")
-    heads: int = Field(default=2, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=2, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layer, in multiples of dim.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
 

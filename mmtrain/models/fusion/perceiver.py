@@ -26,7 +26,7 @@ class PerceiverFusionConfig(Section):
     name: Literal["perceiver"] = "perceiver"
     latents: int = Field(default=16, gt=0, description="N: learned vectors that read.")
     layers: int = Field(default=2, gt=0, description="Times that the latents read all rows, then one another.")
-    heads: int = Field(default=4, gt=0, description="Must divide the model's dim.")
+    heads: int = Field(default=4, gt=0, description="Attention heads; must divide the model's dim.")
     expansion: int = Field(default=4, gt=0, description="Width of the feed-forward layers, in multiples of dim.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="A probability.")
 
