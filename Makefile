@@ -86,6 +86,7 @@ bench: install
 	$(RUN) benchmarks.bench_cache
 	$(RUN) benchmarks.bench_predict
 	$(RUN) benchmarks.bench_store
+	$(RUN) benchmarks.bench_loading
 	$(RUN) benchmarks.bench_evaluation
 	$(RUN) benchmarks.bench_million
 	$(RUN) benchmarks.bench_scale
