@@ -27,7 +27,7 @@ import psutil
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks.bench_overhead import TASKS, TOKENS, write_bert, write_store
+from benchmarks.bench_overhead import TASKS, TOKENS, write_small_bert, write_store
 from mmtrain.curriculum.plan import WindowPlan
 from mmtrain.data.augment import ColorJitterConfig, GaussianNoiseConfig, ResizedCropConfig, WordDropoutConfig
 from mmtrain.data.augment.augmentation import Augmentation, Rows
@@ -133,7 +133,7 @@ def main() -> None:
         store, pictures = Path(place, "store"), Path(place, "pictures")
         write_store(store)
         write_pictures(pictures)
-        write_bert(Path(place, "bert"), layers=1, width=128)
+        write_small_bert(Path(place, "bert"), layers=1, width=128)
         tokenizer = Tokenizer(AutoTokenizer.from_pretrained(Path(place, "bert")), max_tokens=TOKENS)
         drop, noise = {"drop": WordDropoutConfig().build()}, {"noise": GaussianNoiseConfig().build()}
         jitter = {"crop": ResizedCropConfig().build(), "color": ColorJitterConfig().build()}
