@@ -152,6 +152,22 @@ WRONG = {
         "streams.more.tasks: 'funny' of dataset 'clips' is in the stream 'clips' already"
     ),
     "tasks.funy.head.name=mlp": "tasks.funy: no stream has this task; did you mean 'funny'? Known: funny",
+    "selection.metric=val/funy/f1": (
+        "selection.metric: no metric 'val/funy/f1', since no stream has the task 'funy'; did you mean 'funny'? Known: funny"
+    ),
+    "selection.metric=val/funny@clip/f1": (
+        "selection.metric: no metric 'val/funny@clip/f1', since 'funny' is of other streams; did you mean 'clips'?"
+    ),
+    "selection.metric=f1": "selection.metric: no metric 'f1'; write val/loss, or val/<task>/<metric> of one of funny",
+    "selection.metric=val/f1": "selection.metric: no metric 'val/f1'; write val/loss, or val/<task>/<metric> of one",
+    "selection.metric=val/funny@/f1": "selection.metric: no metric 'val/funny@/f1', since 'funny' is of other streams.",
+    "selection.metric=test/funny/f1": "selection.metric: no metric 'test/funny/f1'; write val/loss, or val/<task>/<metric>",
+    "training.schedule={name: reduce_on_plateau, metric: val/sad/loss}": (
+        "training.schedule.metric: no metric 'val/sad/loss', since no stream has the task 'sad'. Known: funny"
+    ),
+    "curriculum.sampler={name: validation_driven, targets: {clips: {metric: val/sad/loss, target: 1}}}": (
+        "curriculum.sampler.targets.clips.metric: no metric 'val/sad/loss', since no stream has the task 'sad'. Known: funny"
+    ),
     "augmentation.adio.a.name=time_jitter": "augmentation.adio: the model reads no 'adio'; did you mean 'audio'? Known:",
     "augmentation.text.a.name=word_dropout": "augmentation.text: the model reads no 'text'. Known: audio",
     "augmentation.audio.a.name=word_dropout": (
