@@ -8,7 +8,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from mmtrain.data.store import FeatureStore
-from mmtrain.engine.console import stdout_console
+from mmtrain.engine.console import lasting_console
 from mmtrain.engine.launch import peer_failure
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.errors import ConfigError, PeerError
@@ -56,7 +56,7 @@ def predict_source(
             )
         else:
             store = FeatureStore(source)
-        console = stdout_console() if processes.is_main_process else None
+        console = lasting_console() if processes.is_main_process else None
         with ProgressBar(console, "predict", total=1) as progress:
             try:
                 bad = predict_store(model, store, asked, further=further, progress=progress.count, processes=processes)
