@@ -299,6 +299,7 @@ def test_names_that_would_cover_each_other_stand_in_lines():
 
     assert places((0, 1.0), (480, 1.0)) == [(0, 1.0), (480, 1.0)]
     assert places((0, 1.0), (0, 1.0)) == [(0, 1.0), (0, 0.0)]
+    assert places((0, 1.0), (0, 1.0), (0, 1.0)) == [(0, 1.0), (0, 0.0), (0, -1.0)]
     assert places((0, 0.5), (0, 1.0), (0, 1.0)) == [(0, -1.0), (0, 1.0), (0, 0.0)]
     assert places((0, 1.0), (8, 5.0), (480, 9.0)) == [(8, 1.0), (8, 5.0), (480, 9.0)]  # beside the point that is next to it
     assert places((0, 1.0), (9, 5.0), (480, 9.0))[0] == (0, 1.0)
