@@ -7,7 +7,7 @@ from mmtrain.data.schema import TEXTS
 
 def name_axes(program: torch.onnx.ONNXProgram) -> None:
     """`batch`, and for every modality `audio_rows` or `text_tokens`, in the place of generated names such as s77."""
-    names = {}
+    names: dict[str, str] = {}
     for value in program.model.graph.inputs:
         modality = str(value.name).removesuffix("_mask")
         for axis, name in enumerate(("batch", f"{modality}_{'tokens' if modality in TEXTS else 'rows'}")):
