@@ -1,5 +1,7 @@
 """What the dynamic axes of an ONNX graph are called."""
 
+from typing import Any
+
 import torch
 
 from mmtrain.data.schema import TEXTS
@@ -7,7 +9,7 @@ from mmtrain.data.schema import TEXTS
 
 def name_axes(program: torch.onnx.ONNXProgram) -> None:
     """`batch`, and for every modality `audio_rows` or `text_tokens`, in the place of generated names such as s77."""
-    names: dict[str, str] = {}
+    names: dict[Any, str] = {}
     for value in program.model.graph.inputs:
         modality = str(value.name).removesuffix("_mask")
         for axis, name in enumerate(("batch", f"{modality}_{'tokens' if modality in TEXTS else 'rows'}")):
