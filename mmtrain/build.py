@@ -98,7 +98,7 @@ def build_run(
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    for note in (*notes, *_sizes(parts.model, settings)):
+    for note in (*notes, *_sizes(parts.model, settings), *_silences(experiment)):
         run.say(note)
     return run
 
@@ -164,3 +164,9 @@ def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:
     counts = count_parameters(model)
     yield f"{counts.trainable:,} of {counts.total:,} parameters are trained"
     yield f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch"
+
+
+def _silences(experiment: Experiment) -> Iterator[str]:
+    """What takes long and shows nothing meanwhile."""
+    if experiment.training.compile:
+        yield "compiling: the first step takes a minute or more, and so may the first evaluation; nothing is shown meanwhile"
