@@ -4,13 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mmtrain.evaluation.statistics import FEW_GROUPS
 from mmtrain.report.parts import Cell, Code, DataTable, Missing, Part, Section, Value
 from mmtrain.report.run_log import Record
 from mmtrain.report.run_record import HELD_OUT, RunRecord
 
 _MOST_TEXT = 100_000  # characters of a config or a diff
-
-_FEW = 30  # groups, below which an interval is named
 
 
 def provenance(record: RunRecord) -> str:
@@ -76,8 +75,8 @@ def _result_table(split: str, values: Mapping[str, Any]) -> DataTable:
         )
     header = ("task", "stream", "metric", "value", "95 % interval", "baseline", "samples", "groups")
     note = "Intervals: bootstrap over groups. Baseline: the constant that the training labels give."
-    if any(row["num_groups"] < _FEW for row in values["rows"]):
-        note += f" An interval over fewer than {_FEW} groups rests on these few."
+    if any(row["num_groups"] < FEW_GROUPS for row in values["rows"]):
+        note += f" An interval over fewer than {FEW_GROUPS} groups rests on these few."
     title = f"{split} split, checkpoint of step {values['step']:,}"
     return DataTable(title=title, header=header, rows=rows, formats={"value": ".3f", "baseline": ".3f"}, note=note)
 

@@ -12,6 +12,7 @@ import vl_convert
 from drawn_run import CONFIG, lines, predictions, write_run
 
 from mmtrain.evaluation.ranking import Ranking
+from mmtrain.evaluation.statistics import FEW_GROUPS
 from mmtrain.report import drawing
 from mmtrain.report.charts import Limits, line_chart
 from mmtrain.report.drawing import DASHES, NEUTRAL, PALETTE, SHAPES, around_one, color, dash, shape_legend, spread
@@ -280,15 +281,15 @@ def test_points_of_calibration_and_of_importance(sections: dict[str, Section]) -
 def test_the_summary_has_the_table_of_every_split_that_was_evaluated(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     found = json.loads((run / "evaluation" / "val.json").read_text())
-    row = found["rows"][0] | {"value": 0.25, "num_groups": 40}
+    row = found["rows"][0] | {"value": 0.25, "num_groups": FEW_GROUPS}
     (run / "evaluation" / "test.json").write_text(json.dumps(found | {"split": "test", "step": 15, "rows": [row]}))
     summary = next(section for section in run_sections(read_run(run)) if section.title == "Summary")
     validation = table(summary, "val split, checkpoint of step 20")
     held_out = table(summary, "test split, checkpoint of step 15")
     assert validation.rows[0][3] == 0.75
     assert held_out.rows[0][3] == 0.25
-    assert "fewer than 30 groups" in validation.note
-    assert "fewer than 30 groups" not in held_out.note
+    assert f"fewer than {FEW_GROUPS} groups" in validation.note
+    assert f"fewer than {FEW_GROUPS} groups" not in held_out.note
 
 
 def test_names_that_would_cover_each_other_stand_in_lines():
