@@ -12,7 +12,7 @@ from mmtrain.curriculum.pacing.loss_quantile import LossQuantileConfig
 from mmtrain.curriculum.pacing.self_paced import SelfPacedConfig
 from mmtrain.curriculum.pacing.self_paced_linear import SelfPacedLinearConfig
 from mmtrain.curriculum.samplers.doremi import DoremiConfig
-from mmtrain.curriculum.setting import Watching
+from mmtrain.curriculum.setting import Naming, Watching
 from mmtrain.curriculum.weighting.gradients import GradientSection
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
@@ -84,6 +84,17 @@ def metric_complaints(watched: Iterable[tuple[str, str]], streams: Streams) -> I
             yield f"{where}: no metric '{metric}', since no stream has the task '{task}'{nearest(task, owners)}"
         elif at and stream_name not in owners[task]:
             yield f"{where}: no metric '{metric}', since '{task}' is of other streams{nearest(stream_name, owners[task])}"
+
+
+def name_complaints(curriculum: CurriculumConfig, streams: Streams, tasks: Sequence[str]) -> Iterator[str]:
+    """Streams and tasks that parts of the curriculum name and that are not there, or that they leave out."""
+    for key in ("sampler", "schedule", "weighting"):
+        part = getattr(curriculum, key)
+        if isinstance(part, Naming):
+            try:
+                part.check_names(tuple(streams), tasks)
+            except ConfigError as error:
+                yield f"curriculum.{key}: {error}"
 
 
 def augmentation_complaints(

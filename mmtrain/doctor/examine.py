@@ -64,7 +64,6 @@ def _findings(experiment: Experiment, accelerator: Accelerator, *, only: Sequenc
             raise
         yield from labelled.findings
         if labelled.experiment is None:
-            yield Finding("label_balance", "note", "no other check is made: without these nothing whole is left")
             return
         experiment = labelled.experiment
         try:

@@ -10,6 +10,7 @@ from mmtrain.config import Experiment
 from mmtrain.data.dataset import Stream
 from mmtrain.data.store import FeatureStore
 from mmtrain.doctor.finding import Finding
+from mmtrain.errors import ConfigError
 from mmtrain.parts import build_streams
 from mmtrain.watched_metrics import watched_metrics
 
@@ -47,9 +48,19 @@ def find_unlabelled(experiment: Experiment) -> Labelled:
                 continue
             findings.append(_of_stream(experiment, stores, name, split))
     findings += _unmeasured(experiment, stores, tasks)
-    rest = _without(experiment, tasks=bare, streams=idle["train"])
-    measured = rest and _without(rest, tasks=bare, streams=idle["val"])
-    return Labelled(findings, rest, build_streams(measured, stores, "val") if measured else [])
+    try:
+        rest = _without(experiment, tasks=bare, streams=idle["train"])
+    except ConfigError as error:
+        note = Finding(CHECK, "note", f"no other check is made: {error}", "mend what stands above")
+        return Labelled([*findings, note] if findings else [], None, [])
+    return Labelled(findings, rest, _val_streams(rest, stores, idle["val"]))
+
+
+def _val_streams(experiment: Experiment, stores: Stores, idle: Collection[str]) -> list[Stream]:
+    try:
+        return build_streams(_without(experiment, tasks=(), streams=idle), stores, "val")
+    except ConfigError:  # none is left
+        return []
 
 
 def _owners(experiment: Experiment, stores: Stores, task: str, split: str) -> list[str]:
@@ -98,13 +109,18 @@ def _fix(experiment: Experiment, stores: Stores, task: str, where: str, *, only:
 def _unmeasured(experiment: Experiment, stores: Stores, tasks: Collection[str]) -> Iterator[Finding]:
     """Metrics that the run reads of its evaluations, of tasks that no validation sample is labelled for."""
     for where, metric in watched_metrics(experiment, experiment.task_names):
-        task = metric.removeprefix("val/").partition("/")[0].partition("@")[0]
+        task = _task_of(metric)
         if task in tasks and not _owners(experiment, stores, task, "val"):
             found = f"{where}: {metric}, but no validation sample carries a label of '{task}', so `train` refuses it"
             yield Finding(CHECK, "problem", found, f"{where}: val/loss, or the metric of a task with validation labels")
 
 
-def _without(experiment: Experiment, *, tasks: Collection[str], streams: Collection[str]) -> Experiment | None:
+def _task_of(metric: str) -> str:
+    return metric.removeprefix("val/").partition("/")[0].partition("@")[0]
+
+
+def _without(experiment: Experiment, *, tasks: Collection[str], streams: Collection[str]) -> Experiment:
+    """Errors: ConfigError where no stream is left, or the rest does not fit together."""
     values = experiment.resolved()
     for name, stream in list(values["streams"].items()):
         stream["tasks"] = [task for task in stream["tasks"] if task not in tasks]
@@ -112,7 +128,12 @@ def _without(experiment: Experiment, *, tasks: Collection[str], streams: Collect
             del values["streams"][name]
     learned = {task for stream in values["streams"].values() for task in stream["tasks"]}
     values["tasks"] = {task: settings for task, settings in values["tasks"].items() if task in learned}
+    if _task_of(experiment.selection.metric) in set(experiment.task_names) - learned:
+        values["selection"] |= {"metric": "val/loss", "mode": "min"}
+    if not values["streams"]:
+        raise ConfigError("without these no stream is left")
     try:
         return Experiment.model_validate(values)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        words = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"without these the rest does not fit together: {words}") from None

@@ -127,14 +127,33 @@ def test_where_nothing_is_left_that_is_said(tmp_path: Path) -> None:
     streams = {"clips": {"dataset": "clips", "tasks": ["funny"]}}
     findings = found(experiment(tmp_path, [("funny", "train")], streams=streams))
     assert [finding.severity for finding in findings] == ["problem", "note"]
-    assert findings[1].found == "no other check is made: without these nothing whole is left"
+    assert findings[1].found == "no other check is made: without these no stream is left"
 
 
 def test_what_cannot_be_built_without_them_is_said(tmp_path: Path) -> None:
-    curriculum = {"schedule": {"name": "one_at_a_time", "order": ["funny", "mood"]}}
-    findings = found(experiment(tmp_path, [("funny", "train")], curriculum=curriculum))
+    """By a curriculum that names one, which its config refuses; and by one that counts them."""
+    curriculum: dict[str, Any] = {"schedule": {"name": "one_at_a_time", "order": ["funny", "mood"]}}
+    file = experiment(tmp_path, [("funny", "train")], curriculum=curriculum)
+    findings = found(file)
     assert [finding.severity for finding in findings] == ["problem", "note"]
-    assert findings[1].found.startswith("no other check is made: without these the run cannot be built: ")
+    assert findings[1].found.startswith(
+        "no other check is made: without these the rest does not fit together: curriculum.schedule: schedule one_at_a_time"
+    )
+    losses = {"clips": {"funny": 0.7, "mood": 1.0}}
+    values = yaml.safe_load(file.read_text())
+    values["curriculum"] = {"sampler": {"name": "doremi", "reference_losses": losses}}
+    file.write_text(yaml.safe_dump(values))
+    findings = found(file)
+    assert findings[1].found.startswith("no other check is made: without these the run cannot be built: sampler doremi")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_metric_of_what_is_left_out_is_not_in_the_way(split: str, tmp_path: Path) -> None:
+    streams = {"clips": {"dataset": "clips", "tasks": ["funny"]}, "moods": {"dataset": "clips", "tasks": ["mood"]}}
+    selection = {"metric": "val/funny/auroc", "mode": "max"}
+    findings = found(experiment(tmp_path, [("funny", split)], streams=streams, selection=selection))
+    assert {finding.check for finding in findings} == set(CHEAP)
+    assert not any(finding.found.startswith("mood: no validation") for finding in findings)
 
 
 def test_what_labels_would_not_mend_is_refused_as_before(tmp_path: Path) -> None:
