@@ -76,6 +76,9 @@ def npy_command(  # noqa: PLR0917 - one parameter per option
     task: Annotated[list[str] | None, typer.Option(help="column=kind, repeatable; beside those of the sidecar.")] = None,
     extractor: Annotated[list[str] | None, typer.Option(help="modality=name of what made the rows, repeatable.")] = None,
     rate: Annotated[list[str] | None, typer.Option(help="modality=rows per second, repeatable.")] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Files may be symbolic links that lead out of their folder.")
+    ] = False,
     name: Name = "",
     licence: Licence = "",
     allow_failures: AllowFailures = 0,
@@ -84,8 +87,9 @@ def npy_command(  # noqa: PLR0917 - one parameter per option
     """A table and a folder of .npy files for each modality (`export npy` writes both).
 
     A file that is not there is a missing modality. A file that holds objects, no rows, or rows of another width than the
-    first is a failure: exit code 3, and STORE.failures.jsonl lists them. float64 and whole numbers become float32; uint8
-    [T, 3, H, W] are pixels. An id that cannot be a file's name is written as in a URL (a/b: a%2Fb.npy).
+    first is a failure, as is a link that leads nowhere or out of its folder: exit code 3, and STORE.failures.jsonl lists
+    them. float64 and whole numbers become float32; uint8 [T, 3, H, W] are pixels. An id that cannot be a file's name is
+    written as in a URL (a/b: a%2Fb.npy).
     """
     from data_prep.importers.npy import Folder, import_npy
 
@@ -96,7 +100,10 @@ def npy_command(  # noqa: PLR0917 - one parameter per option
         for key in pairs:
             if key not in paths:
                 raise ConfigError(f"{option} {key}: no --modality of that name; there are {', '.join(paths)}")
-    folders = {key: Folder(Path(path), extractors.get(key, "unknown"), rates.get(key)) for key, path in paths.items()}
+    folders = {
+        key: Folder(Path(path), extractors.get(key, "unknown"), rates.get(key), allow_outside=allow_outside)
+        for key, path in paths.items()
+    }
     target = Target(out, Console(stderr=True), name, licence, allow_failures, overwrite)
     _done(target, import_npy(table, folders=folders, tasks=read_pairs(task or [], "--task"), target=target))
 

@@ -47,11 +47,13 @@ def build_run(
     *,
     continues: bool = False,
     on_disk: bool = True,
+    val_streams: Sequence[Stream] | None = None,
 ) -> Run:
     """Everything that `fit` needs. The run folder is touched last: a config that cannot be built deletes nothing.
 
     `on_disk` False: it is not touched at all, and nothing is logged. Of a run that `continues`, cached texts are still to be
-    put in place: which ones, the weights in its checkpoint say.
+    put in place: which ones, the weights in its checkpoint say. `val_streams`: in the place of the experiment's own,
+    whatever metrics it watches.
     """
     check_trackers(experiment)
     folder = RunFolder(experiment.folder)
@@ -60,7 +62,7 @@ def build_run(
     parts = build_parts(experiment, initial=initial)
     check_needed(experiment, parts.train_streams)
     settings = loop_settings(experiment, parts, num_processes=accelerator.num_processes)
-    val_streams = _val_streams(experiment, parts)
+    val_streams = _val_streams(experiment, parts) if val_streams is None else val_streams
     updates = build_updates(experiment, parts, settings, accelerator)
     model, optimizer = _prepare(experiment, parts.model, updates.optimizer, accelerator)
     notes = [*_notes(experiment, parts, accelerator, initial), *updates.notes]
@@ -96,7 +98,7 @@ def build_run(
         logs=open_logs(folder) if writes else None,
         trackers=open_trackers(experiment, folder, console) if writes and console is not None else [],
     )
-    for note in (*notes, *_sizes(parts.model, settings)):
+    for note in (*notes, *_sizes(parts.model, settings), *_silences(experiment)):
         run.say(note)
     return run
 
@@ -164,3 +166,9 @@ def _sizes(model: nn.Module, settings: LoopSettings) -> Iterator[str]:
     counts = count_parameters(model)
     yield f"{counts.trainable:,} of {counts.total:,} parameters are trained"
     yield f"{settings.total_steps} steps of {settings.batch_size} samples, {settings.steps_per_epoch} an epoch"
+
+
+def _silences(experiment: Experiment) -> Iterator[str]:
+    """What takes long and shows nothing meanwhile."""
+    if experiment.training.compile:
+        yield "compiling: the first step takes a minute or more, and so may the first evaluation; nothing is shown meanwhile"

@@ -16,6 +16,7 @@ from mmtrain.cli_options import ExperimentFile, Overrides
 from mmtrain.cli_tune import doctor, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
 from mmtrain.quick_start import uncollected
+from mmtrain.standard_streams import open_closed_streams
 
 app = typer.Typer(
     name="mmtrain",
@@ -242,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Where MMTRAIN_MARKER names a file, SIGUSR1 ends in that file and in 0: for batch scripts, behind launchers that take any
     other code for a failure and hide which one it was.
     """
+    open_closed_streams()
     try:
         app(args=list(arguments) if arguments is not None else None)
     except Interrupted as error:

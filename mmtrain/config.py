@@ -12,11 +12,14 @@ from mmtrain.config_file import ConfigTree, escape_interpolations, load_tree
 from mmtrain.config_fit import (
     augmentation_complaints,
     batch_complaints,
+    metric_complaints,
+    name_complaints,
     pretext_complaints,
     rivals,
     stream_complaints,
     task_complaints,
     training_complaints,
+    watched_by,
 )
 from mmtrain.config_sections import (
     BatchConfig,
@@ -101,6 +104,8 @@ class Experiment(Section):
         complaints = [
             *stream_complaints(self.streams, self.datasets, self.model),
             *task_complaints(self.tasks, self.pretext, self.task_names),
+            *metric_complaints(watched_by(self.selection, self.training, self.curriculum, self.task_names), self.streams),
+            *name_complaints(self.curriculum, self.streams, self.task_names),
             *augmentation_complaints(self.augmentation, self.model),
             *pretext_complaints(self.pretext, self.streams, self.model),
             *batch_complaints(self.batch, self.pretext),

@@ -1,9 +1,9 @@
 """Whether the sections of an experiment fit together: a line for each thing that does not, beginning with its key."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from mmtrain.config_errors import nearest
-from mmtrain.config_sections import BatchConfig, DatasetConfig, StreamConfig, TaskConfig
+from mmtrain.config_sections import BatchConfig, DatasetConfig, SelectionConfig, StreamConfig, TaskConfig
 from mmtrain.config_training import TrainingConfig
 from mmtrain.curriculum.config import CurriculumConfig
 from mmtrain.curriculum.pacing import PacingConfig
@@ -12,6 +12,7 @@ from mmtrain.curriculum.pacing.loss_quantile import LossQuantileConfig
 from mmtrain.curriculum.pacing.self_paced import SelfPacedConfig
 from mmtrain.curriculum.pacing.self_paced_linear import SelfPacedLinearConfig
 from mmtrain.curriculum.samplers.doremi import DoremiConfig
+from mmtrain.curriculum.setting import Naming, Watching
 from mmtrain.curriculum.weighting.gradients import GradientSection
 from mmtrain.data.augment import AUGMENTATIONS, AugmentationConfig
 from mmtrain.data.augment.protocol import Kind
@@ -51,6 +52,49 @@ def task_complaints(tasks: Mapping[str, TaskConfig], pretext: Pretext, learned: 
             yield f"tasks.{task}: this is a pretext task; all that it has to say stands under pretext.{task}"
         elif task not in learned:
             yield f"tasks.{task}: no stream has this task{nearest(task, learned)}"
+
+
+def watched_by(
+    selection: SelectionConfig, training: TrainingConfig, curriculum: CurriculumConfig, tasks: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(key, metric) of all that reads the evaluations of a run of these tasks."""
+    schedule = training.schedule
+    watched = schedule.watched_metrics(tasks) if isinstance(schedule, Watching) else []
+    return [
+        ("selection.metric", selection.metric),
+        *((f"training.schedule.{key}", metric) for key, metric in watched),
+        *curriculum.watched_metrics(tasks),
+    ]
+
+
+def metric_complaints(watched: Iterable[tuple[str, str]], streams: Streams) -> Iterator[str]:
+    """Metrics of tasks that no stream has, which are known before any store is opened."""
+    owners: dict[str, list[str]] = {}
+    for name, stream in streams.items():
+        for task in stream.tasks:
+            owners.setdefault(task, []).append(name)
+    for where, metric in watched:
+        if metric == "val/loss":
+            continue
+        split, _, rest = metric.partition("/")
+        task, at, stream_name = rest.partition("/")[0].partition("@")
+        if split != "val" or "/" not in rest:
+            yield f"{where}: no metric '{metric}'; write val/loss, or val/<task>/<metric> of one of {', '.join(owners)}"
+        elif task not in owners:
+            yield f"{where}: no metric '{metric}', since no stream has the task '{task}'{nearest(task, owners)}"
+        elif at and stream_name not in owners[task]:
+            yield f"{where}: no metric '{metric}', since '{task}' is of other streams{nearest(stream_name, owners[task])}"
+
+
+def name_complaints(curriculum: CurriculumConfig, streams: Streams, tasks: Sequence[str]) -> Iterator[str]:
+    """Streams and tasks that parts of the curriculum name and that are not there, or that they leave out."""
+    for key in ("sampler", "schedule", "weighting"):
+        part = getattr(curriculum, key)
+        if isinstance(part, Naming):
+            try:
+                part.check_names(tuple(streams), tasks)
+            except ConfigError as error:
+                yield f"curriculum.{key}: {error}"
 
 
 def augmentation_complaints(

@@ -217,7 +217,7 @@ def _write(experiment: Experiment, console: Console, rows: Sequence[FoldRow], *,
     legend = (
         f"95 % interval: mean -+ t s / sqrt(folds), t of {num_folds - 1} degrees of freedom (fewer where a value is not "
     )
-    legend += "defined in all folds); the training sets overlap, so it is rather too narrow"
+    legend += "defined in all folds), cut at what the metric can be; the training sets overlap, so it is rather too narrow"
     if choice == "best":
         legend += f"\nThe best evaluation was chosen by {experiment.selection.metric} on the samples that it is scored on"
     write_whole(experiment.folder / "crossval.md", f"{table.markdown()}\n{legend}\n")

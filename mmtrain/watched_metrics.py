@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mmtrain.config import Experiment
 from mmtrain.config_errors import nearest
-from mmtrain.curriculum.setting import Watching
+from mmtrain.config_fit import watched_by
 from mmtrain.data.dataset import Stream
 from mmtrain.data.schema import TaskSchema
 from mmtrain.errors import ConfigError
@@ -14,13 +14,7 @@ from mmtrain.objectives.objective import Objective
 
 def watched_metrics(experiment: Experiment, tasks: Sequence[str]) -> list[tuple[str, str]]:
     """(key, metric) of all that reads the evaluations."""
-    schedule = experiment.training.schedule
-    watched = schedule.watched_metrics(tasks) if isinstance(schedule, Watching) else []
-    return [
-        ("selection.metric", experiment.selection.metric),
-        *((f"training.schedule.{key}", metric) for key, metric in watched),
-        *experiment.curriculum.watched_metrics(tasks),
-    ]
+    return watched_by(experiment.selection, experiment.training, experiment.curriculum, tasks)
 
 
 def check_metric(

@@ -22,9 +22,20 @@ class Folder:
     path: Path
     extractor: str = "unknown"
     rows_per_second: float | None = None
+    allow_outside: bool = False  # files may be links that lead out of the folder
 
     def file(self, sample: str) -> Path:
         return self.path / file_name(sample)
+
+    def rows(self, sample: str) -> Rows | None:
+        """None where the sample has no file. Errors: DataError where it cannot be read, or lies elsewhere."""
+        file = self.file(sample)
+        if not os.path.lexists(file):
+            return None
+        real = Path(os.path.realpath(file))
+        if not self.allow_outside and file.is_symlink() and not real.is_relative_to(os.path.realpath(self.path)):
+            raise DataError(f"{file} is a link that leads out of its folder, to {real}; copy it, or pass --allow-outside")
+        return read_rows(file)
 
 
 def import_npy(table: Path, *, folders: Mapping[str, Folder], tasks: Mapping[str, str], target: Target) -> Outcome:
@@ -64,14 +75,14 @@ def _first(table: Path, modality: str, folder: Folder, entries: Sequence[Entry])
     """The first file of a modality that can be read, and what its rows are."""
     reason = f"no {folder.file(entries[0].id)} and none for the other ids of {table}"
     for entry in entries:
-        file = folder.file(entry.id)
-        if os.path.exists(file):
-            try:
-                rows = read_rows(file)
-            except DataError as error:
-                reason = str(error)
-                continue
-            return file, describe_rows(rows, extractor=folder.extractor, rows_per_second=folder.rows_per_second)
+        try:
+            rows = folder.rows(entry.id)
+        except DataError as error:
+            reason = str(error)
+            continue
+        if rows is not None:
+            spec = describe_rows(rows, extractor=folder.extractor, rows_per_second=folder.rows_per_second)
+            return folder.file(entry.id), spec
     raise DataError(f"{folder.path} has not one file for '{modality}' that can be read: {reason}")
 
 
@@ -83,12 +94,13 @@ def _samples(
         failure = None
         for modality, folder in folders.items():
             file = folder.file(entry.id)
-            if os.path.exists(file):
-                try:
-                    features[modality] = read_rows(file)
-                    check_rows(file, features[modality], specs[modality], expected=f"as in {firsts[modality].name}")
-                except DataError as error:
-                    failure = failure or Failure(entry.id, modality, str(file), str(error))
+            try:
+                rows = folder.rows(entry.id)
+                if rows is not None:
+                    features[modality] = rows
+                    check_rows(file, rows, specs[modality], expected=f"as in {firsts[modality].name}")
+            except DataError as error:
+                failure = failure or Failure(entry.id, modality, str(file), str(error))
         yield failure or Sample(
             entry.id, entry.split, entry.group, entry.text, features, labels=entry.labels, columns=entry.further
         )

@@ -19,7 +19,7 @@ from mmtrain.ablation.rows import variant_rows
 from mmtrain.ablation.slurm import SlurmOptions, find_submit, queued_runs, submit_table, submit_waves, waves_of
 from mmtrain.ablation.status import State, Status, attempts_of, shared_statuses, status_of, statuses
 from mmtrain.ablation.table_lock import patient_lock
-from mmtrain.engine.console import stdout_console
+from mmtrain.engine.console import lasting_console, stdout_console
 from mmtrain.engine.run_lock import RunLock
 from mmtrain.errors import ConfigError
 
@@ -53,8 +53,8 @@ def ablate(
     if dry_run:
         _Session(plan, stdout_console(), rerun_stale=rerun_stale).show(jobs)
         return True
-    with RunLock(plan.folder) if slurm is None else patient_lock(plan.folder, stdout_console()):
-        session = _Session(plan, stdout_console(), rerun_stale=rerun_stale)
+    with RunLock(plan.folder) if slurm is None else patient_lock(plan.folder, lasting_console()):
+        session = _Session(plan, lasting_console(), rerun_stale=rerun_stale)
         if slurm is not None and script is not None:
             session.submit(script, slurm, [str(file), *overrides])
             return True

@@ -79,7 +79,8 @@ def legend(report: Report) -> list[str]:
         )
     if len(report.plan.matrix.seeds) > 1:
         lines.append(
-            f"the interval of a value is Student's t over its seeds; fewer than {MIN_SEEDS} have no interval and no p"
+            f"the interval of a value is Student's t over its seeds, cut at what the metric can be; fewer than "
+            f"{MIN_SEEDS} have no interval and no p"
         )
     if any(found.num_seeds == 1 and found.num_groups for found in differences):
         lines.append(

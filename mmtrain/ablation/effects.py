@@ -9,6 +9,7 @@ from mmtrain.ablation.plan import Plan
 from mmtrain.ablation.rows import VariantRow
 from mmtrain.evaluation.crossed import MIN_SEEDS
 from mmtrain.evaluation.fold_table import t_interval
+from mmtrain.evaluation.metrics import metric_bounds
 
 Found = Mapping[tuple[str, ...], Mapping[int, float]]  # values of a variant -> seed -> metric
 
@@ -17,7 +18,7 @@ Found = Mapping[tuple[str, ...], Mapping[int, float]]  # values of a variant -> 
 class Effect:
     """The mean of a value of an axis over the combinations of the other axes that all of its values have.
 
-    The interval is Student's t over seeds; NaN for fewer than three.
+    The interval is Student's t over seeds, cut at what the metric can be; NaN for fewer than three.
     """
 
     axis: str
@@ -62,10 +63,10 @@ def _effects(plan: Plan, axis: str, found: Found) -> list[Effect]:
     if len(names) < 2 or not whole:
         return []
     seeds = [seed for seed in plan.matrix.seeds if all(seed in found.get(key, {}) for block in whole for key in block)]
-    effects = []
+    effects, bounds = [], metric_bounds(plan.matrix.metric.rpartition("/")[2])
     for number, name in enumerate(names):
         means = [float(np.mean([found[block[number]][seed] for block in whole])) for seed in seeds]
-        low, high = t_interval(means) if len(means) >= MIN_SEEDS else (np.nan, np.nan)
+        low, high = t_interval(means, bounds=bounds) if len(means) >= MIN_SEEDS else (np.nan, np.nan)
         mean = float(np.mean(means)) if means else np.nan
         effects.append(
             Effect(axis=axis, value=name, mean=mean, low=low, high=high, num_seeds=len(means), num_combinations=len(whole))

@@ -11,10 +11,24 @@ from mmtrain.ablation.contents import Report
 from mmtrain.ablation.rows import VariantRow
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.evaluation.metrics import is_lower_better
-from mmtrain.report.drawing import NEUTRAL, PALETTE, ROWS, SHAPES, color, dash, legend, shape, vega_lite
+from mmtrain.report.drawing import (
+    NEUTRAL,
+    PALETTE,
+    ROWS,
+    SHAPES,
+    color,
+    dash,
+    legend,
+    shape,
+    shape_legend,
+    spread,
+    vega_lite,
+)
 from mmtrain.report.parts import Chart, Part, Value
 
 _MOST_LINES = 8  # of learning curves that can be told apart
+_HEIGHT = 300  # pixels of a drawing of costs
+_MOST_NAMES = 12  # beside the points
 
 
 def cost_charts(report: Report) -> Iterator[Part]:
@@ -51,23 +65,38 @@ def _cost_chart(report: Report, rows: Sequence[VariantRow], name: str, title: st
         if place == 0 and len(names) <= len(PALETTE):
             marks["color"] = color(axis, names, legend=legend(names, is_of_lines=False))
         elif place == 1 and len(names) <= len(SHAPES):
-            marks["shape"] = shape(axis, names, legend=legend(names, is_of_lines=False))
+            marks["shape"] = shape(axis, names, legend=shape_legend(names))
     dots = base.mark_point(filled=True, size=90, opacity=1).encode(
         y=alt.Y(field=metric, type="quantitative", title=metric, scale=y), tooltip=tooltip, **marks
     )
     layers = [bars, dots]
-    if len(rows) <= 12:
-        words = base.mark_text(align="left", dx=8, fontSize=10).encode(
-            y=alt.Y(field=metric, type="quantitative"), text=alt.Text(field="variant", type="nominal")
-        )
-        layers += [words]
+    if len(rows) <= _MOST_NAMES:
+        places = _names_at(rows, name)
+        columns |= {"name from": [x for x, _ in places], "name at": [y for _, y in places]}
+        words = alt.Chart(ROWS).mark_text(align="left", dx=8, fontSize=10)
+        layers += [
+            words.encode(
+                x=alt.X(field="name from", type="quantitative"),
+                y=alt.Y(field="name at", type="quantitative"),
+                text=alt.Text(field="variant", type="nominal"),
+            )
+        ]
     best = (min if is_lower(metric) else max)(zip(rows, estimates, strict=True), key=lambda pair: pair[1].mean)[0]
     summary = (
         f"Each point is a variant: the mean of {metric} over its seeds with its 95 % interval, over {title}. "
         f"The best, {best.variant.name}, has {getattr(best.cost, name):,.4g}."
     )
-    drawing = vega_lite(alt.layer(*layers), height=300)
+    drawing = vega_lite(alt.layer(*layers), height=_HEIGHT)
     return Chart(title=f"{metric} over {title}", summary=summary, columns=columns, drawing=drawing, is_wide=True)
+
+
+def _names_at(rows: Sequence[VariantRow], cost: str) -> list[tuple[float, float]]:
+    """Where the variants' names stand in a chart of a cost, by row."""
+    estimates = [row.estimate for row in rows if row.estimate is not None]
+    points = [(float(getattr(row.cost, cost)), found.mean) for row, found in zip(rows, estimates, strict=True)]
+    drawn = [value for found in estimates for value in (found.low, found.mean, found.high) if not np.isnan(value)]
+    extent = max(drawn) - min(drawn) or 1.0
+    return spread(points, [row.variant.name for row in rows], extent=extent, height=_HEIGHT)
 
 
 def curve_charts(report: Report) -> Iterator[Part]:

@@ -21,7 +21,7 @@ from mmtrain.evaluation.crossed import (
     over_seeds_and_groups,
     sampled,
 )
-from mmtrain.evaluation.metrics import is_lower_better
+from mmtrain.evaluation.metrics import is_lower_better, metric_bounds
 from mmtrain.evaluation.prediction_file import read_predictions
 from mmtrain.evaluation.predictions import Predictions, TaskPredictions
 
@@ -67,7 +67,7 @@ def variant_rows(plan: Plan, finished: Sequence[PlannedRun], *, split: str = "va
     for variant in plan.variants:
         own = runs[variant]
         defined = {run.seed: run for run in own if np.isfinite(values[run])}
-        estimate, difference = _over_seeds([values[run] for run in defined.values()]), None
+        estimate, difference = _over_seeds([values[run] for run in defined.values()], metric), None
         try:
             if defined and len(plan.matrix.seeds) == 1:
                 estimate = _over_groups(*_files([*defined.values()], metric))
@@ -105,11 +105,11 @@ def _corrected(rows: Sequence[VariantRow]) -> list[VariantRow]:
     return [replace(row, p_holm=corrected.get(row.variant, _NAN)) for row in rows]
 
 
-def _over_seeds(values: Sequence[float]) -> Estimate | None:
+def _over_seeds(values: Sequence[float], metric: str) -> Estimate | None:
     """The mean, and its interval where there are seeds enough for one."""
     if not values:
         return None
-    found = over_seeds(values)
+    found = over_seeds(values, bounds=metric_bounds(metric.rpartition("/")[2]))
     return found if len(values) >= MIN_SEEDS else replace(found, low=_NAN, high=_NAN, p=_NAN)
 
 

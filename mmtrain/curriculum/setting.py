@@ -43,6 +43,14 @@ class Watching(Protocol):
         """(key of the config, full name of the metric that it reads), for a stage of these tasks."""
 
 
+@runtime_checkable
+class Naming(Protocol):
+    """A config that names streams or tasks of the stage; they are known before any store is opened."""
+
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:
+        """Errors: ConfigError for one that the stage lacks, or does not name where each has to be."""
+
+
 def check_known(where: str, kind: str, given: Iterable[str], known: Sequence[str]) -> None:
     """Errors: ConfigError where `given` names a stream or task (`kind`) that is not among the `known`."""
     for name in given:

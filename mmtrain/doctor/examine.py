@@ -1,10 +1,12 @@
 """`mmtrain doctor`: build a run as `train` would, make every check, print what each finds, and leave nothing behind."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+
+from accelerate import Accelerator
 
 from mmtrain.build import build_run
 from mmtrain.config import Experiment, load_experiment
@@ -12,6 +14,7 @@ from mmtrain.config_errors import nearest
 from mmtrain.doctor import CHECKS
 from mmtrain.doctor.case import Case
 from mmtrain.doctor.finding import SEVERITIES, Finding, worst
+from mmtrain.doctor.unlabelled import find_unlabelled
 from mmtrain.engine.console import stdout_console
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.training import build_accelerator
@@ -34,15 +37,12 @@ def examine(
     accelerator = build_accelerator(experiment)
     if accelerator.num_processes > 1:
         raise ConfigError("doctor looks at a run in one process: start `mmtrain doctor` without accelerate launch")
-    findings = []
-    with closing(build_run(experiment, accelerator, None, on_disk=False)) as run:
-        case, console = Case(experiment, run, seconds=seconds), stdout_console()
-        for name in [name for name in CHECKS if name in only or not only]:
-            for finding in perform(name, case):
-                findings.append(finding)
-                for line in finding.lines():
-                    console.print(line, markup=False, highlight=False, soft_wrap=True)
-        console.print(summary(findings), markup=False, highlight=False)
+    findings, console = [], stdout_console()
+    for finding in _findings(experiment, accelerator, only=only, seconds=seconds):
+        findings.append(finding)
+        for line in finding.lines():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(summary(findings), markup=False, highlight=False)
     if out is not None:
         record = {
             "experiment": experiment.name,
@@ -52,6 +52,30 @@ def examine(
         out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     accelerator.end_training()
     return findings
+
+
+def _findings(experiment: Experiment, accelerator: Accelerator, *, only: Sequence[str], seconds: float) -> Iterator[Finding]:
+    """Of the checks in turn; before them, what hinders the run for want of labels, without which it is then examined."""
+    try:
+        run = build_run(experiment, accelerator, None, on_disk=False)
+    except UserError:
+        labelled = find_unlabelled(experiment)
+        if not labelled.findings:
+            raise
+        yield from labelled.findings
+        if labelled.experiment is None:
+            return
+        experiment = labelled.experiment
+        try:
+            run = build_run(experiment, accelerator, None, on_disk=False, val_streams=labelled.val_streams)
+        except UserError as error:
+            words = f"no other check is made: without these the run cannot be built: {error}"
+            yield Finding("label_balance", "note", words, "mend what stands above")
+            return
+    with closing(run):
+        case = Case(experiment, run, seconds=seconds)
+        for name in [name for name in CHECKS if name in only or not only]:
+            yield from perform(name, case)
 
 
 def as_examined(experiment: Experiment) -> Experiment:

@@ -90,6 +90,8 @@ def _evaluation_seconds(run: Run, deadline: Deadline) -> float:
     """Of the whole validation split, by some of its batches."""
     done, began = 0, time.monotonic()
     total = sum(map(len, run.val_streams))
+    if not total:  # no validation label; label_balance says so
+        return 0.0
     for number, stream in enumerate(run.val_streams):
         places = np.random.default_rng(0).permutation(len(stream))
         for first in range(0, len(places), run.settings.eval_batch):

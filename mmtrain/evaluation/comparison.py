@@ -33,15 +33,15 @@ class Estimate:
     over: Literal["seeds", "groups"]
 
 
-def over_seeds(values: Sequence[float]) -> Estimate:
+def over_seeds(values: Sequence[float], *, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
     """Mean of a value per seed and its t-interval; of paired differences this is the paired t-test (n - 1 degrees).
 
-    p is NaN for one value. Where all are equal, up to rounding, no spread is there to measure by: p is 1 for zeros,
-    and else it and the interval are NaN.
+    The interval is cut at `bounds`. p is NaN for one value. Where all are equal, up to rounding, no spread is there to
+    measure by: p is 1 for zeros, and else it and the interval are NaN.
     """
     count = len(values)
     mean = float(np.mean(values)) if count else _NAN
-    low, high = t_interval(values)
+    low, high = t_interval(values, bounds=bounds)
     if count > 1 and mean != 0 and _is_rounding(float(np.std(values)), values):
         low, high = _NAN, _NAN
     return Estimate(mean=mean, low=low, high=high, p=_t_test(values), num=count, over="seeds")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmtrain.evaluation.metrics import metric_bounds
 from mmtrain.evaluation.table import ALL, TextTable, digits
 
 
@@ -25,8 +26,13 @@ class FoldRow:
         return int(np.isfinite(self.values).sum())
 
 
-def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """mean -+ t s / sqrt(K), with t of K - 1 degrees of freedom and s the deviation over K - 1; NaN for K < 2."""
+def t_interval(
+    values: Sequence[float], confidence: float = 0.95, *, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float]:
+    """mean -+ t s / sqrt(K), with t of K - 1 degrees of freedom and s the deviation over K - 1; NaN for K < 2.
+
+    Cut at `bounds`, between which the mean lies, so that what is cut off never held it and the coverage stays.
+    """
     count = len(values)
     if count < 2:
         return float("nan"), float("nan")
@@ -34,7 +40,7 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
 
     reach = float(stdtrit(count - 1, (1 + confidence) / 2)) * float(np.std(values, ddof=1)) / count**0.5
     mean = float(np.mean(values))
-    return mean - reach, mean + reach
+    return max(mean - reach, bounds[0]), min(mean + reach, bounds[1])
 
 
 def fold_rows(folds: Sequence[Mapping[str, float]], streams: Mapping[str, Sequence[str]]) -> list[FoldRow]:
@@ -43,8 +49,8 @@ def fold_rows(folds: Sequence[Mapping[str, float]], streams: Mapping[str, Sequen
     for name in dict.fromkeys(name for fold in folds for name in fold if name.startswith("val/")):
         values = tuple(fold.get(name, float("nan")) for fold in folds)
         defined = [value for value in values if np.isfinite(value)]
-        low, high = t_interval(defined)
         _, task, metric = name.split("/", 2) if name.count("/") > 1 else ("", ALL, name.partition("/")[2])
+        low, high = t_interval(defined, bounds=metric_bounds(metric))
         task, at, stream = task.partition("@")
         owners = streams.get(task, ())
         rows.append(

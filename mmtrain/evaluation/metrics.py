@@ -20,11 +20,26 @@ Values = Iterator[tuple[str, float]]
 _LOWER = ("mae", "rmse", "hamming_distance", "median_rank", "_loss", "alignment", "uniformity")
 LOSS_STATISTICS = ("loss", "loss_std", "loss_cv", *(f"loss_q{percent:02d}" for percent in (5, 25, 50, 75, 95)))
 _NAN = math.nan
+_BOUNDS = (  # how names end, and what such a metric can be at least and at most
+    (("clipped_mae",), (0.0, 2.0)),
+    ((*LOSS_STATISTICS, "_loss", "mae", "rmse"), (0.0, math.inf)),
+    (("median_rank",), (1.0, math.inf)),
+    (("alignment",), (0.0, 4.0)),
+    (("uniformity",), (-8.0, 0.0)),  # vectors of length 1: log exp(-2 * 4)
+    (("mcc", "pearson", "spearman"), (-1.0, 1.0)),
+    (("accuracy", "precision", "recall", "f1", "auroc", "exact_match", "hamming_distance"), (0.0, 1.0)),
+    (("recall@1", "recall@5", "recall@10", "has0", "non0", "acc2", "acc3", "acc5", "acc7"), (0.0, 1.0)),
+)
 
 
 def is_lower_better(name: str) -> bool:
     """Of a metric's own name, such as `mae`, `loss_q95`, `text_to_audio_median_rank` or `audio_loss`."""
     return name.startswith("loss") or name.endswith(_LOWER)
+
+
+def metric_bounds(name: str) -> tuple[float, float]:
+    """What a metric of this own name, such as `macro_f1`, can be at least and at most; infinite where nothing is known."""
+    return next((bounds for endings, bounds in _BOUNDS if name.endswith(endings)), (-math.inf, math.inf))
 
 
 def metrics(predictions: TaskPredictions) -> Values:

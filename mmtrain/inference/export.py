@@ -25,6 +25,7 @@ from mmtrain.extras import require
 from mmtrain.inference.compression import method_named
 from mmtrain.inference.decision import Decisions
 from mmtrain.inference.graph_layers import for_a_graph
+from mmtrain.inference.onnx_axes import name_axes
 from mmtrain.inference.trained_model import TrainedModel
 from mmtrain.models.model import MultimodalModel
 from mmtrain.signature import TaskOutput
@@ -158,6 +159,7 @@ def _save(program: Any, file: Path, *, form: Format, inputs: Sequence[str], outp
             verbose=False,
         )
     assert found is not None
+    name_axes(found)
     found.save(file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     known = {item.name for item in session.get_inputs()}  # one that changes nothing is not there

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmtrain.data.store import FeatureStore
-from mmtrain.engine.console import stdout_console
+from mmtrain.engine.console import lasting_console
 from mmtrain.engine.launch import peer_failure
 from mmtrain.engine.progress import ProgressBar
 from mmtrain.errors import ConfigError, PeerError
@@ -36,7 +36,7 @@ def predict_source(
     further = TIMES if isinstance(source, Media) and source.window is not None else {}
     with ExitStack() as stack:
         store = _opened(stack, model, asked, source, is_manifest=is_manifest, how=extraction or Extraction())
-        console = stdout_console() if processes.is_main_process else None
+        console = lasting_console() if processes.is_main_process else None
         with ProgressBar(console, "predict", total=1) as progress:
             try:
                 bad = predict_store(model, store, asked, further=further, progress=progress.count, processes=processes)

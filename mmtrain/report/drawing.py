@@ -11,6 +11,8 @@ PALETTE = ("#0b6bb0", "#c8500a", "#0a8a64", "#a3478a", "#8a6a0c", "#5a5fc7", "#4
 DASHES = ([1, 0], [7, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 2, 1, 2], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 NEUTRAL = "#767676"
+_NARROW, _POINT = 480, 8  # pixels: the width of a drawing in a small window, and of a point
+_LETTER, _LINE = 6, 13  # pixels of text of size 10
 ROWS = alt.NamedData(name="rows")  # the columns of a `Chart`, as rows
 
 
@@ -21,6 +23,13 @@ def legend(names: Sequence[str], *, is_of_lines: bool = True) -> alt.Legend | No
     if not is_of_lines:
         return alt.Legend(title=None, symbolOpacity=1, symbolSize=70)
     return alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolFillColor="transparent")
+
+
+def shape_legend(names: Sequence[str]) -> alt.Legend | None:
+    """Of shapes whose color says something else: drawn in the neutral one, which holds in light and dark; None as above."""
+    if len(names) < 2:
+        return None
+    return alt.Legend(title=None, symbolOpacity=1, symbolSize=70, symbolFillColor=NEUTRAL, symbolStrokeWidth=0)
 
 
 def color(field: str, names: Sequence[str], **options: Any) -> alt.Color:
@@ -39,6 +48,28 @@ def shape(field: str, names: Sequence[str], **options: Any) -> alt.Shape:
     """A shape for each of the names."""
     scale = alt.Scale(domain=list(names), range=[SHAPES[number % len(SHAPES)] for number in range(len(names))])
     return alt.Shape(field=field, type="nominal", scale=scale, **options)
+
+
+def spread(
+    points: Sequence[tuple[float, float]], names: Sequence[str], *, extent: float, height: int
+) -> list[tuple[float, float]]:
+    """(x, y) at which the name of each point stands, to the right of all points close by, below what it would cover.
+
+    `extent`: of y over the `height` pixels of the drawing, which may be as narrow as a small window's; in a wider one there
+    is more room.
+    """
+    x_values = [x for x, _ in points]
+    x_pixel, gap = (max(x_values) - min(x_values) or 1.0) / _NARROW, extent / height * _LINE
+    starts = [max(other for other in x_values if other - x <= _POINT * x_pixel) for x in x_values]
+    ends = [start + _LETTER * x_pixel * (2 + len(name)) for start, name in zip(starts, names, strict=True)]
+    places: dict[int, float] = {}
+    for number in sorted(range(len(points)), key=lambda at: -points[at][1]):
+        beside = [at for other, at in places.items() if starts[other] < ends[number] and starts[number] < ends[other]]
+        place = points[number][1]
+        for other_place in sorted(beside, reverse=True):
+            place = other_place - gap if abs(other_place - place) < gap else place
+        places[number] = place
+    return [(start, places[number]) for number, start in enumerate(starts)]
 
 
 def around_one(values: Sequence[Any]) -> Any:

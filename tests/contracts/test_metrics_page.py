@@ -3,14 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmtrain.data.schema import TaskSchema
 from mmtrain.evaluation.conventions import CONVENTIONS
 from mmtrain.evaluation.geometry import geometry_names
-from mmtrain.evaluation.metrics import LOSS_STATISTICS, metric_names
+from mmtrain.evaluation.metrics import LOSS_STATISTICS, metric_bounds, metric_names
+from mmtrain.evaluation.moments import Moments
 from mmtrain.evaluation.predictions import no_predictions
-from mmtrain.evaluation.resampling import statistic_of
+from mmtrain.evaluation.resampling import loss_statistic, statistic_of
 from mmtrain.evaluation.retrieval import retrieval_names
 from mmtrain.evaluation.split_metrics import known_metrics
 
@@ -69,3 +71,27 @@ def test_every_metric_of_embeddings_has_its_paragraph():
 def test_every_metric_has_a_fast_way(kind, convention):
     for name in metric_names(kind, convention):
         assert callable(statistic_of(no_predictions(kind, convention=convention), name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "convention"), [*((kind, None) for kind in KINDS), *(("regression", n) for n in CONVENTIONS)]
+)
+def test_every_metric_has_the_bounds_that_its_resampling_knows(kind, convention):
+    for name in metric_names(kind, convention):
+        low, high = metric_bounds(name)
+        assert np.isfinite(low), name
+        statistic = statistic_of(no_predictions(kind, convention=convention), name)
+        assert (low, high) == (statistic.bounds if isinstance(statistic, Moments) else metric_bounds(name)), name
+
+
+def test_losses_and_metrics_of_embeddings_have_bounds():
+    for name in LOSS_STATISTICS:
+        statistic = loss_statistic(np.ones(2), name)
+        assert metric_bounds(name) == (0.0, np.inf)
+        assert not isinstance(statistic, Moments) or statistic.bounds == (0.0, np.inf)
+    ranks = {name: (1.0, np.inf) if "rank" in name else (0.0, 1.0) for name in retrieval_names(["a_to_b"])}
+    assert {name: metric_bounds(name) for name in ranks} == ranks
+    shapes = {name: (0.0, 4.0) if "alignment" in name else (-8.0, 0.0) for name in geometry_names(["a_b"], ["a"])}
+    assert {name: metric_bounds(name) for name in shapes} == shapes
+    assert metric_bounds("words_loss") == (0.0, np.inf)
+    assert metric_bounds("unheard_of") == (-np.inf, np.inf)

@@ -13,11 +13,11 @@ AXES = {"fusion": {"a": {}, "b": {}}, "rate": {"x": {}, "y": {}}}
 NAN = math.nan
 
 
-def plan(*chosen, seeds=(0, 1, 2), axes=AXES):
+def plan(*chosen, seeds=(0, 1, 2), axes=AXES, metric="val/t/unbounded"):
     variants = tuple(
         Variant("-".join(values), "-".join(values), values, number == 0) for number, values in enumerate(chosen)
     )
-    return SimpleNamespace(matrix=SimpleNamespace(axes=axes, seeds=seeds), variants=variants)
+    return SimpleNamespace(matrix=SimpleNamespace(axes=axes, seeds=seeds, metric=metric), variants=variants)
 
 
 def rows(plan, values, seeds=(0, 1, 2)):
@@ -39,6 +39,13 @@ def test_the_effect_of_an_axis_is_a_mean_over_the_others_seed_by_seed():
     assert (a.low, a.high) == pytest.approx((3 - 4.302653 / math.sqrt(3), 3 + 4.302653 / math.sqrt(3)), abs=1e-5)
     assert effects["fusion", "b"].mean == pytest.approx((6 + 6.5 + 7) / 3)
     assert effects["rate", "x"].mean == pytest.approx((3 + 3.5 + 4) / 3)
+
+
+def test_an_interval_ends_where_the_metric_does():
+    """Means 0.8, 0.9 and 1 of three seeds: 0.9 + 4.302653 * 0.1 / sqrt(3) is above 1."""
+    shares = plan(("a", "x"), ("b", "x"), metric="val/t/accuracy")
+    (a, _) = main_effects(shares, rows(shares, {"a-x": [0.8, 0.9, 1.0], "b-x": [0.1, 0.1, 0.1]}))
+    assert (a.low, a.high) == (pytest.approx(0.9 - 0.4302653 / math.sqrt(3), abs=1e-6), 1.0)
 
 
 def test_seeds_that_not_all_have_are_left_out_and_two_have_no_interval():

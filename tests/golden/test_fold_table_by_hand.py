@@ -17,6 +17,16 @@ def test_interval_of_three_folds():
     assert all(math.isnan(bound) for bound in t_interval([1.0]))
 
 
+def test_an_interval_is_cut_where_its_metric_ends():
+    """0.9 and 1.0: mean 0.95, reach 12.7062 * 0.05 = 0.63531; a correlation may fall below 0, an accuracy may not."""
+    folds = [{f"val/t/{name}": value for name in ("accuracy", "pearson", "unheard_of")} for value in (0.9, 1.0)]
+    intervals = {row.metric: (row.low, row.high) for row in fold_rows(folds, {"t": ["a"]})}
+    assert intervals["accuracy"] == (pytest.approx(0.95 - 0.63531, abs=1e-5), 1.0)
+    assert intervals["pearson"] == (pytest.approx(0.95 - 0.63531, abs=1e-5), 1.0)
+    assert intervals["unheard_of"] == (pytest.approx(0.95 - 0.63531, abs=1e-5), pytest.approx(0.95 + 0.63531, abs=1e-5))
+    assert t_interval([0.0, 0.0, 0.3], bounds=(0.0, 1.0))[0] == 0.0
+
+
 def test_rows_of_two_folds():
     """t(0.975; 1 degree) = 12.7062; two folds at 0.4 and 0.6: s = 0.1 sqrt(2), so the reach is 1.27062."""
     folds = [
@@ -36,12 +46,14 @@ def test_rows_of_two_folds():
         ("mood", "b", "mae", 0.25),
         ("all", "all", "loss", 2.0),
     ]
-    assert (rows[0].low, rows[0].high) == (pytest.approx(0.5 - 1.27062, abs=1e-5), pytest.approx(0.5 + 1.27062, abs=1e-5))
+    assert (rows[0].low, rows[0].high) == (0.0, 1.0)  # of 0.5 -+ 1.27062 what an accuracy can be
+    assert rows[3].high == pytest.approx(2.0 + 12.7062, abs=1e-4)  # a loss has no end
+    assert rows[3].low == 0.0
     assert (rows[1].low, rows[1].high) == (0.5, 0.5)
     assert math.isnan(rows[2].low)
     assert rows[2].num_defined == 1
     drawn = fold_table(rows, title="x").rows
-    assert drawn[0] == ("funny", "all", "accuracy", "0.500", "[-0.771, 1.771]", "0.400", "0.600", "2 of 2")
+    assert drawn[0] == ("funny", "all", "accuracy", "0.500", "[0.000, 1.000]", "0.400", "0.600", "2 of 2")
     assert drawn[2] == ("mood", "b", "mae", "0.250", "[-, -]", "0.250", "0.250", "1 of 2")
 
 

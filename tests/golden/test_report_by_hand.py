@@ -12,8 +12,10 @@ import vl_convert
 from drawn_run import CONFIG, lines, predictions, write_run
 
 from mmtrain.evaluation.ranking import Ranking
+from mmtrain.evaluation.statistics import FEW_GROUPS
+from mmtrain.report import drawing
 from mmtrain.report.charts import Limits, line_chart
-from mmtrain.report.drawing import DASHES, PALETTE, SHAPES, around_one, color, dash
+from mmtrain.report.drawing import DASHES, NEUTRAL, PALETTE, SHAPES, around_one, color, dash, shape_legend, spread
 from mmtrain.report.heatmap import heatmap
 from mmtrain.report.parts import Chart, DataTable, Section
 from mmtrain.report.pictures import specification
@@ -279,12 +281,37 @@ def test_points_of_calibration_and_of_importance(sections: dict[str, Section]) -
 def test_the_summary_has_the_table_of_every_split_that_was_evaluated(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     found = json.loads((run / "evaluation" / "val.json").read_text())
-    row = found["rows"][0] | {"value": 0.25, "num_groups": 40}
+    row = found["rows"][0] | {"value": 0.25, "num_groups": FEW_GROUPS}
     (run / "evaluation" / "test.json").write_text(json.dumps(found | {"split": "test", "step": 15, "rows": [row]}))
     summary = next(section for section in run_sections(read_run(run)) if section.title == "Summary")
     validation = table(summary, "val split, checkpoint of step 20")
     held_out = table(summary, "test split, checkpoint of step 15")
     assert validation.rows[0][3] == 0.75
     assert held_out.rows[0][3] == 0.25
-    assert "fewer than 30 groups" in validation.note
-    assert "fewer than 30 groups" not in held_out.note
+    assert f"fewer than {FEW_GROUPS} groups" in validation.note
+    assert f"fewer than {FEW_GROUPS} groups" not in held_out.note
+
+
+def test_names_that_would_cover_each_other_stand_in_lines():
+    """Lines of 13 pixels in 39 that are 3 units high: one unit. 480 pixels of x from 0 to 480, letters of 6 and two more."""
+
+    def places(*points, names="abc"):
+        return spread(points, names[: len(points)], extent=3.0, height=39)
+
+    assert places((0, 1.0), (480, 1.0)) == [(0, 1.0), (480, 1.0)]
+    assert places((0, 1.0), (0, 1.0)) == [(0, 1.0), (0, 0.0)]
+    assert places((0, 1.0), (0, 1.0), (0, 1.0)) == [(0, 1.0), (0, 0.0), (0, -1.0)]
+    assert places((0, 0.5), (0, 1.0), (0, 1.0)) == [(0, -1.0), (0, 1.0), (0, 0.0)]
+    assert places((0, 1.0), (8, 5.0), (480, 9.0)) == [(8, 1.0), (8, 5.0), (480, 9.0)]  # beside the point that is next to it
+    assert places((0, 1.0), (9, 5.0), (480, 9.0))[0] == (0, 1.0)
+    assert places((0, 1.0), (480, 1.0), names=("x" * 78, "y")) == [(0, 1.0), (480, 1.0)]
+    assert places((0, 1.0), (480, 1.0), names=("x" * 79, "y")) == [(0, 1.0), (480, 0.0)]
+
+
+def test_a_legend_of_shapes_has_a_color_that_the_page_lightens():
+    drawn = shape_legend(["a", "b"])
+    assert drawn is not None
+    assert drawn.to_dict()["symbolFillColor"] == NEUTRAL
+    assert shape_legend(["a"]) is None
+    style = (Path(drawing.__file__).parent / "page.css").read_text(encoding="utf-8")
+    assert f'[fill="{NEUTRAL}"] {{ fill: var(--neutral)' in style

@@ -294,7 +294,11 @@ def test_nothing_that_the_model_reads(complaint, without_text):
         ("tasks.funny.loss.name=mse", "task 'funny'"),
         (
             "selection.metric=val/moud/accuracy",
-            "selection.metric: no metric 'val/moud/accuracy'; did you mean 'val/mood/accuracy'?",
+            "selection.metric: no metric 'val/moud/accuracy', since no stream has the task 'moud'; did you mean 'mood'?",
+        ),
+        (
+            "selection.metric=val/mood/acuracy",
+            "selection.metric: no metric 'val/mood/acuracy'; did you mean 'val/mood/accuracy'?",
         ),
         ("selection.metric=accuracy", "selection.metric: no metric 'accuracy'"),
         ("curriculum.weighting={name: fixed, weights: {moud: 2}}", "did you mean 'mood'?"),

@@ -36,6 +36,14 @@ def without_code(*, at: int | None = None) -> None:
         cut(at=at, how=signal.SIGINT)
 
 
+def test_a_run_says_before_the_first_step_that_it_compiles(small_run: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    small_run()
+    assert "compiling" not in capsys.readouterr().out
+    small_run(training=COMPILED)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("compiling: the first step takes a minute or more, and so may the first evaluation;")
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_without_code")
 def test_losses_and_gradients_are_those_of_the_plain_model(small_run: Build) -> None:

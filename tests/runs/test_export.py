@@ -70,6 +70,13 @@ def test_an_onnx_graph_says_what_the_api_says(model: TrainedModel, tmp_path: Pat
     names = [item.name for item in session.get_outputs()]
     found = session.run(names, {name: value.numpy() for name, value in tensors.items()})
     check(model, dict(zip(names, found, strict=True)), given)
+    shapes = {item.name: item.shape for item in session.get_inputs()}
+    assert shapes == {
+        name: ["batch", axis, *width]
+        for modality, axis, *width in (("text", "text_tokens"), ("audio", "audio_rows", 6), ("video", "video_rows", 5))
+        for name, width in ((modality, width), (f"{modality}_mask", []))
+    }
+    assert {item.shape[0] for item in session.get_outputs()} == {"batch"}
     beside = json.loads((tmp_path / "model.onnx.json").read_text())
     assert beside["modalities"] == ["text", "audio", "video"]
     assert beside["weights"] == model.identity

@@ -136,10 +136,10 @@ def test_what_a_later_stage_would_be_refused_for_is_found_before_the_first_train
 ) -> None:
     monkeypatch.chdir(staged.parent)
     wrong = {
-        "stages.finetune.selection.metric=val/mood/accuracy": "selection.metric: no metric 'val/mood/accuracy'",
+        "stages.finetune.selection.metric=val/funny/acuracy": "selection.metric: no metric 'val/funny/acuracy'",
         "stages.finetune.datasets.clips.store=/nowhere": "/nowhere",
         "stages.finetune.initial={run: runs/no}": "initial.run: runs/no is not a run folder",
-        "stages.finetune.curriculum.sampler={name: fixed, shares: {film: 1}}": "film",
+        "stages.finetune.curriculum.sampler={name: dynamic_difficulty, floor: 0.9}": "floor",
         "stages.finetune.model.sequences.audi.name=linear": "model.sequences.audi: no store has this modality",
     }
     for override, message in wrong.items():

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from ablation_bench import AXES, Bench
@@ -10,6 +11,7 @@ from mmtrain.ablation import report, status
 from mmtrain.ablation.ablate import ablate, tabulate
 from mmtrain.ablation.contents import build_report
 from mmtrain.report import has_report
+from mmtrain.report.parts import Chart
 
 GRID = [(name, rate) for name in ("concat", "sum", "mean") for rate in ("low", "high")]
 CORNERS = ("concat-low", "concat-high", "sum-low", "sum-high")
@@ -67,6 +69,23 @@ def test_curves_are_of_the_baseline_and_the_best_others(bench: Bench) -> None:
     chart = next(iter(curve_charts(build_report(bench.plan, status.statuses(bench.plan)))))
     assert set(chart.columns["variant"]) == {"rate-0", *(f"rate-{number}" for number in range(3, 10))}
     assert chart.summary.endswith("The baseline and the best of the others: 2 more are left out.")
+
+
+def test_names_beside_points_stand_apart(bench: Bench) -> None:
+    """Three variants of one error and of costs that differ little: each name has its own line, and its point its place."""
+    from mmtrain.ablation.page_charts import cost_charts  # of the extra `report`
+
+    bench.write(seeds=[0])
+    ablate(bench.file)
+    found = build_report(bench.plan, status.statuses(bench.plan))
+    assert list(cost_charts(found)) == []
+    costs = [replace(row.cost, seconds=100.0 + number % 2) for number, row in enumerate(found.rows) if row.cost is not None]
+    rows = [replace(row, cost=cost) for row, cost in zip(found.rows, costs, strict=True)]
+    (chart,) = cost_charts(replace(found, rows=rows))
+    assert isinstance(chart, Chart)
+    assert chart.columns["val/t/mae"] == [1.0, 1.0, 1.0]
+    assert chart.columns["name from"] == [100.0, 101.0, 100.0]
+    assert chart.columns["name at"] == pytest.approx([1.0, 1.0, 1.0 - 13 / 300])
 
 
 def test_the_better_of_two_axes_is_darker_and_so_is_what_is_left_of_either_sign(bench: Bench) -> None:

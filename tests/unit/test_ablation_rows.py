@@ -10,6 +10,14 @@ from mmtrain.evaluation.prediction_file import write_predictions
 from mmtrain.evaluation.predictions import TaskPredictions
 
 
+def test_the_interval_of_a_value_ends_where_its_metric_does() -> None:
+    shares, losses = (rows._over_seeds([0.8, 0.9, 1.0], f"val/t/{name}") for name in ("accuracy", "loss"))
+    assert shares is not None
+    assert losses is not None
+    assert shares.high == 1.0 < losses.high
+    assert shares.low == losses.low
+
+
 def test_a_threshold_of_validation_makes_no_difference_between_variants(tmp_path: Path) -> None:
     """Probabilities .6 and .7 of positives: all right at a half, all wrong at .8."""
     probabilities = np.array([0.6, 0.7, 0.6, 0.7])

@@ -152,6 +152,40 @@ WRONG = {
         "streams.more.tasks: 'funny' of dataset 'clips' is in the stream 'clips' already"
     ),
     "tasks.funy.head.name=mlp": "tasks.funy: no stream has this task; did you mean 'funny'? Known: funny",
+    "selection.metric=val/funy/f1": (
+        "selection.metric: no metric 'val/funy/f1', since no stream has the task 'funy'; did you mean 'funny'? Known: funny"
+    ),
+    "selection.metric=val/funny@clip/f1": (
+        "selection.metric: no metric 'val/funny@clip/f1', since 'funny' is of other streams; did you mean 'clips'?"
+    ),
+    "selection.metric=f1": "selection.metric: no metric 'f1'; write val/loss, or val/<task>/<metric> of one of funny",
+    "selection.metric=val/f1": "selection.metric: no metric 'val/f1'; write val/loss, or val/<task>/<metric> of one",
+    "selection.metric=val/funny@/f1": "selection.metric: no metric 'val/funny@/f1', since 'funny' is of other streams.",
+    "selection.metric=test/funny/f1": "selection.metric: no metric 'test/funny/f1'; write val/loss, or val/<task>/<metric>",
+    "training.schedule={name: reduce_on_plateau, metric: val/sad/loss}": (
+        "training.schedule.metric: no metric 'val/sad/loss', since no stream has the task 'sad'. Known: funny"
+    ),
+    "curriculum.sampler={name: validation_driven, targets: {clips: {metric: val/sad/loss, target: 1}}}": (
+        "curriculum.sampler.targets.clips.metric: no metric 'val/sad/loss', since no stream has the task 'sad'. Known: funny"
+    ),
+    "curriculum.sampler={name: fixed, shares: {clip: 1}}": (
+        "curriculum.sampler: sampler fixed: shares: unknown stream 'clip'; did you mean 'clips'? The stage has clips"
+    ),
+    "curriculum.sampler={name: scheduled, points: [{at: 0, shares: {clip: 1}}]}": (
+        "curriculum.sampler: sampler scheduled: points.0.shares: unknown stream 'clip'; did you mean 'clips'?"
+    ),
+    "curriculum.sampler={name: validation_driven, targets: {clip: {metric: val/loss, target: 1}}}": (
+        "curriculum.sampler: sampler validation_driven: targets: unknown stream 'clip'; did you mean 'clips'?"
+    ),
+    "curriculum.schedule={name: one_at_a_time, order: [funy]}": (
+        "curriculum.schedule: schedule one_at_a_time: order: unknown task 'funy'; did you mean 'funny'? The stage has funny"
+    ),
+    "curriculum.schedule={name: staged, phases: [{tasks: [funy]}]}": (
+        "curriculum.schedule: schedule staged: phases.0: unknown task 'funy'; did you mean 'funny'? The stage has funny"
+    ),
+    "curriculum.weighting={name: fixed, weights: {funy: 2}}": (
+        "curriculum.weighting: weighting fixed: unknown task 'funy'; did you mean 'funny'? The stage has funny"
+    ),
     "augmentation.adio.a.name=time_jitter": "augmentation.adio: the model reads no 'adio'; did you mean 'audio'? Known:",
     "augmentation.text.a.name=word_dropout": "augmentation.text: the model reads no 'text'. Known: audio",
     "augmentation.audio.a.name=word_dropout": (

@@ -300,3 +300,44 @@ def test_damaged_bytes_are_a_named_error(tmp_path_factory, noise, place):
     file.write_bytes(content)
     with contextlib.suppress(DataError):
         read_array(file)
+
+
+def test_a_link_that_leads_out_of_its_folder_is_refused(folder, run):
+    outside, audio = folder / "outside", folder / "audio"
+    outside.mkdir()
+    (audio / "c d.npy").rename(outside / "secret.npy")
+    (audio / "c d.npy").symlink_to(outside / "secret.npy")
+    (audio / "b.npy").symlink_to("a%2F1.npy")  # stays inside
+    words = ("import", "npy", "table.jsonl", "--modality", "audio=audio", *TASKS, "--out")
+    code, said = run(*words, "store", "--allow-failures", 1)
+    assert code == 0, said
+    (failure,) = map(json.loads, (folder / "store.failures.jsonl").read_text().splitlines())
+    assert failure["id"] == "c d"
+    refusal = "is a link that leads out of its folder, to"
+    assert f"{refusal} {outside / 'secret.npy'}; copy it, or pass --allow-outside" in failure["reason"]
+    store = FeatureStore(folder / "store")
+    assert store.lengths("audio").tolist() == [5, 5]
+    code, said = run(*words, "all", "--allow-outside")
+    assert code == 0, said
+    assert FeatureStore(folder / "all").lengths("audio").tolist() == [5, 5, 1]
+    (folder / "elsewhere").symlink_to(audio)  # a folder that was named is meant
+    code, said = run(*words, "linked", "--modality", "more=elsewhere", "--allow-failures", 1)
+    assert code == 0, said
+    assert FeatureStore(folder / "linked").lengths("more").tolist() == [5, 5]
+
+
+def test_where_every_file_leads_out_none_is_read(folder, run):
+    (folder / "audio").rename(folder / "outside")
+    (folder / "audio").mkdir()
+    (folder / "audio" / "b.npy").symlink_to(folder / "outside" / "c d.npy")
+    code, said = run("import", "npy", "table.jsonl", "--modality", "audio=audio", *TASKS, "--out", "store")
+    assert code == 2
+    assert "is a link that leads out of its folder" in said
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_modality(folder, run):
+    """Such as to a disk that is not there."""
+    (folder / "audio" / "b.npy").symlink_to(folder / "audio" / "gone.npy")
+    code, _ = run("import", "npy", "table.jsonl", "--modality", "audio=audio", *TASKS, "--out", "store")
+    assert code == 3
+    assert "b.npy is missing" in (folder / "store.failures.jsonl").read_text()

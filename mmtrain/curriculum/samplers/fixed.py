@@ -1,5 +1,6 @@
 """Shares as written."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -19,9 +20,13 @@ class FixedSharesConfig(Section):
         description="Stream -> its part; 3 and 1 mean the same as 0.75 and 0.25. Every stream is named."
     )
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:  # noqa: ARG002 - as in every such config
+        """Errors: ConfigError for a stream unknown or not named."""
+        check_complete("sampler fixed: shares", "stream", self.shares, streams)
+
     def build(self, setting: Setting) -> "FixedShares":
         """The sampler of this stage. Errors: ConfigError for a stream that is unknown or not named."""
-        check_complete("sampler fixed: shares", "stream", self.shares, setting.stream_names)
+        self.check_names(setting.stream_names, setting.tasks)
         return FixedShares(shares=self.shares)
 
 

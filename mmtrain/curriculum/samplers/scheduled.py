@@ -32,14 +32,19 @@ class ScheduledConfig(Section):
     unit: Unit = Field(default="epochs", description="What `at` counts: epochs (fractions allowed) or optimizer steps.")
     points: tuple[SharePoint, ...] = Field(description="In order of time, one at least.")
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:  # noqa: ARG002 - as in every such config
+        """Errors: ConfigError for a stream unknown or not named."""
+        for number, point in enumerate(self.points):
+            check_complete(f"sampler scheduled: points.{number}.shares", "stream", point.shares, streams)
+
     def build(self, setting: Setting) -> "Scheduled":
         """The sampler of this stage. Errors: ConfigError for streams unknown or unnamed, points missing or unsorted."""
         if not self.points:
             raise ConfigError("sampler scheduled: points is empty; write one at least, with `at` and `shares`")
+        self.check_names(setting.stream_names, setting.tasks)
         for number, point in enumerate(self.points):
-            where = f"sampler scheduled: points.{number}.shares"
-            check_complete(where, "stream", point.shares, setting.stream_names)
             if not any(point.shares.values()):
+                where = f"sampler scheduled: points.{number}.shares"
                 raise ConfigError(f"{where}: all are 0; give one stream at least a share above 0")
         points = [(setting.steps(point.at, self.unit), point.shares) for point in self.points]
         for (before, _), (after, _) in pairwise(points):

@@ -38,9 +38,13 @@ class ValidationDrivenConfig(Section):
         """The metric of every target."""
         return [(f"targets.{stream}.metric", target.metric) for stream, target in self.targets.items()]
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:  # noqa: ARG002 - as in every such config
+        """Errors: ConfigError for a stream unknown or not named."""
+        check_complete("sampler validation_driven: targets", "stream", self.targets, streams)
+
     def build(self, setting: Setting) -> "ValidationDriven":
         """The sampler of this stage. Errors: ConfigError for a stream unknown or not named, and floors that exceed 1."""
-        check_complete("sampler validation_driven: targets", "stream", self.targets, setting.stream_names)
+        self.check_names(setting.stream_names, setting.tasks)
         check_floor("sampler validation_driven: floor", self.floor, setting)
         targets = {
             stream: Target(metric=goal.metric, value=goal.target, sign=1 if goal.mode == "max" else -1, scale=goal.scale)

@@ -1,6 +1,6 @@
 """One task after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -27,10 +27,15 @@ class OneAtATimeConfig(WatchedSection):
     patience: int = Field(default=2, ge=1, description="Evaluations without a gain until a task counts as converged.")
     improve_by: float = Field(default=0.001, ge=0, lt=1, description="The least gain, as a part of the metric's value.")
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:  # noqa: ARG002 - as in every such config
+        """Errors: ConfigError where `order` does not name every task."""
+        if self.order is not None:
+            check_complete(f"{_WHERE}: order", "task", self.order, tasks)
+
     def build(self, setting: Setting) -> "OneAtATime | Staged":
         """The schedule of this stage. Errors: ConfigError where `order` is not every task once."""
         order = tuple(setting.tasks) if self.order is None else self.order
-        check_complete(f"{_WHERE}: order", "task", order, setting.tasks)
+        self.check_names(setting.stream_names, setting.tasks)
         if len(set(order)) < len(order):
             raise ConfigError(f"{_WHERE}: order names a task twice ({', '.join(order)}); write each once")
         if self.each is not None:

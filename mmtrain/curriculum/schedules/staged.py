@@ -30,12 +30,17 @@ class StagedConfig(Section):
     unit: Unit = Field(default="epochs", description="What `start` and `end` count: epochs or optimizer steps.")
     phases: tuple[PhaseConfig, ...] = Field(description="They may overlap, and leave no time without a task.")
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:  # noqa: ARG002 - as in every such config
+        """Errors: ConfigError for an unknown task."""
+        for number, phase in enumerate(self.phases):
+            check_known(f"schedule staged: phases.{number}", "task", phase.tasks, tasks)
+
     def build(self, setting: Setting) -> "Staged":
         """The schedule of this stage. Errors: ConfigError for unknown tasks, empty phases, or a time without a task."""
+        self.check_names(setting.stream_names, setting.tasks)
         phases = []
         for number, phase in enumerate(self.phases):
             where = f"schedule staged: phases.{number}"
-            check_known(where, "task", phase.tasks, setting.tasks)
             start = setting.steps(phase.start, self.unit)
             stop = None if phase.end is None else setting.steps(phase.end, self.unit)
             if stop is not None and stop <= start:

@@ -17,10 +17,14 @@ class FixedConfig(Section):
     name: Literal["fixed"] = "fixed"
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="Task -> weight.")
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:  # noqa: ARG002 - as in every such config
+        """Errors: ConfigError for a task that the stage lacks."""
+        check_known("weighting fixed", "task", self.weights, tasks)
+
     def build(self, setting: Setting) -> "Fixed":
         """The weighting of a stage's tasks. Errors: ConfigError for a task that the stage lacks, or weights all 0."""
         tasks = setting.tasks
-        check_known("weighting fixed", "task", self.weights, tasks)
+        self.check_names(setting.stream_names, tasks)
         if tasks and not any(self.weights.get(task, 1.0) for task in tasks):
             raise ConfigError(f"weighting fixed: the weights of {', '.join(tasks)} are all 0; nothing would be trained")
         return Fixed(tasks=tasks, weights=self.weights)
