@@ -12,7 +12,7 @@ import vl_convert
 from drawn_run import CONFIG, lines, predictions, write_run
 
 from mmtrain.evaluation.ranking import Ranking
-from mmtrain.evaluation.statistics import FEW_GROUPS
+from mmtrain.evaluation.standards import FEW_GROUPS
 from mmtrain.report import drawing
 from mmtrain.report.charts import Limits, line_chart
 from mmtrain.report.drawing import DASHES, NEUTRAL, PALETTE, SHAPES, around_one, color, dash, shape_legend, spread
