@@ -19,6 +19,7 @@ from data_prep.failures import MediaError, describe_report, report_of
 from data_prep.options import read_knobs, read_pairs, read_rates
 from mmtrain.data.schema import FrameShape, TaskKind
 from mmtrain.errors import ConfigError, UserError
+from mmtrain.standard_streams import open_closed_streams
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -231,6 +232,7 @@ def _rows(modality: str, value: str) -> int | FrameShape:
 
 def main() -> None:
     """Run a command; a UserError, and a disk that is full or closed, become one message on stderr and exit code 2."""
+    open_closed_streams()
     try:
         app(prog_name="python -m data_prep")
     except UserError as error:

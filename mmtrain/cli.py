@@ -12,6 +12,7 @@ import typer
 from mmtrain import cli_inference
 from mmtrain.cli_ablate import ablate_app
 from mmtrain.cli_analysis import attention, compare, datamap, evaluate, plot, report
+from mmtrain.cli_data import data_app
 from mmtrain.cli_options import ExperimentFile, Overrides
 from mmtrain.cli_tune import doctor, tune_app
 from mmtrain.errors import Interrupted, NonFiniteError, Preempted, UserError
@@ -26,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(help="Look at experiment files.", no_args_is_help=True)
-data_app = typer.Typer(help="Look at feature stores.", no_args_is_help=True)
 curriculum_app = typer.Typer(help="Look at curricula.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
@@ -35,8 +35,6 @@ app.add_typer(tune_app, name="tune")
 app.add_typer(ablate_app, name="ablate")
 
 Evaluation = Literal["best", "last"]
-ProbedSplit = Literal["val", "test"]
-Store = Annotated[Path, typer.Argument(help="Folder of a feature store.")]
 
 # what a disk refuses because of where it was asked: no bug, so no traceback
 _OF_THE_PLACE = frozenset({EACCES, EPERM, EROFS, ENOTDIR, EISDIR, ENAMETOOLONG, ENOSPC, EDQUOT, EFBIG})
@@ -146,61 +144,6 @@ def config_schema() -> None:
     from mmtrain.config_schema import file_schema
 
     typer.echo(json.dumps(file_schema(), indent=2))
-
-
-@data_app.command("check")
-def data_check(store: Store) -> None:
-    """Verify a store: checksums, shapes, numbers, labels, ids, groups. Exit code 1 and a line for each defect."""
-    from mmtrain.data.check import check_store
-
-    defects = check_store(store)
-    for defect in defects:
-        typer.echo(defect)
-    if defects:
-        raise typer.Exit(1)
-    typer.echo(f"{store}: no defect found")
-
-
-@data_app.command("map")
-def data_map(
-    store: Store,
-    cache: Annotated[Path, typer.Option("--cache", help="The key `cache` of the experiments that read the store.")] = Path(
-        "cache"
-    ),
-) -> None:
-    """Decode the sample table of a large store into a file that all processes of a machine share, and start from at once."""
-    from mmtrain.data.mapped_table import write_mapped
-    from mmtrain.data.store import FeatureStore
-
-    file = write_mapped(store, cache=cache, sha256=FeatureStore(store).table_hash)
-    typer.echo(f"{store}: the sample table is in {file} ({file.stat().st_size / 2**20:,.1f} MiB); runs find it there")
-
-
-@data_app.command("info")
-def data_info(store: Store) -> None:
-    """Describe a store: samples per split and task, label balance, lengths."""
-    from rich.console import Console
-
-    from mmtrain.data.info import print_info
-
-    print_info(store, Console())
-
-
-@data_app.command("probe")
-def data_probe(
-    store: Path,
-    task: Annotated[str, typer.Argument(help="A binary or multiclass task of the store.")],
-    modality: Annotated[str, typer.Argument(help="A feature modality of the store.")],
-    split: Annotated[ProbedSplit, typer.Option(help="Scored on. No run counts this reading.")] = "val",
-) -> None:
-    """Fit a logistic regression on a modality's mean and deviation: the accuracy that a model has to beat."""
-    from mmtrain.evaluation.probe import probe
-
-    result = probe(store, task, modality, split=split)
-    typer.echo(
-        f"{store}: logistic regression on mean and deviation of {modality} rows: {task} accuracy {result.accuracy:.3f} "
-        f"(majority {result.majority:.3f}; {result.num_train} training and {result.num_scored} {split} samples)"
-    )
 
 
 @curriculum_app.command("simulate")

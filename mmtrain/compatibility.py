@@ -45,7 +45,7 @@ def open_stores(experiment: Experiment) -> dict[str, FeatureStore]:
 
 
 def stores_key(experiment: Experiment) -> str:
-    """All of an experiment that its opened stores depend on: two with one key may share them."""
+    """All of an experiment that what its opened stores hold depends on: two with one key may share them."""
     skips = experiment.batch.on_bad_sample == "skip"
     used = {stream.dataset for stream in experiment.streams.values()}
     opened = {name: dataset for name, dataset in experiment.resolved()["datasets"].items() if name in used}
@@ -187,7 +187,7 @@ def _rate(rate: float | None) -> str:
 def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
     """A sentence for each store that has a group on two sides of its split: its scores would be too good.
 
-    And one for each that is too large to be looked through at every start: that takes 160 bytes a sample for a while.
+    And one for each that is too large to be looked through at every start: looking takes 160 bytes a sample for a while.
     """
     warnings = []
     for name, store in stores.items():

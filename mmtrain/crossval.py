@@ -113,7 +113,7 @@ def _open(experiment: Experiment) -> Stores:
     for name in _first_tasks(experiment):
         if experiment.datasets[name].fold is not None:
             raise ConfigError(f"datasets.{name}.fold: crossval makes the folds itself; leave this key out")
-        stores[name] = FeatureStore(experiment.datasets[name].store)
+        stores[name] = FeatureStore(experiment.datasets[name].store, cache=Path(experiment.cache))
     common_tasks(experiment, stores)  # refuses a task that a store lacks
     return stores
 
@@ -159,7 +159,12 @@ def _first_tasks(experiment: Experiment) -> dict[str, str]:
 def check_fold(run: Experiment, stores: Stores, folds: Mapping[str, Folds], number: int) -> list[str]:
     """What a person should know of a fold. Errors: ConfigError naming the fold, where its run would be refused."""
     views = {
-        name: FeatureStore(store.path, splits=fold_splits(store, folds[name], number), left_out=store.left_out)
+        name: FeatureStore(
+            store.path,
+            splits=fold_splits(store, folds[name], number),
+            left_out=store.left_out,
+            cache=Path(run.cache),
+        )
         for name, store in stores.items()
         if name in folds
     }

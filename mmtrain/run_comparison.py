@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmtrain.engine.console import stdout_console
+from mmtrain.engine.console import lasting_console, stdout_console
 from mmtrain.engine.jsonl import plain
 from mmtrain.engine.readings import readings, times
 from mmtrain.engine.run_folder import RunFolder, write_whole
@@ -44,7 +44,7 @@ def compare_folders(
         require_report("mmtrain compare --out with .html")
     chosen = [_metric(name, predictions[first], split) for name in metrics] or _usual(predictions[first])
     found = compare_runs(predictions, baseline=first, metrics=chosen, split=split)
-    console = stdout_console()
+    console = lasting_console() if out is not None else stdout_console()
     console.print(comparison_table(found).rich())
     counts = {name: len(readings(RunFolder(folder))) for name, folder in zip(names, folders, strict=True)}
     for line in (*found.notes, *legend(found), *_test_notes(counts if split == "test" else {})):

@@ -19,6 +19,7 @@ from mmtrain.ablation.table_lock import TABLE_SECONDS
 from mmtrain.engine.jsonl import read_jsonl
 from mmtrain.engine.run_folder import RunFolder
 from mmtrain.engine.run_lock import is_locked
+from mmtrain.standard_streams import open_closed_streams
 
 _LOOK = 0.5  # seconds
 _GROWTH = 1.1  # how much more memory is worth writing down before the end
@@ -137,6 +138,7 @@ def _job() -> str:
 
 def main(file: str, number: str) -> int:
     """Supervise the task `number` of a file of tasks, and write the table behind it; gives its exit code."""
+    open_closed_streams()
     tasks = list(read_jsonl(Path(file)))
     task, matrix = Task(**tasks[int(number)]), Path(file).parents[2]
     code = supervise(task, matrix)

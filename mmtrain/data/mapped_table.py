@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,10 @@ import pyarrow.parquet as pq
 from mmtrain.errors import DataError
 
 FOLDER = "tables"  # under the cache
+_KEY = b"sha256 of samples.parquet"  # in the file's metadata
 _ROWS = 1 << 18  # of a record batch: what writing holds at a time
+_PART, _STRAY = ".part", 3600  # how the name of a file ends that is being written; seconds after which nobody can be at it
+_REMEDY = "delete it, and `mmtrain data map STORE` makes it anew"
 
 
 def mapped_file(cache: Path, sha256: str) -> Path:
@@ -32,16 +36,16 @@ def write_mapped(store: Path, *, cache: Path, sha256: str) -> Path:
         if found != sha256:
             raise DataError(f"{source} is not what dataset.json describes; `mmtrain data check {store}` says more")
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
+        _clear_up(file)
+        part = file.with_name(f".{sha256}.{os.getpid()}{_PART}")
         try:
-            with open(descriptor, "wb") as handle:
-                _decode(source, handle)
+            with part.open("wb") as handle:
+                _decode(source, handle, sha256)
                 handle.flush()
                 os.fsync(handle.fileno())
-            Path(name).chmod(0o644)  # other users' runs may share it
-            Path(name).rename(file)
+            part.rename(file)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
     except FileNotFoundError:
         raise DataError(f"{source} is missing") from None
@@ -52,20 +56,38 @@ def write_mapped(store: Path, *, cache: Path, sha256: str) -> Path:
     return file
 
 
-def _decode(source: Path, sink: BinaryIO) -> None:
-    with pq.ParquetFile(source, memory_map=True) as table, pa.ipc.new_file(sink, table.schema_arrow) as writer:
-        for batch in table.iter_batches(_ROWS):
-            writer.write_batch(batch)
+def _decode(source: Path, sink: BinaryIO, sha256: str) -> None:
+    with pq.ParquetFile(source, memory_map=True) as table:
+        schema = table.schema_arrow.with_metadata({_KEY: sha256})
+        with pa.ipc.new_file(sink, schema) as writer:
+            for batch in table.iter_batches(_ROWS):
+                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
-def open_mapped(file: Path) -> pa.Table | None:
-    """The table, of which nothing is read yet; None where the file is not there. Errors: DataError for a damaged one."""
+def _clear_up(file: Path) -> None:
+    """Remove what a killed process has left behind."""
+    for stray in file.parent.glob(f".{file.stem}.*{_PART}"):
+        with suppress(FileNotFoundError):
+            if time.time() - stray.stat().st_mtime > _STRAY:  # a young one is being written
+                stray.unlink()
+
+
+def open_mapped(cache: Path, sha256: str) -> pa.Table | None:
+    """The table, of which nothing is read yet; None where there is no file of it.
+
+    Errors: DataError for a file that is damaged, of another table, or not to be read.
+    """
+    file = mapped_file(cache, sha256)
     try:
         with pa.ipc.open_file(pa.memory_map(str(file))) as reader:
             table = reader.read_all()
         table.validate()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); give the experiment a `cache` of your own") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} is damaged ({error}); delete it, and `mmtrain data map STORE` makes it anew") from None
+        raise DataError(f"{file} is damaged ({error}); {_REMEDY}") from None
+    if (table.schema.metadata or {}).get(_KEY) != sha256.encode():
+        raise DataError(f"{file} is of another samples.parquet; {_REMEDY}")
     return table

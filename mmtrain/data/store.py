@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from mmtrain.data.columns import equals, integers, pieces
 from mmtrain.data.labels import decode_labels, describe_labels
-from mmtrain.data.mapped_table import mapped_file, open_mapped
+from mmtrain.data.mapped_table import open_mapped
 from mmtrain.data.normalize import Normalizer
 from mmtrain.data.ragged import ModalityFiles, Ragged, Request
 from mmtrain.data.schema import TEXT, StoreSchema, TaskSchema
@@ -92,7 +92,7 @@ class FeatureStore:
     @cached_property
     def _mapped(self) -> pa.Table | None:
         record = self.schema.files.get("samples.parquet")
-        return None if self._cache is None or record is None else open_mapped(mapped_file(self._cache, record.sha256))
+        return None if self._cache is None or record is None else open_mapped(self._cache, record.sha256)
 
     @staticmethod
     def _decoded(file: Path) -> pa.Table:

@@ -15,7 +15,7 @@ from mmtrain.doctor import CHECKS
 from mmtrain.doctor.case import Case
 from mmtrain.doctor.finding import SEVERITIES, Finding, worst
 from mmtrain.doctor.unlabelled import find_unlabelled
-from mmtrain.engine.console import stdout_console
+from mmtrain.engine.console import lasting_console
 from mmtrain.errors import ConfigError, UserError
 from mmtrain.training import build_accelerator
 
@@ -37,7 +37,7 @@ def examine(
     accelerator = build_accelerator(experiment)
     if accelerator.num_processes > 1:
         raise ConfigError("doctor looks at a run in one process: start `mmtrain doctor` without accelerate launch")
-    findings, console = [], stdout_console()
+    findings, console = [], lasting_console()  # whose exit code says what was found
     for finding in _findings(experiment, accelerator, only=only, seconds=seconds):
         findings.append(finding)
         for line in finding.lines():
@@ -56,12 +56,15 @@ def examine(
 
 def _findings(experiment: Experiment, accelerator: Accelerator, *, only: Sequence[str], seconds: float) -> Iterator[Finding]:
     """Of the checks in turn; before them, what hinders the run for want of labels, without which it is then examined."""
+    refusal: UserError | None = None
     try:
         run = build_run(experiment, accelerator, None, on_disk=False)
-    except UserError:
+    except UserError as error:
+        refusal = error.with_traceback(None)  # which would hold what was built so far
+    if refusal is not None:
         labelled = find_unlabelled(experiment)
         if not labelled.findings:
-            raise
+            raise refusal
         yield from labelled.findings
         if labelled.experiment is None:
             return

@@ -159,7 +159,7 @@ def _save(program: Any, file: Path, *, form: Format, inputs: Sequence[str], outp
             verbose=False,
         )
     assert found is not None
-    name_axes(found)
+    name_axes(found, [name for name in inputs if f"{name}_mask" in inputs])
     found.save(file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     known = {item.name for item in session.get_inputs()}  # one that changes nothing is not there

@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy(arguments):
     heavy = {"torch", "numpy", "pydantic", "pydantic_core", "omegaconf", "yaml", "pyarrow", "accelerate", "wandb", "sklearn"}
     typers = {"pydantic", "pydantic_core"} if arguments != ["--help"] else set()  # typer's own, where it reads arguments
     assert modules & heavy <= typers
-    parts = ("cli", "cli_ablate", "cli_analysis", "cli_inference", "cli_options", "cli_tune")
+    parts = ("cli", "cli_ablate", "cli_analysis", "cli_data", "cli_inference", "cli_options", "cli_tune")
     parts += ("errors", "quick_start", "standard_streams")
     doors = {"mmtrain", *(f"mmtrain.{part}" for part in parts)}
     assert {name for name in modules if name.startswith("mmtrain")} == doors

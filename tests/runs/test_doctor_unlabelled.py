@@ -75,10 +75,12 @@ def test_a_task_without_any_label_is_to_be_labelled(tmp_path: Path) -> None:
     assert fix == "label samples of it, or take 'funny' out of streams.<name>.tasks"
 
 
-def test_a_stream_without_a_validation_label_is_found_and_still_examined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", [{"name": "proportional"}, {"name": "fixed", "shares": {"clips": 1, "moods": 1}}])
+def test_a_stream_without_a_validation_label_is_found_and_still_examined(sampler: dict[str, Any], tmp_path: Path) -> None:
     streams = {"clips": {"dataset": "clips", "tasks": ["funny"]}, "moods": {"dataset": "clips", "tasks": ["mood"]}}
-    file = experiment(tmp_path, [("funny", "val")], streams=streams)
+    file = experiment(tmp_path, [("funny", "val")], streams=streams, curriculum={"window": 2, "sampler": sampler})
     findings = found(file)
+    assert not any("nothing measures it" in finding.found for finding in findings if finding.found.startswith("mood"))
     ((words, fix),) = problems(findings)
     assert words == (
         f"streams.clips: no sample of split 'val' of store {tmp_path / 'clips'} carries a label of funny, so `train` "
@@ -131,7 +133,7 @@ def test_where_nothing_is_left_that_is_said(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_built_without_them_is_said(tmp_path: Path) -> None:
-    """By a curriculum that names one, which its config refuses; and by one that counts them."""
+    """By a curriculum that names one, which its config refuses; and by one that the store does not bear."""
     curriculum: dict[str, Any] = {"schedule": {"name": "one_at_a_time", "order": ["funny", "mood"]}}
     file = experiment(tmp_path, [("funny", "train")], curriculum=curriculum)
     findings = found(file)
@@ -139,12 +141,13 @@ def test_what_cannot_be_built_without_them_is_said(tmp_path: Path) -> None:
     assert findings[1].found.startswith(
         "no other check is made: without these the rest does not fit together: curriculum.schedule: schedule one_at_a_time"
     )
-    losses = {"clips": {"funny": 0.7, "mood": 1.0}}
     values = yaml.safe_load(file.read_text())
-    values["curriculum"] = {"sampler": {"name": "doremi", "reference_losses": losses}}
+    values["curriculum"] = {"pacing": {"name": "competence", "difficulty": {"name": "column", "column": "hard"}}}
     file.write_text(yaml.safe_dump(values))
     findings = found(file)
-    assert findings[1].found.startswith("no other check is made: without these the run cannot be built: sampler doremi")
+    assert findings[1].found.startswith(
+        "no other check is made: without these the run cannot be built: curriculum.pacing.difficulty.column: store 'clips'"
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

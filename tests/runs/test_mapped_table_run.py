@@ -17,6 +17,14 @@ def _refuse_decoding() -> None:
     FeatureStore._decoded = staticmethod(decoded)
 
 
+def test_folds_read_mapped_tables(write_experiment: Write, tmp_path: Path) -> None:
+    file = write_experiment("folds.yaml", cache=str(tmp_path / "shared"), training={"epochs": 1, "steps_per_epoch": 2})
+    for dataset in yaml.safe_load(file.read_text())["datasets"].values():
+        assert live(["data", "map", dataset["store"], "--cache", str(tmp_path / "shared")], cwd=tmp_path).code == 0
+    done = live(["crossval", str(file), "--folds", "2"], cwd=tmp_path, patch=_refuse_decoding)
+    assert done.code == 0, done.err
+
+
 def test_a_killed_run_goes_on_over_tables_that_were_mapped_meanwhile(write_experiment: Write, tmp_path: Path) -> None:
     cache = tmp_path / "shared"
     file = write_experiment("run.yaml", cache=str(cache))

@@ -177,6 +177,12 @@ WRONG = {
     "curriculum.sampler={name: validation_driven, targets: {clip: {metric: val/loss, target: 1}}}": (
         "curriculum.sampler: sampler validation_driven: targets: unknown stream 'clip'; did you mean 'clips'?"
     ),
+    "curriculum.sampler={name: doremi, reference_losses: {clip: {funny: 1}}}": (
+        "curriculum.sampler: sampler doremi: reference_losses: unknown stream 'clip'; did you mean 'clips'?"
+    ),
+    "curriculum.sampler={name: doremi, reference_losses: {clips: {funy: 1}}}": (
+        "curriculum.sampler: sampler doremi: reference_losses.clips: unknown task 'funy'; did you mean 'funny'?"
+    ),
     "curriculum.schedule={name: one_at_a_time, order: [funy]}": (
         "curriculum.schedule: schedule one_at_a_time: order: unknown task 'funy'; did you mean 'funny'? The stage has funny"
     ),

@@ -56,6 +56,13 @@ def cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path.parent / "cache"
 
 
+def _write_as(table: pa.Table, file: Path) -> None:
+    """A table under the name and the mark of another."""
+    mark = {"sha256 of samples.parquet": file.stem}
+    with pa.ipc.new_file(file, table.schema.with_metadata(mark)) as writer:
+        writer.write_table(table.replace_schema_metadata(mark), max_chunksize=3)
+
+
 def test_all_is_as_in_memory(path: Path, cache: Path) -> None:
     splits = ["test", "train"] * 5
     for options in ({}, {"splits": splits}, {"left_out": {2: "bad"}}):
@@ -63,7 +70,6 @@ def test_all_is_as_in_memory(path: Path, cache: Path) -> None:
         assert (plain.is_mapped, mapped.is_mapped) == (False, True)
         assert mapped.table.equals(plain.table)
         assert mapped.column("id").num_chunks == 4
-        assert mapped_file(cache, plain.table_hash).stat().st_mode & 0o777 == 0o644, "others may read it"
         for task in TASKS:
             for one, other in zip(plain.labels(task), mapped.labels(task), strict=True):
                 assert (one.dtype, one.tolist()) == (other.dtype, other.tolist())
@@ -88,8 +94,7 @@ def test_a_wrong_label_is_named_by_its_sample_across_pieces(path: Path, cache: P
     funny = table["funny"].to_pylist()
     funny[7] = 5
     table = table.set_column(table.column_names.index("funny"), "funny", pa.array(funny, pa.int8()))
-    with pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table, max_chunksize=3)
+    _write_as(table, file)
     with pytest.raises(DataError, match="sample 's7', column 'funny': label 5 is not 0 or 1"):
         FeatureStore(path, cache=cache).labels("funny")
 
@@ -106,7 +111,9 @@ def test_memory_does_not_grow_by_a_mapped_table(path: Path, cache: Path) -> None
     mapped = FeatureStore(path, cache=cache)
     assert mapped.table.num_rows == 10
     assert pa.total_allocated_bytes() == before
-    FeatureStore(path).table  # noqa: B018 - is read by being asked for
+    held = FeatureStore(path).table
+    assert pa.total_allocated_bytes() > before
+    assert held.equals(mapped.table)
 
 
 def test_what_is_not_of_this_table_is_not_used(path: Path, cache: Path) -> None:
@@ -115,6 +122,44 @@ def test_what_is_not_of_this_table_is_not_used(path: Path, cache: Path) -> None:
     pq.write_table(table.slice(0, 9), path / "samples.parquet")
     with pytest.raises(DataError, match=r"samples\.parquet is not what dataset\.json describes; `mmtrain data check "):
         write_mapped(path, cache=cache, sha256=FeatureStore(path).table_hash)
+
+
+def test_another_table_under_its_name_is_refused(path: Path, cache: Path) -> None:
+    file = mapped_file(cache, FeatureStore(path).table_hash)
+    other = file.with_name(f"{'0' * 64}.arrow")
+    file.rename(other)
+    _write_as(pq.read_table(path / "samples.parquet"), other)
+    other.rename(file)
+    with pytest.raises(DataError, match=rf"{file} is of another samples\.parquet; delete it"):
+        FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
+
+
+def test_a_cache_that_is_no_folder_has_no_tables(path: Path) -> None:
+    (path.parent / "cache").touch()
+    assert not FeatureStore(path, cache=path.parent / "cache").is_mapped
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory_map(file: str) -> None:
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr(pa, "memory_map", memory_map)
+    with pytest.raises(
+        DataError, match=r"\.arrow cannot be read \(Permission denied\); give the experiment a `cache` of your"
+    ):
+        FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
+
+
+def test_what_a_killed_process_left_is_removed(path: Path) -> None:
+    sha256, folder = FeatureStore(path).table_hash, path.parent / "cache" / "tables"
+    folder.mkdir(parents=True)
+    old, young, foreign = (folder / f".{name}.part" for name in (f"{sha256}.1", f"{sha256}.2", f"{'0' * 64}.3"))
+    for file in (old, young, foreign):
+        file.touch()
+    os.utime(old, (0, 0))
+    os.utime(foreign, (0, 0))
+    made = write_mapped(path, cache=path.parent / "cache", sha256=sha256)
+    assert set(folder.iterdir()) == {young, foreign, made}
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 1000, -1])
@@ -138,9 +183,7 @@ def test_offsets_that_lead_out_of_the_file_are_refused(path: Path, cache: Path) 
 
 def test_a_table_with_too_few_samples_is_refused(path: Path, cache: Path) -> None:
     file = mapped_file(cache, FeatureStore(path).table_hash)
-    table = pq.read_table(path / "samples.parquet").slice(0, 9)
-    with pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+    _write_as(pq.read_table(path / "samples.parquet").slice(0, 9), file)
     with pytest.raises(DataError, match=r"has 9 samples, dataset\.json says 10"):
         FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
 

@@ -1,6 +1,6 @@
 """The streams on which the model is furthest behind a reference get the larger shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import exp
 from statistics import fmean
@@ -16,6 +16,7 @@ from mmtrain.errors import ConfigError
 from mmtrain.section import Section
 
 ByTask = Mapping[str, Mapping[str, float]]  # stream -> task -> number
+_WHERE = "sampler doremi: reference_losses"
 
 
 class DoremiConfig(Section):
@@ -49,6 +50,13 @@ class DoremiConfig(Section):
         """The same with the numbers that its reference run gave."""
         return DoremiConfig(reference_losses=losses, rate=self.rate, smoothing=self.smoothing)
 
+    def check_names(self, streams: Sequence[str], tasks: Sequence[str]) -> None:
+        """Errors: ConfigError for a stream unknown or without a reference, or an unknown task; a run is not read here."""
+        for stream, given in (self.reference_losses or {}).items():
+            check_known(f"{_WHERE}.{stream}", "task", given, tasks)
+        if self.reference_losses is not None:
+            check_complete(_WHERE, "stream", self.reference_losses, streams)
+
     def build(self, setting: Setting) -> "Doremi":
         """The sampler of this stage. Errors: ConfigError for a stream or task that is unknown or has no reference.
 
@@ -58,12 +66,9 @@ class DoremiConfig(Section):
             raise ConfigError(
                 f"sampler doremi: reference {self.reference} is read by a run alone; here give reference_losses"
             )
-        where = "sampler doremi: reference_losses"
-        check_complete(where, "stream", self.reference_losses, setting.stream_names)
+        self.check_names(setting.stream_names, setting.tasks)
         for stream in setting.streams:
-            given = self.reference_losses[stream.name]
-            check_known(f"{where}.{stream.name}", "task", given, setting.tasks)
-            check_named(f"{where}.{stream.name}", "task", given, setting.tasks_of(stream))
+            check_named(f"{_WHERE}.{stream.name}", "task", self.reference_losses[stream.name], setting.tasks_of(stream))
         return Doremi(reference_losses=self.reference_losses, rate=self.rate, smoothing=self.smoothing)
 
 
