@@ -150,6 +150,9 @@ def _begin(
 
 def _notes(experiment: Experiment, parts: Parts, accelerator: Accelerator, initial: InitialWeights | None) -> Iterator[str]:
     """What is to be said of the data, the processes and the weights that the run begins with."""
+    selection = experiment.selection
+    if selection.mode == "max" and selection.metric.endswith("/loss"):
+        yield f"warning: selection.mode: max keeps the checkpoint of the worst {selection.metric}; write mode: min"
     yield from bad_sample_notes(parts.stores)
     if accelerator.is_main_process:  # the others print nothing, and it takes a while
         yield from group_warnings(parts.stores)

@@ -210,9 +210,9 @@ def group_warnings(stores: Mapping[str, FeatureStore]) -> list[str]:
 
 
 def table_notes(stores: Mapping[str, FeatureStore]) -> list[str]:
-    """A sentence for each store whose sample table takes much memory in every process."""
+    """A sentence for each store whose sample table is mapped, or takes much memory in every process."""
     held = {name: store.table.nbytes for name, store in stores.items() if not store.is_mapped}
-    return [
+    return [f"dataset '{name}': its sample table is mapped" for name, store in stores.items() if store.is_mapped] + [
         f"dataset '{name}': its sample table takes {size / 2**30:.1f} GiB in each process; `mmtrain data map "
         f"{stores[name].path}` makes a file that all of a machine share"
         for name, size in held.items()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,7 +17,6 @@ FOLDER = "tables"  # under the cache
 _KEY = b"sha256 of samples.parquet"  # in the file's metadata
 _ROWS = 1 << 18  # of a record batch: what writing holds at a time
 _PART, _STRAY = ".part", 3600  # how the name of a file ends that is being written; seconds after which nobody can be at it
-_REMEDY = "delete it, and `mmtrain data map STORE` makes it anew"
 
 
 def mapped_file(cache: Path, sha256: str) -> Path:
@@ -27,9 +27,13 @@ def mapped_file(cache: Path, sha256: str) -> Path:
 def write_mapped(store: Path, *, cache: Path, sha256: str) -> Path:
     """Decode the samples.parquet of a store piece by piece; the file gets its name when it is whole and on the disk.
 
-    `sha256`: what dataset.json says of it. Errors: DataError where the table is another, or cannot be read or written.
+    `sha256`: what dataset.json says of it; a sound file of that is left as it is. Errors: DataError where the table is
+    another, or cannot be read or written.
     """
     source, file = store / "samples.parquet", mapped_file(cache, sha256)
+    with suppress(DataError):  # a damaged one is made anew
+        if open_mapped(store, cache=cache, sha256=sha256) is not None:
+            return file
     try:
         with source.open("rb") as handle:
             found = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -72,22 +76,34 @@ def _clear_up(file: Path) -> None:
                 stray.unlink()
 
 
-def open_mapped(cache: Path, sha256: str) -> pa.Table | None:
-    """The table, of which nothing is read yet; None where there is no file of it.
+def open_mapped(store: Path, *, cache: Path, sha256: str) -> pa.Table | None:
+    """The table of a store, of which offsets alone are read; None where there is no file of it.
 
     Errors: DataError for a file that is damaged, of another table, or not to be read.
     """
     file = mapped_file(cache, sha256)
+    remedy = f"`mmtrain data map {store} --cache {cache}` makes it anew"
     try:
         with pa.ipc.open_file(pa.memory_map(str(file))) as reader:
             table = reader.read_all()
         table.validate()
+        if not all(_ascend(piece) for column in table.columns for piece in column.chunks):
+            raise pa.ArrowInvalid("offsets lead out of it")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except PermissionError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}); give the experiment a `cache` of your own") from None
+    except PermissionError:
+        raise DataError(f"{file} cannot be read (no permission); give the experiment a `cache` of your own") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} is damaged ({error}); {_REMEDY}") from None
+        raise DataError(f"{file} is damaged ({error}); {remedy}") from None
     if (table.schema.metadata or {}).get(_KEY) != sha256.encode():
-        raise DataError(f"{file} is of another samples.parquet; {_REMEDY}")
+        raise DataError(f"{file} is of another samples.parquet; {remedy}")
     return table
+
+
+def _ascend(piece: pa.Array) -> bool:
+    """Whether no string or list of it begins before the last one ended: `validate` looks at the first and last alone."""
+    kind = piece.type
+    if not len(piece) or not (pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind)):
+        return True
+    offsets = np.frombuffer(piece.buffers()[1], np.int32)[piece.offset : piece.offset + len(piece) + 1]
+    return bool((offsets[1:] >= offsets[:-1]).all())

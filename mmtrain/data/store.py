@@ -91,8 +91,13 @@ class FeatureStore:
 
     @cached_property
     def _mapped(self) -> pa.Table | None:
-        record = self.schema.files.get("samples.parquet")
-        return None if self._cache is None or record is None else open_mapped(self._cache, record.sha256)
+        record, file = self.schema.files.get("samples.parquet"), self.path / "samples.parquet"
+        if self._cache is None or record is None:
+            return None
+        table = open_mapped(self.path, cache=self._cache, sha256=record.sha256)
+        if table is not None and (not file.is_file() or file.stat().st_size != record.bytes):
+            raise DataError(f"{file} is not what dataset.json describes; `mmtrain data check {self.path}` says more")
+        return table
 
     @staticmethod
     def _decoded(file: Path) -> pa.Table:

@@ -112,7 +112,9 @@ def _unmeasured(experiment: Experiment, stores: Stores, tasks: Collection[str]) 
         task = _task_of(metric)
         if task in tasks and not _owners(experiment, stores, task, "val"):
             found = f"{where}: {metric}, but no validation sample carries a label of '{task}', so `train` refuses it"
-            yield Finding(CHECK, "problem", found, f"{where}: val/loss, or the metric of a task with validation labels")
+            yield Finding(
+                CHECK, "problem", found, f"{where}: val/loss (mode: min), or the metric of a task with validation labels"
+            )
 
 
 def _task_of(metric: str) -> str:

@@ -121,7 +121,7 @@ def test_a_metric_that_nothing_gives(tmp_path: Path) -> None:
     assert words == (
         "selection.metric: val/funny/auroc, but no validation sample carries a label of 'funny', so `train` refuses it"
     )
-    assert fix == "selection.metric: val/loss, or the metric of a task with validation labels"
+    assert fix == "selection.metric: val/loss (mode: min), or the metric of a task with validation labels"
     assert {finding.check for finding in findings} == set(CHEAP)
 
 

@@ -120,8 +120,25 @@ def test_what_is_not_of_this_table_is_not_used(path: Path, cache: Path) -> None:
     assert not FeatureStore(path, cache=cache / "other").is_mapped
     table = pq.read_table(path / "samples.parquet")
     pq.write_table(table.slice(0, 9), path / "samples.parquet")
-    with pytest.raises(DataError, match=r"samples\.parquet is not what dataset\.json describes; `mmtrain data check "):
-        write_mapped(path, cache=cache, sha256=FeatureStore(path).table_hash)
+    refused = r"samples\.parquet is not what dataset\.json describes; `mmtrain data check "
+    with pytest.raises(DataError, match=refused):
+        FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
+    with pytest.raises(DataError, match=refused):
+        write_mapped(path, cache=cache / "other", sha256=FeatureStore(path).table_hash)
+    (path / "samples.parquet").unlink()
+    with pytest.raises(DataError, match=refused):
+        FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
+
+
+def test_a_sound_file_is_left_and_a_damaged_one_made_anew(path: Path, cache: Path) -> None:
+    sha256 = FeatureStore(path).table_hash
+    file = mapped_file(cache, sha256)
+    before, whole = file.stat().st_ino, file.read_bytes()
+    assert write_mapped(path, cache=cache, sha256=sha256) == file
+    assert file.stat().st_ino == before
+    file.write_bytes(b"nothing")
+    write_mapped(path, cache=cache, sha256=sha256)
+    assert file.read_bytes() == whole
 
 
 def test_another_table_under_its_name_is_refused(path: Path, cache: Path) -> None:
@@ -130,7 +147,9 @@ def test_another_table_under_its_name_is_refused(path: Path, cache: Path) -> Non
     file.rename(other)
     _write_as(pq.read_table(path / "samples.parquet"), other)
     other.rename(file)
-    with pytest.raises(DataError, match=rf"{file} is of another samples\.parquet; delete it"):
+    with pytest.raises(
+        DataError, match=rf"{file} is of another samples\.parquet; `mmtrain data map {path} --cache {cache}` makes it"
+    ):
         FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
 
 
@@ -144,9 +163,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(path: Path, cache: Pa
         raise PermissionError(13, "Permission denied", file)
 
     monkeypatch.setattr(pa, "memory_map", memory_map)
-    with pytest.raises(
-        DataError, match=r"\.arrow cannot be read \(Permission denied\); give the experiment a `cache` of your"
-    ):
+    with pytest.raises(DataError, match=r"\.arrow cannot be read \(no permission\); give the experiment a `cache` of your"):
         FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
 
 
@@ -166,16 +183,19 @@ def test_what_a_killed_process_left_is_removed(path: Path) -> None:
 def test_a_file_that_was_cut_is_refused(path: Path, cache: Path, length: int) -> None:
     file = mapped_file(cache, FeatureStore(path).table_hash)
     os.truncate(file, length if length >= 0 else file.stat().st_size - 1)
-    with pytest.raises(DataError, match=rf"{file} is damaged \(.*\); delete it, and `mmtrain data map STORE` makes it anew"):
+    with pytest.raises(
+        DataError, match=rf"{file} is damaged \(.*\); `mmtrain data map {path} --cache {cache}` makes it anew"
+    ):
         FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
 
 
-def test_offsets_that_lead_out_of_the_file_are_refused(path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_offsets_that_lead_out_of_the_file_are_refused(place: int, path: Path, cache: Path) -> None:
     file = mapped_file(cache, FeatureStore(path).table_hash)
     bytes_, offsets = file.read_bytes(), np.arange(0, 8, 2, dtype="<i4")  # of the first three ids
     assert bytes_.count(offsets.tobytes()) > 0
     offsets_after = offsets.copy()
-    offsets_after[3] = 2**31 - 1
+    offsets_after[place] = 2**31 - 1
     file.write_bytes(bytes_.replace(offsets.tobytes(), offsets_after.tobytes(), 1))
     with pytest.raises(DataError, match=rf"{file} is damaged"):
         FeatureStore(path, cache=cache).table  # noqa: B018 - is read by being asked for
@@ -210,7 +230,7 @@ def test_large_tables_are_spoken_of(path: Path, cache: Path, monkeypatch: pytest
     monkeypatch.setattr("mmtrain.compatibility._MUCH_TABLE", 100)
     monkeypatch.setattr("mmtrain.compatibility._MOST_COMPARED", 9)
     plain, mapped = FeatureStore(path), FeatureStore(path, cache=cache)
-    assert table_notes({"a": mapped}) == []
+    assert table_notes({"a": mapped}) == ["dataset 'a': its sample table is mapped"]
     assert table_notes({"a": plain}) == [
         f"dataset 'a': its sample table takes 0.0 GiB in each process; `mmtrain data map {path}` makes a file that all of a "
         "machine share"
