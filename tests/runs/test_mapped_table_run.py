@@ -37,4 +37,5 @@ def test_a_killed_run_goes_on_over_tables_that_were_mapped_meanwhile(write_exper
         assert "runs find it there" in done.out
     resumed = live([*train, "name=killed", "--resume"], cwd=tmp_path, patch=_refuse_decoding)
     assert resumed.code == 0, resumed.err
+    assert "its sample table is mapped" in resumed.out
     assert results(tmp_path / "runs" / "killed") == results(tmp_path / "runs" / "whole")

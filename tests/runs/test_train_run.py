@@ -82,6 +82,18 @@ def test_early_stopping_keeps_the_best(small_run: Build, monkeypatch: pytest.Mon
         assert saved[item.task].losses.tolist() == item.losses[order].astype(np.float32).tolist()
 
 
+@pytest.mark.parametrize(
+    ("metric", "mode", "warned"),
+    [("val/loss", "max", True), ("val/funny/loss", "max", True), ("val/loss", "min", False), ("val/funny/f1", "max", False)],
+)
+def test_a_run_that_would_keep_its_worst_loss_is_warned(
+    metric: str, mode: str, warned: bool, small_run: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_run(selection={"metric": metric, "mode": mode})
+    words = f"warning: selection.mode: max keeps the checkpoint of the worst {metric}; write mode: min"
+    assert (words in capsys.readouterr().out) == warned
+
+
 def test_history_is_what_the_files_say(small_run: Build) -> None:
     run = small_run()
     found = fit(run, RunState())
