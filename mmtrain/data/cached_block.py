@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from mmtrain.data.partial_files import PART
 from mmtrain.errors import DataError
 
 Rows = npt.NDArray[np.floating]
 
-PART = ".part"  # how the name of a file ends that is being written
 _HEADER_BYTES = 1024
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}

@@ -1,17 +1,15 @@
 """A column of texts of a store, and the files of a cache that hold what was made of them."""
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmtrain.data.cached_block import PART, CachedBlock, open_block
+from mmtrain.data.cached_block import CachedBlock, open_block
+from mmtrain.data.partial_files import remove_strays
 from mmtrain.data.store import FeatureStore
 from mmtrain.errors import DataError
 
 # samples of a file; files of a column: each that is mapped keeps a descriptor open, of which a process has 1024 by default
 _LEAST, _MOST_FILES = 256, 64
-_STRAY = 3600  # seconds after which nobody can still be writing a file
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,4 @@ class CachedColumn:
 
     def clear_up(self) -> None:
         """Remove what killed processes have left behind, once all files are whole."""
-        for stray in self.folder.glob(f".*{PART}"):
-            with suppress(FileNotFoundError):
-                if time.time() - stray.stat().st_mtime > _STRAY:  # a young one is being written
-                    stray.unlink()
+        remove_strays(self.folder)

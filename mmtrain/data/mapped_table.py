@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -11,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmtrain.data.partial_files import PART, remove_strays
 from mmtrain.errors import DataError
 
 FOLDER = "tables"  # under the cache
 _KEY = b"sha256 of samples.parquet"  # in the file's metadata
 _ROWS = 1 << 18  # of a record batch: what writing holds at a time
-_PART, _STRAY = ".part", 3600  # how the name of a file ends that is being written; seconds after which nobody can be at it
 
 
 def mapped_file(cache: Path, sha256: str) -> Path:
@@ -40,8 +39,8 @@ def write_mapped(store: Path, *, cache: Path, sha256: str) -> Path:
         if found != sha256:
             raise DataError(f"{source} is not what dataset.json describes; `mmtrain data check {store}` says more")
         file.parent.mkdir(parents=True, exist_ok=True)
-        _clear_up(file)
-        part = file.with_name(f".{sha256}.{os.getpid()}{_PART}")
+        remove_strays(file.parent, prefix=f".{sha256}.")
+        part = file.with_name(f".{sha256}.{os.getpid()}{PART}")
         try:
             with part.open("wb") as handle:
                 _decode(source, handle, sha256)
@@ -66,14 +65,6 @@ def _decode(source: Path, sink: BinaryIO, sha256: str) -> None:
         with pa.ipc.new_file(sink, schema) as writer:
             for batch in table.iter_batches(_ROWS):
                 writer.write_batch(batch.replace_schema_metadata(schema.metadata))
-
-
-def _clear_up(file: Path) -> None:
-    """Remove what a killed process has left behind."""
-    for stray in file.parent.glob(f".{file.stem}.*{_PART}"):
-        with suppress(FileNotFoundError):
-            if time.time() - stray.stat().st_mtime > _STRAY:  # a young one is being written
-                stray.unlink()
 
 
 def open_mapped(store: Path, *, cache: Path, sha256: str) -> pa.Table | None:
